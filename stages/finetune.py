@@ -1,0 +1,44 @@
+"""Level 3: train VGG16's last blocks together with the level-2 classifier, on the cached activations.
+
+    dvc exp run -S finetune.lr=1e-4
+    dvc exp run -S 'finetune.unfreeze=[block4,block5]'      # moves the cut, so activations are computed anew
+
+Writes models/finetune.keras (activations in, probabilities out) and metrics/curves/finetune.csv.
+"""
+
+from pathlib import Path
+
+from stages.lib import stage  # isort: skip: first, it keeps TensorFlow quiet
+import keras
+
+from stages.lib import activations, determinism, models, training, vgg16
+
+WEIGHTS = Path("models/vgg16.weights.h5")
+TOP = Path("models/top.keras")
+MODEL = Path("models/finetune.keras")
+
+
+def build(params) -> keras.Model:
+    """The unfrozen blocks, pretrained, under the classifier of level 2, with level 3's own regularisation."""
+    tuning = params["finetune"]
+    network = vgg16.load(WEIGHTS, params["image_size"])
+    rest = vgg16.above(network, vgg16.cut_layer(tuning["unfreeze"]), models.penalty(tuning))
+    trained = keras.saving.load_model(TOP, compile=False)
+    regularisation = {name: tuning[name] for name in ("dropout", "l1", "l2")}
+    top = models.top(rest.output_shape[1:], models.classes(trained), {**params["top"], **regularisation})
+    top.set_weights(trained.get_weights())
+    return keras.Model(rest.input, top(rest.output), name="finetune")
+
+
+def main(params) -> None:
+    seed, batch_size = params["seed"], params["finetune"]["batch_size"]
+    determinism.seed_everything(seed)
+    train = training.cached(activations.ACTIVATIONS, "train", batch_size, seed=seed)
+    validation = training.cached(activations.ACTIVATIONS, "validation", batch_size)
+    model = build(params)
+    training.fit("finetune", model, train, validation, params["finetune"])
+    training.save(model, MODEL)
+
+
+if __name__ == "__main__":
+    stage.run("finetune", main)

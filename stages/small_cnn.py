@@ -1,0 +1,48 @@
+"""Level 1: a small convnet, trained from scratch on augmented photos.
+
+    dvc exp run -S small_cnn.dropout=0.6 -S small_cnn.augmentation.rotation=20
+
+Writes models/small_cnn.keras and metrics/curves/small_cnn.csv.
+"""
+
+from pathlib import Path
+
+from stages.lib import stage  # isort: skip: first, it keeps TensorFlow quiet
+import numpy as np
+
+from stages.lib import dataset, determinism, images, models, training
+
+MODEL = Path("models/small_cnn.keras")
+
+
+def main(params) -> None:
+    seed, params = params["seed"], params["small_cnn"]
+    determinism.seed_everything(seed)
+    manifest = dataset.read_manifest()
+    classes = dataset.class_names(manifest)
+    size, batch_size = params["image_size"], params["batch_size"]
+
+    def load(split):
+        photos = dataset.of_split(manifest, split)
+        return photos, images.read([photo.path for photo in photos], size, f"{split} photos"), dataset.labels(photos, classes)
+
+    photos, pixels, labels = load("train")
+
+    def augmented(epoch, rows):
+        rngs = (images.random_numbers(seed, epoch, photos[row].sha256) for row in rows)
+        return np.stack([images.augment(pixels[row], params["augmentation"], rng) for row, rng in zip(rows, rngs)])
+
+    _, validation, validation_labels = load("validation")
+    model = models.small_cnn(size, len(classes), params)
+    training.fit(
+        "small_cnn",
+        model,
+        training.Batches(augmented, labels, batch_size, seed),
+        training.Batches(lambda epoch, rows: validation[rows], validation_labels, batch_size),
+        params,
+    )
+    training.save(model, MODEL)
+
+
+if __name__ == "__main__":
+    stage.run("small_cnn", main)

@@ -1,0 +1,96 @@
+"""Draw the photos of each split from the archive, and say which.
+
+    dvc exp run -S subsample.seed=2                   # another draw
+    dvc exp run -S subsample.order=archive            # the blog's: the first 1000 train, the next 400 validate
+
+Writes data/photos/<split>/<class>/, data/manifest.csv and data/skipped.csv. The archive is read in place, as far
+as is needed. A photo that can't be used is skipped and listed, and the next one takes its place. A photo whose
+bytes were drawn before is skipped too, so that no photo is in two splits.
+"""
+
+import csv
+import hashlib
+import json
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from stages.lib import archive, dataset, images, stage
+from stages.lib.errors import UserError
+from stages.lib.progress import progress
+
+RAW = Path("data/raw")
+SKIPPED = Path("data/skipped.csv")
+
+
+def usable(photos: zipfile.ZipFile, entries: list[zipfile.ZipInfo], seen: dict, skipped: list) -> Iterator:
+    """The usable photos among `entries`, as (original name, bytes, sha256); the others go to `skipped`."""
+    for entry in entries:
+        try:
+            if entry.file_size > archive.MAX_PHOTO_BYTES:
+                raise images.UnreadablePhoto(f"absurdly large: {entry.file_size / 1e6:.0f} MB")
+            data = photos.read(entry)
+            images.decode(data)
+            sha256 = hashlib.sha256(data).hexdigest()
+            if sha256 in seen:
+                raise images.UnreadablePhoto(f"the same bytes as {seen[sha256]}")
+        except (images.UnreadablePhoto, zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
+            skipped.append((entry.filename, str(error)))
+            continue
+        seen[sha256] = entry.filename
+        yield entry.filename, data, sha256
+
+
+def draw(params, bar) -> tuple[list[dataset.Photo], list]:
+    """Write the photos of all splits; returns their manifest and what was skipped."""
+    source = json.loads((RAW / "source.json").read_text())
+    places = [(split, number) for split in dataset.SPLITS for number in range(params[split])]
+    manifest, seen, skipped = [], {}, []
+    with archive.open_zip(RAW / "photos.zip") as photos:
+        classes = archive.by_class(photos, source["layout"])
+        if len(classes) < 2:
+            raise UserError(f"the archive holds one class ({', '.join(classes)}): at least two are needed.")
+        for name, entries in classes.items():
+            kind = source["classes"].get(name, name)
+            if params["order"] == "random":
+                # Seeded by the class too: its draw does not depend on which other classes there are.
+                rng = np.random.default_rng([params["seed"], *kind.encode()])
+                entries = [entries[i] for i in rng.permutation(len(entries))]
+            before = len(manifest)
+            for (split, number), (original, data, sha256) in zip(places, usable(photos, entries, seen, skipped)):
+                file = f"{split}/{kind}/{number:05d}{PurePosixPath(original).suffix.lower()}"
+                target = dataset.PHOTOS / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
+                manifest.append(dataset.Photo(file, kind, split, original, sha256))
+                bar.update(1)
+            if (drawn := len(manifest) - before) < len(places):
+                raise UserError(
+                    f"the class {kind} has {drawn} usable photos of {len(entries)}; "
+                    f"{' + '.join(str(params[split]) for split in dataset.SPLITS)} = {len(places)} are asked for. "
+                    "Lower subsample.train, subsample.validation or subsample.test."
+                )
+    manifest.sort(key=lambda photo: (dataset.SPLITS.index(photo.split), photo.file))
+    return manifest, skipped
+
+
+def main(params) -> None:
+    params = params["subsample"]
+    try:
+        with progress(None, "photos drawn") as bar:
+            manifest, skipped = draw(params, bar)
+    except BaseException:
+        shutil.rmtree(dataset.PHOTOS, ignore_errors=True)  # a half-drawn set must not look like a whole one
+        raise
+    dataset.write_manifest(manifest)
+    with open(SKIPPED, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([("file", "reason"), *skipped])
+    print(f"{len(manifest)} photos, {len(skipped)} skipped (listed in {SKIPPED})")
+
+
+if __name__ == "__main__":
+    stage.run("subsample", main)

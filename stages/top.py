@@ -1,0 +1,29 @@
+"""Level 2: a small fully connected classifier on VGG16's bottleneck features.
+
+    dvc exp run -S top.dropout=0.6
+
+Writes models/top.keras (bottleneck features in, probabilities out) and metrics/curves/top.csv.
+"""
+
+from pathlib import Path
+
+from stages.lib import stage  # isort: skip: first, it keeps TensorFlow quiet
+from stages.lib import activations, dataset, determinism, models, training
+
+MODEL = Path("models/top.keras")
+
+
+def main(params) -> None:
+    seed, params = params["seed"], params["top"]
+    determinism.seed_everything(seed)
+    plain = params["views"] == "plain"
+    train = training.cached(activations.BOTTLENECK, "train", params["batch_size"], seed=seed, plain=plain)
+    validation = training.cached(activations.BOTTLENECK, "validation", params["batch_size"])
+    features, photos = activations.read(activations.BOTTLENECK, "train")
+    model = models.top(features.shape[2:], len(dataset.class_names(photos)), params)
+    training.fit("top", model, train, validation, params)
+    training.save(model, MODEL)
+
+
+if __name__ == "__main__":
+    stage.run("top", main)
