@@ -11,7 +11,7 @@ plain; validation and test photos plain.
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from stages.lib import stage  # isort: skip: first, it keeps TensorFlow quiet
+from stages.lib import quiet, stage  # isort: skip: first, it keeps TensorFlow quiet
 import numpy as np
 
 from stages.lib import activations, dataset, determinism, images, vgg16

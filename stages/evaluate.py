@@ -10,7 +10,7 @@ import csv
 import json
 from pathlib import Path
 
-from stages.lib import stage  # isort: skip: first, it keeps TensorFlow quiet
+from stages.lib import quiet, stage  # isort: skip: first, it keeps TensorFlow quiet
 import keras
 import numpy as np
 

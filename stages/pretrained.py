@@ -8,7 +8,7 @@ import os
 import zipfile
 from pathlib import Path
 
-from stages.lib import stage  # isort: skip: first, it keeps TensorFlow quiet
+from stages.lib import quiet, stage  # isort: skip: first, it keeps TensorFlow quiet
 import keras
 import onnx
 from onnx.numpy_helper import to_array

@@ -7,7 +7,7 @@ Writes models/small_cnn.keras and metrics/curves/small_cnn.csv.
 
 from pathlib import Path
 
-from stages.lib import stage  # isort: skip: first, it keeps TensorFlow quiet
+from stages.lib import quiet, stage  # isort: skip: first, it keeps TensorFlow quiet
 import numpy as np
 
 from stages.lib import dataset, determinism, images, models, training

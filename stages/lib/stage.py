@@ -1,7 +1,6 @@
 """What every stage does around its own work: check params, report errors to people, measure."""
 
 import json
-import os
 import resource
 import sys
 import time
@@ -9,8 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 START = time.perf_counter()  # this module is the first that a stage imports, TensorFlow comes after
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 from stages.lib import params  # noqa: E402
 from stages.lib.errors import UserError  # noqa: E402

@@ -104,7 +104,8 @@ def save(model: keras.Model, path: Path) -> None:
     part = path.with_name(f"part-{path.name}")
     keras.Model(model.inputs, model.outputs, name=model.name).save(part)  # without the optimiser's state
     with zipfile.ZipFile(part) as dated:
-        files = {name: dated.read(name) for name in sorted(dated.namelist())}
-    files["metadata.json"] = json.dumps(json.loads(files["metadata.json"]) | {"date_saved": "1980-01-01"}).encode()
-    files.write_zip(part, files.items())
+        contents = {name: dated.read(name) for name in sorted(dated.namelist())}
+    metadata = json.loads(contents["metadata.json"]) | {"date_saved": "1980-01-01"}
+    contents["metadata.json"] = json.dumps(metadata).encode()
+    files.write_zip(part, contents.items())
     os.replace(part, path)
