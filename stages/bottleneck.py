@@ -8,7 +8,7 @@ from pathlib import Path
 from stages.lib import quiet, stage  # isort: skip: first, it keeps TensorFlow quiet
 import numpy as np
 
-from stages.lib import activations, dataset, determinism, vgg16
+from stages.lib import activations, dataset, vgg16
 from stages.lib.progress import progress
 
 WEIGHTS = Path("models/vgg16.weights.h5")
@@ -16,9 +16,9 @@ BATCH_SIZE = 32
 
 
 def main(params) -> None:
-    determinism.seed_everything(0)
     network = vgg16.load(WEIGHTS, params["image_size"])
     rest = vgg16.above(network, vgg16.cut_layer(params["finetune"]["unfreeze"]))
+    rest.compile(jit_compile=True)
     for split in dataset.SPLITS:
         below, photos = activations.read(activations.ACTIVATIONS, split)
         views = len(below)

@@ -14,7 +14,7 @@ from stages.lib import quiet, stage  # isort: skip: first, it keeps TensorFlow q
 import keras
 import numpy as np
 
-from stages.lib import activations, dataset, determinism, images, metrics, models
+from stages.lib import activations, dataset, images, metrics, models
 from stages.lib.progress import progress
 
 LEVELS = ("small_cnn", "top", "finetune")
@@ -51,7 +51,6 @@ def write_csv(path: Path, header: list[str], rows) -> None:
 
 
 def main(params) -> None:
-    determinism.seed_everything(0)  # nothing here is random: this makes TensorFlow's additions repeat
     manifest = dataset.read_manifest()
     classes = dataset.class_names(manifest)
     scores, predictions = {}, []

@@ -16,7 +16,8 @@ MODEL = Path("models/small_cnn.keras")
 
 
 def main(params) -> None:
-    seed, params = params["seed"], params["small_cnn"]
+    params = params["small_cnn"]
+    seed = params["seed"]
     determinism.seed_everything(seed)
     manifest = dataset.read_manifest()
     classes = dataset.class_names(manifest)

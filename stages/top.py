@@ -14,10 +14,10 @@ MODEL = Path("models/top.keras")
 
 
 def main(params) -> None:
-    seed, params = params["seed"], params["top"]
-    determinism.seed_everything(seed)
+    params = params["top"]
+    determinism.seed_everything(params["seed"])
     plain = params["views"] == "plain"
-    train = training.cached(activations.BOTTLENECK, "train", params["batch_size"], seed=seed, plain=plain)
+    train = training.cached(activations.BOTTLENECK, "train", params["batch_size"], params["seed"], plain)
     validation = training.cached(activations.BOTTLENECK, "validation", params["batch_size"])
     features, photos = activations.read(activations.BOTTLENECK, "train")
     model = models.top(features.shape[2:], len(dataset.class_names(photos)), params)

@@ -58,6 +58,7 @@ AUGMENTATION: dict[str, Check] = {
 }
 REGULARISATION: dict[str, Check] = {"dropout": _number(0, 0.95), "l1": _number(0), "l2": _number(0)}
 TRAINING: dict[str, Check] = {
+    "seed": _integer(0),
     "optimizer": _one_of("rmsprop", "sgd", "adam", "adamw"),
     "lr": _number(0, above=True),
     "momentum": _number(0, 0.9999),
@@ -67,7 +68,6 @@ TRAINING: dict[str, Check] = {
     "patience": _integer(0),
 }
 SCHEMA: dict[str, Any] = {
-    "seed": _integer(0),
     "image_size": _integer(48),
     "preprocessing": _one_of("vgg16", "rescale"),
     "download": {
@@ -147,9 +147,12 @@ def _check(value: Any, schema: Any, path: Path, key: str) -> None:
 
 def for_stage(stage: str) -> MappingProxyType:
     """The params that dvc.yaml declares for `stage`, nested as in params.yaml; all of params.yaml is checked."""
-    params = load()
-    declared = YAML(typ="safe", pure=True).load(PIPELINE)["stages"][stage].get("params", [])
-    return _freeze(_pick(params, declared))
+    return _freeze(_pick(load(), declared(stage).get("params", [])))
+
+
+def declared(stage: str) -> dict:
+    """What dvc.yaml says of a stage."""
+    return YAML(typ="safe", pure=True).load(PIPELINE)["stages"][stage]
 
 
 def _pick(params: dict, keys: list[str]) -> dict:

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,17 @@ from stages.lib.errors import UserError  # noqa: E402
 TIMING = Path("metrics/timing")
 
 
+def _remove(out: Path) -> None:
+    """Remove an output of an earlier run, as DVC does before it starts a stage.
+
+    It may be a hard link into DVC's cache: a stage started by hand must not write through it.
+    """
+    if out.is_dir():
+        shutil.rmtree(out)
+    else:
+        out.unlink(missing_ok=True)
+
+
 def run(stage: str, main: Callable[[Mapping], None]) -> None:
     """Run `main` with the stage's params, then write its seconds and peak memory to metrics/timing/.
 
@@ -22,7 +34,10 @@ def run(stage: str, main: Callable[[Mapping], None]) -> None:
     doesn't make a different result, and a cache hit keeps what was last measured.
     """
     try:
-        main(params.for_stage(stage))
+        given = params.for_stage(stage)
+        for out in params.declared(stage).get("outs", []):
+            _remove(Path(out))
+        main(given)
     except UserError as error:
         sys.exit(f"{stage}: {error}")
     except OSError as error:

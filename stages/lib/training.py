@@ -49,7 +49,7 @@ class Batches(keras.utils.PyDataset):
         return self.view(self.epoch, rows).astype(np.float32), self.labels[rows]
 
 
-def cached(folder: Path, split: str, batch_size: int, *, seed: int | None = None, plain: bool = False) -> Batches:
+def cached(folder: Path, split: str, batch_size: int, seed: int | None = None, plain: bool = False) -> Batches:
     """`Batches` of cached activations or bottleneck features, their views cycled through the epochs.
 
     In epoch e photo i has view (e + i) mod views, so that every batch mixes plain and augmented ones; with
@@ -68,14 +68,16 @@ def optimizer(params: Mapping, steps: int) -> keras.Optimizer:
     return keras.optimizers.get({"class_name": params["optimizer"], "config": {"learning_rate": rate, **momentum}})
 
 
-def fit(name: str, model: keras.Model, train: Batches, validation: Batches, params: Mapping) -> None:
+def fit(
+    name: str, model: keras.Model, train: Batches, validation: Batches, params: Mapping, jit_compile: bool | str = "auto"
+) -> None:
     """Train in place and write metrics/curves/<name>.csv.
 
     With `patience` above 0, training stops once the validation loss has not improved for so many epochs, and the
     weights of its best epoch are kept; with 0 it runs to the end and keeps the last.
     """
     steps = len(train) * params["epochs"]
-    model.compile(optimizer(params, steps), loss=models.loss(model), metrics=["accuracy"])
+    model.compile(optimizer(params, steps), loss=models.loss(model), metrics=["accuracy"], jit_compile=jit_compile)
     callbacks = []
     if params["patience"]:
         stop = keras.callbacks.EarlyStopping("val_loss", patience=params["patience"], restore_best_weights=True)

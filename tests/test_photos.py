@@ -1,0 +1,155 @@
+"""Pictures as people have them: what can't be used is skipped and listed, everything else becomes right RGB."""
+
+import csv
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import change, clone, jpeg, run
+from PIL import Image
+
+from stages.lib import images
+
+STRENGTH = {"flip": True, "shear": 0.2, "zoom": 0.2, "rotation": 10, "shift": 0.05, "colour": 0.2}
+STILL = dict.fromkeys(STRENGTH, 0) | {"flip": False}
+
+
+def png(image: Image.Image, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG", **options)
+    return file.getvalue()
+
+
+@pytest.fixture
+def photo(photos) -> Image.Image:
+    return Image.open(io.BytesIO(photos["cat"][0])).convert("RGB")
+
+
+def difference(data: bytes, photo: Image.Image) -> float:
+    """Mean difference in grey levels between a decoded picture and the photo it was made of."""
+    return np.abs(np.asarray(images.decode(data), float) - np.asarray(photo, float)).mean()
+
+
+def test_greyscale_cmyk_palette_and_transparency_become_rgb(photo):
+    grey = photo.convert("L")
+    assert difference(jpeg(grey), grey.convert("RGB")) < 3
+    assert difference(jpeg(photo.convert("CMYK")), photo) < 5
+    assert difference(png(photo.quantize(256)), photo) < 8
+    assert difference(png(photo.convert("RGBA")), photo) == 0
+    clear = Image.new("RGBA", (64, 64), (10, 20, 30, 0))
+    assert np.asarray(images.decode(png(clear))).min() == 255  # over white, not the colour that nobody sees
+
+
+def test_16_bit_keeps_its_tones(photo):
+    grey = np.asarray(photo.convert("L"))
+    deep = png(Image.fromarray(grey.astype(np.uint16) * 257))
+    assert np.array_equal(np.asarray(images.decode(deep))[..., 0], grey)
+
+
+def test_exif_orientation_is_applied(photo):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    sideways = jpeg(photo.transpose(Image.Transpose.ROTATE_90), exif=turned)
+    assert difference(sideways, photo) < 6
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (b"this is a text file", "not a picture"),
+        (jpeg(Image.effect_noise((64, 64), 50))[:900], "can't be decoded"),
+        (png(Image.new("RGB", (1, 1))), "too small"),
+        (png(Image.new("1", (20000, 10000))), "absurdly large"),
+    ],
+    ids=["zero bytes", "text", "truncated", "one pixel", "bomb"],
+)
+def test_what_is_no_photo_says_why(data, reason):
+    with pytest.raises(images.UnreadablePhoto, match=reason):
+        images.decode(data)
+
+
+def test_a_large_photo_decoded_small_stays_the_same_picture(photo):
+    large = jpeg(photo.resize((1600, 1600), Image.Resampling.BICUBIC))
+    fast, slow = images.resize(images.decode(large, 64), 64), images.resize(images.decode(large), 64)
+    assert np.abs(fast.astype(float) - slow).mean() < 2
+
+
+def test_augmentation_without_strength_changes_nothing(photo):
+    pixels = np.asarray(photo)
+    assert np.array_equal(images.augment(pixels, STILL, np.random.default_rng(0)), pixels)
+
+
+def test_augmentation_flips_half_and_nothing_else_when_told_so(photo):
+    pixels = np.asarray(photo)
+    flipped = [
+        np.array_equal(images.augment(pixels, STILL | {"flip": True}, images.random_numbers(1, view, "ab" * 32)), pixels)
+        for view in range(200)
+    ]
+    assert 70 < sum(flipped) < 130
+    mirrored = images.augment(pixels, STILL | {"flip": True}, images.random_numbers(1, flipped.index(False), "ab" * 32))
+    assert np.array_equal(mirrored, pixels[:, ::-1])
+
+
+def test_an_augmented_view_depends_on_seed_view_and_photo_alone(photo):
+    pixels = np.asarray(photo)
+
+    def view(*key):
+        return images.augment(pixels, STRENGTH, images.random_numbers(*key)).tobytes()
+
+    assert view(1, 1, "ab" * 32) == view(1, 1, "ab" * 32)
+    assert len({view(1, 1, "ab" * 32), view(2, 1, "ab" * 32), view(1, 2, "ab" * 32), view(1, 1, "cd" * 32)}) == 4
+
+
+@pytest.fixture
+def drawn(photos, photo, tmp_path):
+    """A draw from an archive with good photos, all kinds of bad ones and duplicates; the manifest and the skipped."""
+    folder = clone(tmp_path)
+    bad = {
+        "train/cat.900.jpg": b"",
+        "train/cat.901.jpg": photos["cat"][0][:700],
+        "train/cat.902.jpg": b"a text file",
+        "train/cat.903.png": png(Image.new("RGB", (1, 1))),
+        "train/dog.904.jpg": photos["cat"][3],
+        "train/dog.905.jpg": photos["dog"][3],
+    }
+    (folder / "data/raw").mkdir()
+    with zipfile.ZipFile(folder / "data/raw/photos.zip", "w") as archive:
+        for kind in photos:
+            for number, data in enumerate(photos[kind]):
+                archive.writestr(f"train/{kind}.{number}.jpg", data)
+        for name, data in bad.items():
+            archive.writestr(name, data)
+    (folder / "data/raw/source.json").write_text('{"layout": "name", "classes": {}}')
+    change(folder, subsample__train=30, subsample__validation=10, subsample__test=10)
+
+    def draw(**settings):
+        change(folder, **settings)
+        run(folder, "stages.subsample")
+        with open(folder / "data/manifest.csv", newline="") as file, open(folder / "data/skipped.csv", newline="") as skips:
+            return list(csv.DictReader(file)), {row["file"]: row["reason"] for row in csv.DictReader(skips)}
+
+    return draw
+
+
+def test_bad_photos_are_skipped_and_listed_and_duplicates_never_straddle(drawn):
+    # dog.3 or dog.905 takes dog's place, so that all 50 dogs that differ are needed; cat.3's copy is no dog.
+    manifest, skipped = drawn()
+    assert len(manifest) == 100 and len({row["sha256"] for row in manifest}) == 100
+    assert {name.split(".")[1] for name in skipped} <= {"900", "901", "902", "903", "904", "905", "3"}
+    assert any("the same bytes as" in reason for name, reason in skipped.items() if "dog" in name)
+
+
+def test_the_archives_order_is_the_blogs(drawn):
+    manifest, _ = drawn(subsample__order="archive")
+    for kind in ("cat", "dog"):
+        by_split = [[r["original"] for r in manifest if r["class"] == kind and r["split"] == s] for s in ("train", "validation", "test")]
+        assert sum(by_split, []) == [f"train/{kind}.{number}.jpg" for number in range(50)]
+
+
+def test_another_seed_is_another_draw_and_the_same_seed_the_same(drawn):
+    first, _ = drawn(subsample__seed=1)
+    again, _ = drawn(subsample__seed=1)
+    other, _ = drawn(subsample__seed=2)
+    assert first == again and first != other

@@ -1,0 +1,260 @@
+"""The whole DAG through DVC: what it writes, that it repeats, and what reruns when something changes."""
+
+import ast
+import csv
+import importlib
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT, restore, run, settings, stages_run
+from ruamel.yaml import YAML
+from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+
+from stages.lib import activations, dataset, images, params, stage, vgg16
+
+DVC = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")
+STAGES = list(DVC["stages"])
+
+
+@pytest.fixture
+def experiment(pipeline):
+    """Run `dvc exp run -S ...` in the clone; returns the stages that ran. The clone is put back afterwards."""
+
+    def start(*changes: str) -> list[str]:
+        return stages_run(run(pipeline, "dvc", "exp", "run", *(word for change in changes for word in ("-S", change))))
+
+    yield start
+    restore(pipeline)
+
+
+def imports(path: Path) -> set[Path]:
+    """The project's own modules that a module imports itself."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "stages.lib":
+            found |= {Path("stages/lib", f"{alias.name}.py") for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stages"):
+            found.add(Path(*node.module.split(".")).with_suffix(".py"))
+        elif isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("stages") for alias in node.names), "use `from stages.lib import`"
+    return found
+
+
+def all_code(stage: str) -> set[Path]:
+    code, todo = set(), [Path("stages", f"{stage}.py")]
+    while todo:
+        path = todo.pop()
+        if path not in code:
+            code.add(path)
+            todo += imports(ROOT / path)
+    return code
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_name_all_code_of_a_stage_and_no_other(stage):
+    deps = {Path(dep) for dep in DVC["stages"][stage]["deps"] if dep.startswith("stages/")}
+    assert deps == all_code(stage)
+
+
+def test_outs_are_cached_and_nothing_turns_the_run_cache_off():
+    for name, stage in DVC["stages"].items():
+        assert "always_changed" not in stage
+        assert all(isinstance(out, str) for out in stage["outs"]), f"{name}: a plain out with options"
+
+
+def test_a_second_run_runs_nothing(pipeline):
+    output = run(pipeline, "dvc", "repro")
+    assert stages_run(output) == [] and "up to date" in output
+
+
+def test_two_cold_runs_give_the_same_lock(pipeline, train_zip):
+    lock = (pipeline / "dvc.lock").read_text()
+    output = run(pipeline, "dvc", "repro", "--force", "--no-run-cache", DOGS_VS_CATS_ARCHIVE=str(train_zip))
+    assert stages_run(output) == STAGES or set(stages_run(output)) == set(STAGES)
+    assert (pipeline / "dvc.lock").read_text() == lock
+
+
+def test_another_rate_reruns_finetune_and_what_follows(experiment):
+    assert experiment("finetune.lr=1e-05") == ["finetune", "evaluate"]
+
+
+def test_another_dropout_of_the_top_leaves_activations_and_features(experiment):
+    assert experiment("top.dropout=0.6") == ["top", "finetune", "evaluate"]
+
+
+def test_another_seed_leaves_activations(experiment):
+    assert set(experiment("small_cnn.seed=7", "top.seed=7")) == {"small_cnn", "top", "finetune", "evaluate"}
+
+
+def test_unfreezing_block4_moves_the_cut_and_trains_it(experiment, pipeline):
+    assert set(experiment("finetune.unfreeze=[block4,block5]")) == {"activations", "bottleneck", "top", "finetune", "evaluate"}
+    array, _ = activations.read(pipeline / activations.ACTIVATIONS, "train")
+    assert array.shape == (2, 48, 8, 8, 256)
+    tuned = keras.saving.load_model(pipeline / "models/finetune.keras", compile=False)
+    frozen = vgg16.load(pipeline / "models/vgg16.weights.h5", 64)
+    moved = {layer.name for layer in frozen.layers if layer.weights and has_moved(layer, tuned)}
+    assert moved == {f"block{block}_conv{number}" for block in (4, 5) for number in (1, 2, 3)}
+
+
+def has_moved(layer, tuned: keras.Model) -> bool:
+    names = [other.name for other in tuned.layers]
+    return layer.name in names and not np.array_equal(layer.get_weights()[0], tuned.get_layer(layer.name).get_weights()[0])
+
+
+@pytest.mark.parametrize("module", sorted(path.relative_to(ROOT) for path in (ROOT / "stages/lib").glob("*.py")))
+def test_editing_a_module_reruns_the_stages_that_import_it(pipeline, module):
+    path = pipeline / module
+    path.write_text(path.read_text() + "\n# edited\n")
+    try:
+        status = json.loads(run(pipeline, "dvc", "status", "--json"))
+    finally:
+        subprocess.run(["git", "restore", str(module)], cwd=pipeline, check=True)
+    changed = {
+        stage
+        for stage, changes in status.items()
+        if any(str(module) in change.get("changed deps", {}) for change in changes if isinstance(change, dict))
+    }
+    assert changed == {stage for stage in STAGES if Path(module) in all_code(stage)}
+
+
+class Noting(Mapping):
+    """Params that note which of their leaves were read."""
+
+    def __init__(self, tree: dict, read: set[str], prefix: str = ""):
+        self.tree, self.read, self.prefix = tree, read, prefix
+
+    def __getitem__(self, key):
+        value = self.tree[key]
+        if isinstance(value, dict):
+            return Noting(value, self.read, f"{self.prefix}{key}.")
+        self.read.add(self.prefix + key)
+        return value
+
+    def __iter__(self):
+        return iter(self.tree)
+
+    def __len__(self):
+        return len(self.tree)
+
+
+def leaves(tree: dict, prefix: str = ""):
+    for key, value in tree.items():
+        yield from leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_declared_param_is_read(pipeline, train_zip, monkeypatch, name):
+    """A param that a stage doesn't use would rerun it for nothing."""
+    monkeypatch.chdir(pipeline)
+    monkeypatch.setenv("DOGS_VS_CATS_ARCHIVE", str(train_zip))
+    read: set[str] = set()
+    given = params._pick(params.load(), params.declared(name).get("params", []))
+    try:
+        stage.run(name, lambda _: importlib.import_module(f"stages.{name}").main(Noting(given, read)))
+    finally:
+        restore(pipeline)
+    optional = {f"{name}.momentum", "subsample.seed"}  # adam has no momentum; the archive's order no seed
+    assert set(leaves(given)) - read <= optional
+
+
+def test_a_stage_started_by_hand_does_not_write_through_into_the_cache(pipeline):
+    """Outputs are hard links into DVC's cache where the disk has no better: an open file there would spoil it."""
+    run(pipeline, "stages.bottleneck")
+    restore(pipeline)
+    features, _ = activations.read(pipeline / activations.BOTTLENECK, "train")
+    assert np.asarray(features).any()
+    assert "data/bottleneck" not in run(pipeline, "dvc", "status")
+
+
+def test_finetuning_moves_block5_and_only_block5(pipeline):
+    tuned = keras.saving.load_model(pipeline / "models/finetune.keras", compile=False)
+    pretrained = vgg16.load(pipeline / "models/vgg16.weights.h5", 64)
+    assert vgg16.digest(pretrained) == vgg16.WEIGHTS_DIGEST
+    assert {layer.name for layer in pretrained.layers if layer.weights and has_moved(layer, tuned)} == {
+        "block5_conv1", "block5_conv2", "block5_conv3"
+    }  # fmt: skip
+    assert not {layer.name for layer in tuned.layers} & {"block1_conv1", "block4_conv3"}
+
+
+@pytest.mark.parametrize("split", dataset.SPLITS)
+def test_activations_and_the_rest_equal_the_whole_network(pipeline, split):
+    """Photo by photo by name: the file's own pixels through the whole of VGG16 give the cached features."""
+    whole = keras.applications.VGG16(include_top=False, weights=None, input_shape=(64, 64, 3))
+    whole.load_weights(pipeline / "models/vgg16.weights.h5")
+    features, photos = activations.read(pipeline / activations.BOTTLENECK, split)
+    for row in (0, len(photos) // 2, len(photos) - 1):
+        pixels = images.resize(images.decode((pipeline / "data/photos" / photos[row].file).read_bytes(), 64), 64)
+        expected = whole.predict_on_batch(keras.applications.vgg16.preprocess_input(pixels[None].astype("float32")))[0]
+        np.testing.assert_allclose(features[0, row].astype("float32"), expected, atol=0.02 * expected.max())
+
+
+def test_augmented_views_differ_and_belong_to_their_photo(pipeline):
+    given = settings(pipeline)
+    network = vgg16.load(pipeline / "models/vgg16.weights.h5", 64)
+    frozen = vgg16.below(network, "block4_pool")
+    array, photos = activations.read(pipeline / activations.ACTIVATIONS, "train")
+    for row in (0, 30):
+        photo = photos[row]
+        plain = images.resize(images.decode((pipeline / "data/photos" / photo.file).read_bytes(), 64), 64)
+        rng = images.random_numbers(given["activations"]["seed"], 1, photo.sha256)
+        view = images.augment(plain, given["activations"]["augmentation"], rng)
+        assert not np.array_equal(view, plain)
+        expected = frozen.predict_on_batch(vgg16.preprocess(view[None], "vgg16"))[0]
+        np.testing.assert_allclose(array[1, row].astype("float32"), expected, atol=0.02 * expected.max())
+
+
+def test_labels_and_names_are_aligned_through_every_array(pipeline):
+    manifest = dataset.read_manifest(pipeline / dataset.MANIFEST)
+    assert [photo.split for photo in manifest] == ["train"] * 48 + ["validation"] * 20 + ["test"] * 16
+    for photo in manifest:
+        split, kind, _ = photo.file.split("/")
+        assert (split, kind) == (photo.split, photo.kind) and photo.original.startswith(f"train/{kind}.")
+        assert (pipeline / "data/photos" / photo.file).exists()
+    for split in dataset.SPLITS:
+        for folder in (activations.ACTIVATIONS, activations.BOTTLENECK):
+            _, photos = activations.read(pipeline / folder, split)
+            assert photos == dataset.of_split(manifest, split)
+    with open(pipeline / "data/predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for level in ("small_cnn", "top", "finetune"):
+        named = [(row["file"], row["class"]) for row in rows if row["level"] == level]
+        assert named == [(photo.file, photo.kind) for photo in manifest if photo.split != "train"]
+
+
+def test_metrics_are_those_of_the_predictions(pipeline):
+    metrics = json.loads((pipeline / "metrics/metrics.json").read_text())
+    with open(pipeline / "data/predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for level, splits in metrics.items():
+        for split, scores in splits.items():
+            mine = [row for row in rows if row["level"] == level and row["file"].startswith(f"{split}/")]
+            labels = [row["class"] == "dog" for row in mine]
+            dog = [float(row["probability_dog"]) for row in mine]
+            assert scores["accuracy"] == pytest.approx(accuracy_score(labels, [p > 0.5 for p in dog]), abs=1e-6)
+            assert scores["roc_auc"] == pytest.approx(roc_auc_score(labels, dog), abs=1e-3)
+            assert scores["log_loss"] == pytest.approx(log_loss(labels, np.clip(dog, 1e-7, 1 - 1e-7)), abs=1e-3)
+            assert scores["accuracy_low"] < scores["accuracy"] < scores["accuracy_high"] or scores["accuracy"] in (0, 1)
+
+
+def test_timing_is_shown_and_in_no_lock(pipeline):
+    assert "timing" not in (pipeline / "dvc.lock").read_text()
+    shown = json.loads(run(pipeline, "dvc", "metrics", "show", "--json"))[""]["data"]
+    for stage in STAGES:
+        data = shown[f"metrics/timing/{stage}.json"]["data"]
+        assert data["seconds"] > 0 and 20 < data["peak_memory_mb"] < 4000
+
+
+def test_metrics_and_plots_come_from_git_alone(pipeline, tmp_path):
+    subprocess.run(["git", "clone", "-q", str(pipeline), str(tmp_path / "clone")], check=True)
+    clone = tmp_path / "clone"
+    shown = json.loads(run(clone, "dvc", "metrics", "show", "--json"))[""]["data"]
+    assert 0 <= shown["metrics/metrics.json"]["data"]["finetune"]["test"]["accuracy"] <= 1
+    run(clone, "dvc", "plots", "show", "--out", "page")
+    page = (clone / "page/index.html").read_text()
+    for plot in DVC["plots"]:
+        assert next(iter(plot)) in page

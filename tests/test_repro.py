@@ -1,0 +1,79 @@
+"""`make repro`'s choice, and what it says and leaves."""
+
+import shutil
+
+import pytest
+from conftest import ROOT, change, clone, restore, run, settings, stages_run
+
+from tools import repro
+
+
+@pytest.fixture
+def chooser(tmp_path, monkeypatch):
+    """`choose` in an empty folder on a machine with nothing: no archive, no credentials, no network."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".cache").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "DOGS_VS_CATS_ARCHIVE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+    def choose(asked=None, source="kaggle"):
+        return repro.choose(asked, {"download": {"source": source}})[0]
+
+    return choose
+
+
+def test_what_can_be_reached_decides_once(chooser, monkeypatch):
+    assert chooser() == "cifar10"
+    monkeypatch.setenv("KAGGLE_USERNAME", "somebody")
+    monkeypatch.setenv("KAGGLE_KEY", "secret")
+    assert chooser() == "kaggle"
+    repro.CHOSEN.write_text("cifar10\n")
+    assert chooser() == "cifar10", "the earlier choice wins over what is in reach now"
+    assert chooser(asked="microsoft") == "microsoft"
+    assert chooser(source="path") == "path", "what params.yaml says wins"
+
+
+def test_an_archive_by_hand_wins_over_the_network(chooser, monkeypatch):
+    monkeypatch.setenv("DOGS_VS_CATS_ARCHIVE", "train.zip")
+    assert chooser() == "kaggle"
+
+
+def test_make_repro_says_what_it_chose_shows_the_table_and_how_to_undo(pipeline, train_zip):
+    """On a pipeline that is up to date nothing runs; the choice is still said and made explicit."""
+    output = run(pipeline, "tools.repro", DOGS_VS_CATS_ARCHIVE=str(train_zip))
+    try:
+        assert f"Photos from kaggle: DOGS_VS_CATS_ARCHIVE names {train_zip}." in output
+        assert "$ dvc exp run -S download.source=kaggle" in output
+        assert set(stages_run(output)) <= {"download"}, "only its digest was noted"
+        assert settings(pipeline)["download"]["sha256"]
+        assert "1 small convnet from scratch" in output and "next:" in output
+        assert "params.yaml" in output.splitlines()[-1] and "git restore" in output.splitlines()[-1]
+        again = run(pipeline, "tools.repro")
+        assert stages_run(again) == [] and "No tracked file changed." in again
+    finally:
+        (pipeline / repro.CHOSEN).unlink()
+        restore(pipeline)
+
+
+def test_outside_a_git_repository_there_is_one_clear_line(tmp_path):
+    folder = clone(tmp_path)
+    shutil.rmtree(folder / ".git")
+    output = run(folder, "tools.repro", check=False, GIT_CEILING_DIRECTORIES=str(tmp_path.parent))
+    assert output.splitlines() == [
+        "this is no Git repository with a commit: `git clone` the project instead of copying it."
+    ]
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_runs(tmp_path):
+    given = settings(ROOT)
+    assert 1e9 < repro.space_needed("kaggle", given) < 1e10
+    folder = clone(tmp_path)
+    change(folder, image_size=1_000_000)
+    output = run(folder, "tools.repro", check=False, DOGS_VS_CATS_ARCHIVE=str(ROOT / "README.md"))
+    assert "zip" in output
+    change(folder, download__source="cifar10")
+    assert "GB of disk" in run(folder, "tools.repro", check=False)
+    assert not (folder / "data/raw").exists()

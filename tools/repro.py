@@ -1,0 +1,133 @@
+"""Choose where photos come from, run the pipeline as a DVC experiment, show the results.
+
+    python -m tools.repro                                   # make repro
+    python -m tools.repro --source microsoft                # make repro SOURCE=microsoft
+    python -m tools.repro --source path --photos ~/pictures # make repro SOURCE=path PHOTOS=~/pictures
+    python -m tools.repro finetune.lr=0.001                 # with other params
+
+The choice is made once, where params.yaml still says `kaggle` and nobody has chosen before. It is noted in
+.cache/source, so that a later run on another network doesn't take other photos.
+"""
+
+import argparse
+import hashlib
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from stages.lib import fetch, params, sources
+from stages.lib.errors import UserError
+from tools import table
+
+CHOSEN = Path(".cache/source")
+TRACKED = ("params.yaml", "dvc.lock", "metrics")
+ARCHIVE_BYTES = {"kaggle": 0.6e9, "microsoft": 0.9e9, "cifar10": 0.5e9, "path": 0.0}
+NEXT = """\
+next:  dvc exp run -S finetune.lr=0.0003      an experiment: only level 3 runs again
+       dvc exp show --only-changed            compare experiments
+       dvc plots show                         curves, confusion and ROC as a page
+       make blog                              the Keras blog's own recipe"""
+
+
+def choose(asked: str | None, settings: dict) -> tuple[str, str]:
+    """The source to use and why.
+
+    What the user asks for wins, then what params.yaml says, then an earlier choice; only then what is in reach.
+    """
+    if asked:
+        return asked, "you asked for it"
+    if settings["download"]["source"] != "kaggle":
+        return settings["download"]["source"], "params.yaml says so"
+    if CHOSEN.exists():
+        return CHOSEN.read_text().strip(), "it was chosen before on this machine"
+    if given := sources.by_hand():
+        return "kaggle", f"{sources.ARCHIVE_VARIABLE} names {given}"
+    if sources.kaggle_credentials():
+        return "kaggle", "this machine has Kaggle credentials"
+    print("no hand-downloaded archive and no Kaggle credentials: looking for the public archive", flush=True)
+    if fetch.reachable(sources.MICROSOFT_URL):
+        return "microsoft", "the public archive can be reached, Kaggle's needs a login"
+    return "cifar10", "neither Kaggle's archive nor the public one can be reached; its photos are 32 px small"
+
+
+def space_needed(source: str, settings: dict) -> int:
+    """Bytes that a cold run leaves: archive (downloaded and kept), photos, activations and bottleneck features."""
+    sizes, size = settings["subsample"], settings["image_size"]
+    views = 2 * (sizes["train"] * settings["activations"]["views"] + sizes["validation"] + sizes["test"])
+    block = 5 - len(settings["finetune"]["unfreeze"])
+    values = (size >> block) ** 2 * min(512, 32 << block) + (size >> 5) ** 2 * 512
+    return int(2 * ARCHIVE_BYTES[source] + 0.5e9 + views * values * 2)
+
+
+def snapshot() -> dict[str, str]:
+    """The digest of every tracked file that a run writes."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", *TRACKED], capture_output=True, text=True)
+    files = [Path(name) for name in listed.stdout.splitlines() if Path(name).exists()]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def check_git() -> None:
+    """Raise UserError outside a Git repository with a commit: DVC's experiments live in one."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], capture_output=True)
+    except FileNotFoundError:
+        raise UserError("git is missing: install it, DVC keeps experiments in it.") from None
+    if done.returncode:
+        raise UserError("this is no Git repository with a commit: `git clone` the project instead of copying it.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--source", choices=sources.SOURCES, help="where photos come from")
+    parser.add_argument("--photos", help="your folder of class folders, or a zip of it; goes with --source path")
+    parser.add_argument("set", nargs="*", metavar="PARAM=VALUE", help="params to change, as for `dvc exp run -S`")
+    options = parser.parse_args()
+    start = time.monotonic()
+    check_git()
+    settings = params.load()
+    source, why = choose("path" if options.photos else options.source, settings)
+    print(f"Photos from {source}: {why}.", flush=True)
+
+    wanted = {"download.source": source}
+    if source == "path":
+        wanted["download.path"] = options.photos or settings["download"]["path"]
+        sources.own_photos(wanted["download.path"])
+    held = sources.digest(source, wanted.get("download.path"))
+    # An archive that isn't here now, but was, keeps its digest: its photos are in the cache.
+    if held or source != settings["download"]["source"] or not CHOSEN.exists():
+        wanted["download.sha256"] = held or "null"
+    fetch.check_space(Path(), space_needed(source, settings))
+    CHOSEN.parent.mkdir(exist_ok=True)
+    CHOSEN.write_text(source + "\n")
+
+    changes = [f"{key}={value}" for key, value in wanted.items()] + options.set
+    command = ["dvc", "exp", "run", *(word for change in changes for word in ("-S", change))]
+    print("$ " + shlex.join(command), flush=True)
+    before = snapshot()
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    if status := subprocess.run([sys.executable, "-m", *command], env=environment).returncode:
+        sys.exit(status)
+
+    after = snapshot()
+    print()
+    table.main()
+    print(f"       {(time.monotonic() - start) / 60:.1f} min for this run\n{NEXT}")
+    changed = sorted(name for name in after if before.get(name) != after[name])
+    if changed:
+        groups = [name for name in TRACKED if any(file.split("/")[0] == name for file in changed)]
+        print(f"This run changed {len(changed)} tracked files in {', '.join(groups)}.")
+        print(f"Keep them: git add {' '.join(groups)} && git commit. Undo: git restore {' '.join(groups)} && dvc checkout")
+    else:
+        print("No tracked file changed.")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("Stopped. The same command goes on with what is already done.")
