@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # The Keras blog's own recipe, every param that differs from params.yaml.
 BLOG := image_size=150 preprocessing=rescale subsample.order=archive \
-  small_cnn.image_size=150 'small_cnn.filters=[32,32,64]' small_cnn.batch_norm=false small_cnn.pooling=flatten \
+  small_cnn.image_size=150 'small_cnn.filters=[32,32,64]' small_cnn.first_stride=1 small_cnn.batch_norm=false small_cnn.pooling=flatten \
   small_cnn.optimizer=rmsprop small_cnn.lr=0.001 small_cnn.schedule=constant small_cnn.batch_size=16 \
   small_cnn.epochs=50 small_cnn.augmentation.rotation=0 small_cnn.augmentation.shift=0 \
   small_cnn.augmentation.colour=0 \

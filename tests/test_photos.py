@@ -41,6 +41,13 @@ def test_greyscale_cmyk_palette_and_transparency_become_rgb(photo):
     assert np.asarray(images.decode(png(clear))).min() == 255  # over white, not the colour that nobody sees
 
 
+@pytest.mark.parametrize("kind", ["WEBP", "TIFF", "GIF", "BMP"])
+def test_other_formats_are_read(photo, kind):
+    file = io.BytesIO()
+    photo.save(file, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    assert difference(file.getvalue(), photo) < 8
+
+
 def test_16_bit_keeps_its_tones(photo):
     grey = np.asarray(photo.convert("L"))
     deep = png(Image.fromarray(grey.astype(np.uint16) * 257))

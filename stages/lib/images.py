@@ -13,7 +13,8 @@ from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 
 from stages.lib.progress import progress
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+Image.init()  # Pillow knows JPEG, PNG, GIF and BMP without, the others only after it
 MIN_SIDE = 16  # px; below this there is nothing to see
 MAX_PIXELS = 150_000_000  # a 108-megapixel phone photo passes, a decompression bomb doesn't
 

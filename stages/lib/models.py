@@ -36,9 +36,8 @@ def small_cnn(image_size: int, num_classes: int, params: Mapping) -> keras.Model
     x = layers.Rescaling(1 / 255, name="rescaling")(inputs)
     for number, filters in enumerate(params["filters"], start=1):
         normalise = params["batch_norm"]
-        x = layers.Conv2D(
-            filters, 3, padding="same" if normalise else "valid", use_bias=not normalise, name=f"conv{number}"
-        )(x)
+        padding, stride = "same" if normalise else "valid", params["first_stride"] if number == 1 else 1
+        x = layers.Conv2D(filters, 3, stride, padding, use_bias=not normalise, name=f"conv{number}")(x)
         if normalise:
             x = layers.BatchNormalization(name=f"norm{number}")(x)
         x = layers.ReLU(name=f"relu{number}")(x)

@@ -85,6 +85,7 @@ SCHEMA: dict[str, Any] = {
     "small_cnn": {
         "image_size": _integer(32),
         "filters": ("a list of 1 to 6 whole numbers above 0", _filters),
+        "first_stride": _integer(1),
         "batch_norm": TRUE_OR_FALSE,
         "pooling": _one_of("flatten", "average", "max"),
         "units": _integer(0),
