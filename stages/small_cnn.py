@@ -5,6 +5,8 @@
 Writes models/small_cnn.keras and metrics/curves/small_cnn.csv.
 """
 
+import functools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from stages.lib import quiet, stage  # isort: skip: first, it keeps TensorFlow quiet
@@ -29,16 +31,22 @@ def main(params) -> None:
 
     photos, pixels, labels = load("train")
 
-    def augmented(epoch, rows):
-        rngs = (images.random_numbers(seed, epoch, photos[row].sha256) for row in rows)
-        return np.stack([images.augment(pixels[row], params["augmentation"], rng) for row, rng in zip(rows, rngs)])
+    # A whole epoch's views at once: threads that augment beside a training step make both several times slower.
+    @functools.lru_cache(maxsize=1)
+    def views(epoch):
+        def view(row):
+            rng = images.random_numbers(seed, epoch, photos[row].sha256)
+            return images.augment(pixels[row], params["augmentation"], rng)
+
+        with ThreadPoolExecutor() as pool:
+            return np.stack(list(pool.map(view, range(len(photos)))))
 
     _, validation, validation_labels = load("validation")
     model = models.small_cnn(size, len(classes), params)
     training.fit(
         "small_cnn",
         model,
-        training.Batches(augmented, labels, batch_size, seed),
+        training.Batches(lambda epoch, rows: views(epoch)[rows], labels, batch_size, seed),
         training.Batches(lambda epoch, rows: validation[rows], validation_labels, batch_size),
         params,
     )

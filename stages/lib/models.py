@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from stages.lib.errors import UserError
+
 
 def penalty(params: Mapping) -> keras.Regularizer | None:
     """The closing list's L1 and L2 for a layer's kernel; None where both are 0."""
@@ -27,21 +29,31 @@ def _classifier(features, params: Mapping, num_classes: int):
 
 
 def small_cnn(image_size: int, num_classes: int, params: Mapping) -> keras.Model:
-    """Level 1: blocks of a 3x3 convolution, ReLU and 2x2 pooling, then the classifier. uint8 pixels in.
+    """Level 1: blocks of a 3x3 convolution, 2x2 pooling and ReLU, then the classifier. uint8 pixels in.
 
     The blog's has the filters 32-32-64, valid padding and no batch normalisation; with `batch_norm` the
     convolutions are padded, so that more blocks fit.
     """
+    try:
+        return _small_cnn(image_size, num_classes, params)
+    except ValueError:  # Keras': nothing is left to convolve or to pool
+        blocks = len(params["filters"])
+        raise UserError(f"small_cnn.image_size {image_size} is too small for {blocks} blocks: raise it or drop one.") from None
+
+
+def _small_cnn(image_size: int, num_classes: int, params: Mapping) -> keras.Model:
+    normalise = params["batch_norm"]
     inputs = keras.Input((image_size, image_size, 3), name="pixels")
     x = layers.Rescaling(1 / 255, name="rescaling")(inputs)
     for number, filters in enumerate(params["filters"], start=1):
-        normalise = params["batch_norm"]
         padding, stride = "same" if normalise else "valid", params["first_stride"] if number == 1 else 1
         x = layers.Conv2D(filters, 3, stride, padding, use_bias=not normalise, name=f"conv{number}")(x)
-        if normalise:
-            x = layers.BatchNormalization(name=f"norm{number}")(x)
-        x = layers.ReLU(name=f"relu{number}")(x)
+        # Pooling commutes with ReLU; done first, it leaves a quarter of the values to normalise and rectify.
         x = layers.MaxPooling2D(name=f"pool{number}")(x)
+        if normalise:
+            # The default momentum, 0.99, lags behind where an epoch has a hundred batches.
+            x = layers.BatchNormalization(momentum=0.9, name=f"norm{number}")(x)
+        x = layers.ReLU(name=f"relu{number}")(x)
     return keras.Model(inputs, _classifier(x, params, num_classes), name="small_cnn")
 
 

@@ -1,0 +1,29 @@
+"""The default recipe on the hand-downloaded archive, whole and cold: `make test-slow`, about half an hour."""
+
+import json
+import os
+import subprocess
+
+import pytest
+from conftest import ROOT, run
+
+from stages.lib import files, params, sources
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_cold_run_in_a_fresh_clone_gives_every_hash_of_the_committed_lock(tmp_path):
+    given = os.environ.get(sources.ARCHIVE_VARIABLE)
+    assert given, f"set {sources.ARCHIVE_VARIABLE} to the archive that the committed results are of"
+    expected = params.load(ROOT / "params.yaml")["download"]["sha256"]
+    assert files.sha256_of(sources.kaggle_train_zip(sources.Path(given))) == expected
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    network = {name: "" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+    run(clone, "dvc", "repro", DOGS_VS_CATS_ARCHIVE=given, **network)
+    changed = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True).stdout
+    assert [line for line in changed.splitlines() if "metrics/timing/" not in line] == []
+    metrics = json.loads((clone / "metrics/metrics.json").read_text())
+    for level, least in {"top": 0.97, "finetune": 0.98}.items():
+        for split in ("validation", "test"):
+            assert metrics[level][split]["accuracy"] >= least, (level, split)
