@@ -63,7 +63,7 @@ def main(params) -> None:
             probabilities = predict(level, model, array)
             scores[level][split] = metrics.scores(labels, probabilities)
             for photo, row in zip(photos, probabilities):
-                predictions.append([level, photo.file, photo.kind, *(f"{value:.6f}" for value in row)])
+                predictions.append([level, photo.file, photo.kind, *(f"{value:.9g}" for value in row)])
             if split == "test":
                 confusion = [(classes[label], classes[row.argmax()]) for label, row in zip(labels, probabilities)]
                 write_csv(METRICS / "confusion" / f"{level}.csv", ["actual", "predicted"], confusion)

@@ -76,7 +76,7 @@ def stages_run(output: str) -> list[str]:
 def restore(folder: Path) -> None:
     """Put a clone back as it was committed."""
     subprocess.run(["git", "restore", "."], cwd=folder, check=True)
-    run(folder, "dvc", "checkout", "--quiet")
+    run(folder, "dvc", "checkout", "--quiet", "--force")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
@@ -100,7 +101,8 @@ def fit(
 def save(model: keras.Model, path: Path) -> None:
     """Write a .keras file for inference whose bytes depend on the model alone.
 
-    Keras notes the time of saving in the file's metadata and in the zip around it; here it is always 1980.
+    Keras notes the time of saving in the file's metadata and in the zip around it; here it is always 1980. It also
+    marks what layers share by an address in memory; here such objects are counted.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"part-{path.name}")
@@ -109,5 +111,11 @@ def save(model: keras.Model, path: Path) -> None:
         contents = {name: dated.read(name) for name in sorted(dated.namelist())}
     metadata = json.loads(contents["metadata.json"]) | {"date_saved": "1980-01-01"}
     contents["metadata.json"] = json.dumps(metadata).encode()
+    addresses: dict[str, str] = {}
+    contents["config.json"] = re.sub(
+        r'(?<="shared_object_id": )\d+',
+        lambda found: addresses.setdefault(found[0], str(len(addresses))),
+        contents["config.json"].decode(),
+    ).encode()
     files.write_zip(part, contents.items())
     os.replace(part, path)
