@@ -53,6 +53,12 @@ def change(folder: Path, **values) -> None:
     yaml.dump(tree, folder / "params.yaml")
 
 
+def leaves(tree: dict, prefix: str = ""):
+    """The (dotted name, value) of every param in a tree."""
+    for key, value in tree.items():
+        yield from leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+
+
 def run(folder: Path, *command: str, check: bool = True, **environment: str) -> str:
     """Run a module of this Python in a clone, offline; returns what it printed, both streams together."""
     env = {name: value for name, value in os.environ.items() if name != sources.ARCHIVE_VARIABLE}

@@ -1,9 +1,12 @@
 """params.yaml is checked whole: a typo is one line that names it, whoever starts."""
 
 import re
+import shlex
+import subprocess
 
 import pytest
-from conftest import ROOT, clone, run
+from conftest import ROOT, clone, leaves, run
+from ruamel.yaml import YAML
 
 from stages.lib import params
 from stages.lib.errors import UserError
@@ -50,6 +53,24 @@ def test_a_wrong_line_is_named(edited, old, new, message):
 @pytest.mark.parametrize("text", ["1e-05", "1e-5", "0.00001", "1.0e-5"])
 def test_rates_are_read_as_yaml_1_2(edited, text):
     assert params.load(edited(r"^  lr: .*", f"  lr: {text}"))["small_cnn"]["lr"] == 1e-5
+
+
+def test_the_blogs_recipe_sets_every_knob_and_each_rightly():
+    """`make blog` must stay the blog's whatever becomes of the default recipe."""
+    command = subprocess.run(["make", "-n", "blog"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    words = shlex.split(command[command.rindex("tools.repro") :])[1:]
+    given = params.load(ROOT / "params.yaml")
+    known = {key for key, _ in leaves(given)}
+    set_by_blog = dict(word.split("=", 1) for word in words)
+    free = {key for key in known if key.endswith("seed") or key.startswith("download.")} | {"subsample.test"}
+    assert set(set_by_blog) == known - free
+    for key, value in set_by_blog.items():
+        *parents, last = key.split(".")
+        node = given
+        for name in parents:
+            node = node[name]
+        node[last] = YAML(typ="safe", pure=True).load(value)
+    params._check(given, params.SCHEMA, params.PARAMS, "")
 
 
 def test_a_stage_and_make_repro_stop_at_a_typo_anywhere(tmp_path):
