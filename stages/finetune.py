@@ -33,8 +33,9 @@ def build(params) -> keras.Model:
 def main(params) -> None:
     tuning = params["finetune"]
     keras.utils.set_random_seed(tuning["seed"])
-    train = training.cached(activations.ACTIVATIONS, "train", tuning["batch_size"], tuning["seed"])
-    validation = training.cached(activations.ACTIVATIONS, "validation", tuning["batch_size"])
+    batch_size, seed = tuning["batch_size"], tuning["seed"]
+    train = training.cached(activations.ACTIVATIONS, "train", batch_size, seed, mirror=tuning["mirror"])
+    validation = training.cached(activations.ACTIVATIONS, "validation", batch_size)
     model = build(params)
     # XLA takes two thirds of the time here; TensorFlow's own switch to determinism would turn it off.
     training.fit("finetune", model, train, validation, tuning, jit_compile=True)

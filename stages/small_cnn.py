@@ -13,6 +13,7 @@ from stages.lib import quiet, stage  # isort: skip: first, it keeps TensorFlow q
 import numpy as np
 
 from stages.lib import dataset, determinism, images, models, training
+from stages.lib.errors import UserError
 
 MODEL = Path("models/small_cnn.keras")
 
@@ -29,6 +30,12 @@ def main(params) -> None:
         photos = dataset.of_split(manifest, split)
         return photos, images.read([photo.path for photo in photos], size, f"{split} photos"), dataset.labels(photos, classes)
 
+    try:
+        model = models.small_cnn(size, len(classes), params)
+    except ValueError:
+        blocks = len(params["filters"])
+        raise UserError(f"small_cnn.image_size {size} is too small for {blocks} blocks: raise it or drop one.") from None
+
     photos, pixels, labels = load("train")
 
     # A whole epoch's views at once: threads that augment beside a training step make both several times slower.
@@ -42,7 +49,6 @@ def main(params) -> None:
             return np.stack(list(pool.map(view, range(len(photos)))))
 
     _, validation, validation_labels = load("validation")
-    model = models.small_cnn(size, len(classes), params)
     training.fit(
         "small_cnn",
         model,

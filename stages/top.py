@@ -17,7 +17,7 @@ def main(params) -> None:
     params = params["top"]
     determinism.seed_everything(params["seed"])
     plain = params["views"] == "plain"
-    train = training.cached(activations.BOTTLENECK, "train", params["batch_size"], params["seed"], plain)
+    train = training.cached(activations.BOTTLENECK, "train", params["batch_size"], params["seed"], plain=plain)
     validation = training.cached(activations.BOTTLENECK, "validation", params["batch_size"])
     features, photos = activations.read(activations.BOTTLENECK, "train")
     model = models.top(features.shape[2:], len(dataset.class_names(photos)), params)

@@ -1,5 +1,6 @@
 """`make repro`'s choice, and what it says and leaves."""
 
+import json
 import shutil
 
 import pytest
@@ -77,3 +78,20 @@ def test_a_disk_that_is_too_small_is_told_before_anything_runs(tmp_path):
     change(folder, download__source="cifar10")
     assert "GB of disk" in run(folder, "tools.repro", check=False)
     assert not (folder / "data/raw").exists()
+
+
+def test_seeds_are_experiments_and_leave_the_workspace_as_it_was(pipeline):
+    before = (pipeline / "dvc.lock").read_text(), (pipeline / "params.yaml").read_text()
+    try:
+        output = run(pipeline, "tools.seeds", "1", "9")
+        summary = json.loads((pipeline / "metrics/seeds.json").read_text())
+        assert stages_run(output) == ["top", "finetune", "evaluate"], "seed 1 is the pipeline's own"
+        assert ((pipeline / "dvc.lock").read_text(), (pipeline / "params.yaml").read_text()) == before
+    finally:
+        (pipeline / "metrics/seeds.json").unlink(missing_ok=True)
+        restore(pipeline)
+    metrics = json.loads((pipeline / "metrics/metrics.json").read_text())
+    assert summary["seeds"] == [1, 9]
+    for level in ("top", "finetune"):
+        runs = summary[level]["test"]["runs"]
+        assert runs[0] == metrics[level]["test"]["accuracy"] and summary[level]["test"]["mean"] == round(sum(runs) / 2, 4)

@@ -1,10 +1,12 @@
 """Levels 2 and 3 from several seeds, as DVC experiments: mean and spread of their accuracies.
 
-    python -m tools.seeds           # make seeds
+    python -m tools.seeds           # make seeds: five of them
+    python -m tools.seeds 11 12 13
 
 Writes metrics/seeds.json. Activations and bottleneck features come from the cache. The workspace ends as it was.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -13,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from stages.lib import params
+from tools import table
 
-SEEDS = range(1, 6)
 LEVELS, SPLITS = ("top", "finetune"), ("validation", "test")
-METRICS = Path("metrics/metrics.json")
+SEEDS = Path("metrics/seeds.json")
 
 
 def experiment(top_seed: int, finetune_seed: int) -> dict:
@@ -25,23 +27,26 @@ def experiment(top_seed: int, finetune_seed: int) -> dict:
     print("$ " + " ".join(command), flush=True)
     if status := subprocess.run([sys.executable, "-m", *command]).returncode:
         sys.exit(status)
-    return json.loads(METRICS.read_text())
+    return json.loads(table.METRICS.read_text())
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("seeds", nargs="*", type=int, default=[1, 2, 3, 4, 5], help="two or more; default: 1 to 5")
+    seeds = parser.parse_args().seeds
+    if len(seeds) < 2:
+        parser.error("a spread takes two seeds or more")
     own = params.load()
-    own = own["top"]["seed"], own["finetune"]["seed"]
-    runs = [experiment(seed, seed) for seed in SEEDS]
-    experiment(*own)
-    summary: dict = {}
+    runs = [experiment(seed, seed) for seed in seeds]
+    experiment(own["top"]["seed"], own["finetune"]["seed"])
+    summary: dict = {"seeds": seeds}
     for level in LEVELS:
         for split in SPLITS:
             accuracies = [metrics[level][split]["accuracy"] for metrics in runs]
             mean, spread = float(np.mean(accuracies)), float(np.std(accuracies, ddof=1))
             summary.setdefault(level, {})[split] = {"mean": round(mean, 4), "std": round(spread, 4), "runs": accuracies}
             print(f"{level:<10}{split:<12}{mean:.4f} +- {spread:.4f}   {' '.join(f'{a:.4f}' for a in accuracies)}")
-    summary["seeds"] = list(SEEDS)
-    Path("metrics/seeds.json").write_text(json.dumps(summary, indent=2) + "\n")
+    SEEDS.write_text(json.dumps(summary, indent=2) + "\n")
 
 
 if __name__ == "__main__":

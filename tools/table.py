@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stages.lib import params
 
+METRICS = Path("metrics/metrics.json")
 LEVELS = {
     "small_cnn": ("1 small convnet from scratch", "0.79-0.81"),
     "top": ("2 VGG16's bottleneck features", "0.90-0.91"),
@@ -33,7 +34,7 @@ def seconds() -> float:
 
 def main() -> None:
     try:
-        metrics = json.loads(Path("metrics/metrics.json").read_text())
+        metrics = json.loads(METRICS.read_text())
     except FileNotFoundError:
         sys.exit("No results yet: run `make repro`.")
     settings = params.load()

@@ -9,8 +9,6 @@ import keras
 import numpy as np
 from keras import layers
 
-from stages.lib.errors import UserError
-
 
 def penalty(params: Mapping) -> keras.Regularizer | None:
     """The closing list's L1 and L2 for a layer's kernel; None where both are 0."""
@@ -33,15 +31,12 @@ def small_cnn(image_size: int, num_classes: int, params: Mapping) -> keras.Model
 
     The blog's has the filters 32-32-64, valid padding and no batch normalisation; with `batch_norm` the
     convolutions are padded, so that more blocks fit.
+
+    Raises
+    ------
+    ValueError
+        Keras', where the photos are so small that nothing is left to convolve or to pool.
     """
-    try:
-        return _small_cnn(image_size, num_classes, params)
-    except ValueError:  # Keras': nothing is left to convolve or to pool
-        blocks = len(params["filters"])
-        raise UserError(f"small_cnn.image_size {image_size} is too small for {blocks} blocks: raise it or drop one.") from None
-
-
-def _small_cnn(image_size: int, num_classes: int, params: Mapping) -> keras.Model:
     normalise = params["batch_norm"]
     inputs = keras.Input((image_size, image_size, 3), name="pixels")
     x = layers.Rescaling(1 / 255, name="rescaling")(inputs)

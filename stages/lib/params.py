@@ -103,6 +103,7 @@ SCHEMA: dict[str, Any] = {
     },
     "finetune": {
         "unfreeze": ("the last blocks in order, such as [block5] or [block4, block5]", _last_blocks),
+        "mirror": TRUE_OR_FALSE,
         **REGULARISATION,
         **TRAINING,
     },

@@ -14,6 +14,7 @@ import numpy as np
 from stages.lib import activations, dataset, files, models
 
 CURVES = Path("metrics/curves")
+MIRROR = 1  # keeps the random numbers of mirroring apart from those of the order
 
 
 class Batches(keras.utils.PyDataset):
@@ -50,16 +51,30 @@ class Batches(keras.utils.PyDataset):
         return self.view(self.epoch, rows).astype(np.float32), self.labels[rows]
 
 
-def cached(folder: Path, split: str, batch_size: int, seed: int | None = None, plain: bool = False) -> Batches:
+def cached(
+    folder: Path, split: str, batch_size: int, seed: int | None = None, *, plain: bool = False, mirror: bool = False
+) -> Batches:
     """`Batches` of cached activations or bottleneck features, their views cycled through the epochs.
 
     In epoch e photo i has view (e + i) mod views, so that every batch mixes plain and augmented ones; with
     `plain` every epoch has view 0. With as many views as epochs this equals augmentation on the fly.
+
+    With `mirror` half of the photos, others in every epoch, are mirrored after the fact: their activations, left
+    to right. The network's filters are not symmetric, so this is not quite what the mirrored photo would give,
+    but it costs nothing.
     """
     views, photos = activations.read(folder, split)
     count = 1 if plain else len(views)
     labels = dataset.labels(photos, dataset.class_names(photos))
-    return Batches(lambda epoch, rows: views[(epoch + rows) % count, rows], labels, batch_size, seed)
+
+    def view(epoch, rows):
+        batch = views[(epoch + rows) % count, rows]
+        if mirror:
+            mirrored = np.random.default_rng([seed, epoch, MIRROR]).random(len(labels))[rows] < 0.5
+            batch[mirrored] = batch[mirrored, :, ::-1]
+        return batch
+
+    return Batches(view, labels, batch_size, seed)
 
 
 def optimizer(params: Mapping, steps: int) -> keras.Optimizer:

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 from keras.applications import vgg16
 
-BLOCKS = ("block1", "block2", "block3", "block4", "block5")
+from stages.lib.params import BLOCKS
+
 # sha256 over each layer's kernel (HWIO) and bias as little-endian float32, in the order of the network.
 WEIGHTS_DIGEST = "d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"
 
