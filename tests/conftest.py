@@ -103,11 +103,11 @@ def cifar10() -> Path:
 
 @pytest.fixture(scope="session")
 def photos(cifar10) -> dict[str, list[bytes]]:
-    """50 real photos a class as JPEG files, 64 px."""
+    """100 real photos a class as JPEG files, 64 px."""
     found: dict[str, list[bytes]] = {"cat": [], "dog": []}
     with zipfile.ZipFile(cifar10) as archive:
         for kind, files in found.items():
-            for name in [name for name in archive.namelist() if name.startswith(kind)][:50]:
+            for name in [name for name in archive.namelist() if name.startswith(kind)][:100]:
                 with Image.open(io.BytesIO(archive.read(name))) as photo:
                     files.append(jpeg(photo.resize((64, 64))))
     return found

