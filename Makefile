@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # The Keras blog's own recipe, whatever params.yaml says. Its level 3 draws a new view every epoch; here four views,
-# one of them plain, take turns.
+# one of them plain, take turns, and mirroring draws the flips anew.
 BLOG := image_size=150 preprocessing=rescale \
   subsample.train=1000 subsample.validation=400 subsample.order=archive \
   small_cnn.image_size=150 'small_cnn.filters=[32,32,64]' small_cnn.first_stride=1 small_cnn.batch_norm=false \
@@ -19,7 +19,7 @@ BLOG := image_size=150 preprocessing=rescale \
   top.views=plain top.pooling=flatten top.units=256 top.dropout=0.5 top.l1=0 top.l2=0 \
   top.optimizer=rmsprop top.lr=0.001 top.momentum=0 top.schedule=constant \
   top.batch_size=16 top.epochs=50 top.patience=0 \
-  'finetune.unfreeze=[block5]' finetune.mirror=false finetune.dropout=0.5 finetune.l1=0 finetune.l2=0 \
+  'finetune.unfreeze=[block5]' finetune.mirror=true finetune.dropout=0.5 finetune.l1=0 finetune.l2=0 \
   finetune.optimizer=sgd finetune.lr=0.0001 finetune.momentum=0.9 finetune.schedule=constant \
   finetune.batch_size=16 finetune.epochs=50 finetune.patience=0
 
