@@ -157,7 +157,8 @@ def test_every_declared_param_is_read(pipeline, train_zip, monkeypatch, name):
         stage.run(name, lambda _: importlib.import_module(f"stages.{name}").main(Noting(given, read)))
     finally:
         restore(pipeline)
-    optional = {f"{name}.momentum", "subsample.seed"}  # adam has no momentum; the archive's order no seed
+    # adam has no momentum, the archive's order no seed, Kaggle's archive no folder
+    optional = {f"{name}.momentum", "subsample.seed", "download.path"}
     assert {key for key, _ in leaves(given)} - read <= optional
 
 
