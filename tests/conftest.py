@@ -22,6 +22,14 @@ from stages.lib import fetch, sources
 
 ROOT = Path(__file__).parent.parent
 NO_NETWORK = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+# No package index either, whatever this machine's settings name.
+NO_INDEX = {
+    "npm_config_registry": "http://127.0.0.1:9",
+    "npm_config_proxy": "null",
+    "PIP_CONFIG_FILE": os.devnull,
+    "PIP_INDEX_URL": "http://127.0.0.1:9",
+    "PIP_EXTRA_INDEX_URL": "",
+}
 TINY = {
     "image_size": 64,
     "subsample.train": 24,

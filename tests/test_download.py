@@ -12,20 +12,10 @@ import time
 import zipfile
 
 import pytest
-from conftest import NO_NETWORK, change, clone, kaggle_zip, restore, run, settings, stages_run, with_downloads
+from conftest import NO_INDEX, NO_NETWORK, change, clone, kaggle_zip, restore, run, settings, stages_run, with_downloads
 
 from stages.lib import fetch, files, sources
 from stages.lib.errors import UserError
-
-
-# No package index either, whatever this machine's settings name.
-NO_INDEX = {
-    "npm_config_registry": "http://127.0.0.1:9",
-    "npm_config_proxy": "null",
-    "PIP_CONFIG_FILE": os.devnull,
-    "PIP_INDEX_URL": "http://127.0.0.1:9",
-    "PIP_EXTRA_INDEX_URL": "",
-}
 
 
 @pytest.fixture

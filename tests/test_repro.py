@@ -5,8 +5,8 @@ import os
 import shutil
 
 import pytest
+from conftest import NO_INDEX, ROOT, change, clone, restore, run, settings, stages_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from conftest import ROOT, change, clone, restore, run, settings, stages_run
 
 from tools import experiment, repro
 
@@ -53,8 +53,7 @@ def test_photos_that_are_here_are_a_choice(chooser, monkeypatch):
 
 def test_a_choice_whose_photos_never_came_is_none(tmp_path):
     folder = clone(tmp_path)
-    dead = {"HOME": str(tmp_path), "npm_config_registry": "http://127.0.0.1:9", "npm_config_proxy": "null"}
-    output = run(folder, "tools.repro", check=False, **dead)
+    output = run(folder, "tools.repro", check=False, HOME=str(tmp_path), **NO_INDEX)
     assert "Photos from cifar10" in output and "can't be reached" in output
     assert not (folder / repro.CHOSEN).exists()
     assert output.splitlines()[-1].endswith("Undo: git restore params.yaml && dvc checkout --allow-missing")

@@ -36,6 +36,11 @@ next:  . .venv/bin/activate                   for dvc and python
        make blog                              the Keras blog's own recipe"""
 
 
+def brought() -> str | None:
+    """The source whose photos are here, if any are."""
+    return json.loads(BROUGHT.read_text())["source"] if BROUGHT.exists() else None
+
+
 def choose(asked: str | None, settings: dict) -> tuple[str, str]:
     """The source to use and why.
 
@@ -49,8 +54,8 @@ def choose(asked: str | None, settings: dict) -> tuple[str, str]:
         return CHOSEN.read_text().strip(), "it was chosen before on this machine; another: make repro SOURCE=..."
     if given := sources.by_hand():
         return "kaggle", f"{sources.ARCHIVE_VARIABLE} names {given}"
-    if BROUGHT.exists():
-        return json.loads(BROUGHT.read_text())["source"], "its photos are here; others: make repro SOURCE=..."
+    if source := brought():
+        return source, "its photos are here; others: make repro SOURCE=..."
     if sources.kaggle_credentials():
         return "kaggle", "this machine has Kaggle credentials"
     print("no hand-downloaded archive and no Kaggle credentials: looking for the public archive", flush=True)
@@ -138,13 +143,13 @@ def main() -> None:
         wanted["download.path"] = experiment.quoted(str(sources.own_photos(own)))
     held = sources.digest(source, own)
     # An archive that isn't here now, but was, keeps its digest: its photos are in the cache.
-    if held or source != settings["download"]["source"] or not (CHOSEN.exists() or BROUGHT.exists()):
+    if held or source != settings["download"]["source"] or not (CHOSEN.exists() or brought()):
         wanted["download.sha256"] = held or "null"
     fetch.check_space(Path(), space_needed(source, changed_by(settings, options.set)) - space_taken())
 
     before = snapshot()
     status = experiment.run(wanted, options.set)
-    if BROUGHT.exists() and json.loads(BROUGHT.read_text())["source"] == source:
+    if brought() == source:
         CHOSEN.parent.mkdir(exist_ok=True)
         CHOSEN.write_text(source + "\n")
     print()
