@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-# The Keras blog's own recipe, whatever params.yaml says. Its level 3 draws a new view every epoch; here four views,
+# The Keras blog's own recipe, whatever params.yaml says. Its level 3 draws a new view every epoch; here ten views,
 # one of them plain, take turns, and mirroring draws the flips anew.
 BLOG := image_size=150 preprocessing=rescale \
   subsample.train=1000 subsample.validation=400 subsample.order=archive \
@@ -13,7 +13,7 @@ BLOG := image_size=150 preprocessing=rescale \
   small_cnn.batch_size=16 small_cnn.epochs=50 small_cnn.patience=0 \
   small_cnn.augmentation.flip=true small_cnn.augmentation.shear=0.2 small_cnn.augmentation.zoom=0.2 \
   small_cnn.augmentation.rotation=0 small_cnn.augmentation.shift=0 small_cnn.augmentation.colour=0 \
-  activations.views=4 \
+  activations.views=10 \
   activations.augmentation.flip=true activations.augmentation.shear=0.2 activations.augmentation.zoom=0.2 \
   activations.augmentation.rotation=0 activations.augmentation.shift=0 activations.augmentation.colour=0 \
   top.views=plain top.pooling=flatten top.units=256 top.dropout=0.5 top.l1=0 top.l2=0 \
