@@ -23,7 +23,7 @@ BLOG := image_size=150 preprocessing=rescale \
   finetune.optimizer=sgd finetune.lr=0.0001 finetune.momentum=0.9 finetune.schedule=constant \
   finetune.batch_size=16 finetune.epochs=50 finetune.patience=0
 
-.PHONY: help repro blog seeds test test-slow table plots clean lock
+.PHONY: help repro blog seeds views bench test test-slow table plots clean lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -38,6 +38,12 @@ blog: $(BIN)/.run ## the same with the Keras blog's own recipe
 
 seeds: $(BIN)/.run ## train levels 2 and 3 from five seeds and show mean and spread
 	@python -m tools.seeds
+
+views: $(BIN)/.run ## what 1, 2, 4 and 8 augmented views bring and cost (over an hour)
+	@python -m tools.views
+
+bench: $(BIN)/.run ## how fast it is, beside the blog's scripts and the machine's ceiling (half an hour)
+	@python -m tools.bench
 
 test: $(BIN)/.test ## set up and run the tests
 	@python -m pytest

@@ -21,15 +21,16 @@ def main(params) -> None:
     rest.compile(jit_compile=True)
     for split in dataset.SPLITS:
         below, photos = activations.read(activations.ACTIVATIONS, split)
-        views = len(below)
-        features = activations.create(activations.BOTTLENECK, photos, views, rest.output_shape[1:])
-        with progress(views * len(photos), f"{split} views", "views") as bar:
-            for view in range(views):
-                for start in range(0, len(photos), BATCH_SIZE):
-                    batch = below[view, start : start + BATCH_SIZE].astype(np.float32)
-                    features[view, start : start + BATCH_SIZE] = rest.predict_on_batch(batch)
-                    bar.update(len(batch))
-        features.flush()
+        views = below.shape[1]
+        flat = below.reshape(-1, *below.shape[2:])
+        with (
+            activations.writer(activations.BOTTLENECK, photos, views, rest.output_shape[1:]) as append,
+            progress(len(flat), f"{split} views", "views") as bar,
+        ):
+            for start in range(0, len(flat), BATCH_SIZE):
+                batch = flat[start : start + BATCH_SIZE].astype(np.float32)
+                append(rest.predict_on_batch(batch))
+                bar.update(len(batch))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def inputs_of(level: str, model: keras.Model, split: str, manifest: list[dataset
         return images.read([photo.path for photo in photos], model.input_shape[1], f"{split} photos"), photos
     folder = activations.BOTTLENECK if level == "top" else activations.ACTIVATIONS
     views, photos = activations.read(folder, split)
-    return views[0], photos
+    return views[:, 0], photos
 
 
 def predict(level: str, model: keras.Model, array: np.ndarray) -> np.ndarray:

@@ -9,7 +9,9 @@ Writes metrics/seeds.json. Activations and bottleneck features come from the cac
 import argparse
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -21,11 +23,25 @@ LEVELS, SPLITS = ("top", "finetune"), ("validation", "test")
 SEEDS = Path("metrics/seeds.json")
 
 
-def metrics_of(top_seed: int, finetune_seed: int) -> dict:
-    """Run one experiment and return its metrics."""
-    if status := experiment.run({"top.seed": top_seed, "finetune.seed": finetune_seed}):
+def metrics_of(seed: int, changes: Mapping[str, object] = MappingProxyType({})) -> dict:
+    """Run one experiment, levels 2 and 3 from this seed, and return its metrics."""
+    if status := experiment.run({"top.seed": seed, "finetune.seed": seed, **changes}):
         sys.exit(status)
     return json.loads(table.METRICS.read_text())
+
+
+def back(own: Mapping) -> None:
+    """End where the workspace began: the experiment with its own params, from the cache."""
+    names = ("top.seed", "finetune.seed", "activations.views")
+    if status := experiment.run({name: own[name.split(".")[0]][name.split(".")[1]] for name in names}):
+        sys.exit(status)
+
+
+def spread(runs: Sequence[Mapping], level: str, split: str) -> dict:
+    """Mean, standard deviation and each run's accuracy."""
+    accuracies = [metrics[level][split]["accuracy"] for metrics in runs]
+    mean, std = float(np.mean(accuracies)), float(np.std(accuracies, ddof=1))
+    return {"mean": round(mean, 4), "std": round(std, 4), "runs": accuracies}
 
 
 def main() -> None:
@@ -36,16 +52,15 @@ def main() -> None:
         parser.error("a spread takes two seeds or more")
     own = params.load()
     try:
-        runs = [metrics_of(seed, seed) for seed in seeds]
+        runs = [metrics_of(seed) for seed in seeds]
     finally:
-        metrics_of(own["top"]["seed"], own["finetune"]["seed"])
+        back(own)
     summary: dict = {"seeds": seeds}
     for level in LEVELS:
         for split in SPLITS:
-            accuracies = [metrics[level][split]["accuracy"] for metrics in runs]
-            mean, spread = float(np.mean(accuracies)), float(np.std(accuracies, ddof=1))
-            summary.setdefault(level, {})[split] = {"mean": round(mean, 4), "std": round(spread, 4), "runs": accuracies}
-            print(f"{level:<10}{split:<12}{mean:.4f} +- {spread:.4f}   {' '.join(f'{a:.4f}' for a in accuracies)}")
+            found = summary.setdefault(level, {})[split] = spread(runs, level, split)
+            each = " ".join(f"{accuracy:.4f}" for accuracy in found["runs"])
+            print(f"{level:<10}{split:<12}{found['mean']:.4f} +- {found['std']:.4f}   {each}")
     SEEDS.write_text(json.dumps(summary, indent=2) + "\n")
 
 

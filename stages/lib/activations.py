@@ -1,11 +1,12 @@
 """The cached output of VGG16's frozen layers, as memory-mapped float16 arrays beside the manifest's order.
 
-`<split>.npy` has the shape (views, n, height, width, channels): view 0 is the photo as it is, the others are
-augmented. `<split>.csv` names the photos of axis 1 in order, so that labels never have to be rebuilt from
+`<split>.npy` has the shape (n, views, height, width, channels): view 0 is the photo as it is, the others are
+augmented. `<split>.csv` names the photos of axis 0 in order, so that labels never have to be rebuilt from
 positions.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,29 @@ ACTIVATIONS = Path("data/activations")
 BOTTLENECK = Path("data/bottleneck")
 
 
-def create(folder: Path, photos: Sequence[dataset.Photo], views: int, shape: tuple[int, ...]) -> np.memmap:
-    """A new array on disk for photos of one split, to be filled: float16 of shape (views, n, *shape)."""
+@contextlib.contextmanager
+def writer(
+    folder: Path, photos: Sequence[dataset.Photo], views: int, shape: tuple[int, ...]
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """A new array for the photos of one split: yields what appends the next of them.
+
+    It takes float arrays whose size is a multiple of (views, *shape). They are written one after the other, not
+    through a memory map: memory stays the same however many photos there are, and a full disk is an OSError
+    instead of a crash.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     split = photos[0].split
     dataset.write_manifest(photos, folder / f"{split}.csv")
-    return np.lib.format.open_memmap(folder / f"{split}.npy", "w+", np.float16, (views, len(photos), *shape))
+    with open(folder / f"{split}.npy", "wb") as file:
+        header = {"descr": "<f2", "fortran_order": False, "shape": (len(photos), views, *shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        yield lambda batch: file.write(np.ascontiguousarray(batch, "<f2"))
 
 
 def read(folder: Path, split: str) -> tuple[np.ndarray, list[dataset.Photo]]:
-    """A split's memory-mapped array and the photos along its axis 1."""
+    """A split's memory-mapped array and the photos along its axis 0."""
     array = np.load(folder / f"{split}.npy", mmap_mode="r")
     photos = dataset.read_manifest(folder / f"{split}.csv")
-    if array.shape[1] != len(photos):
-        raise ValueError(f"{folder}/{split}.npy has {array.shape[1]} photos, {split}.csv has {len(photos)}")
+    if len(array) != len(photos):
+        raise ValueError(f"{folder}/{split}.npy has {len(array)} photos, {split}.csv has {len(photos)}")
     return array, photos

@@ -6,6 +6,7 @@ photo's own digest, so a photo looks the same in every run, in any order and fro
 
 import io
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -84,9 +85,9 @@ def resize(image: Image.Image, size: int) -> np.ndarray:
 def read(paths: Sequence[Path], size: int, label: str) -> np.ndarray:
     """Decode and resize files: uint8 array of shape (n, size, size, 3). `label` is for the progress."""
     array = np.empty((len(paths), size, size, 3), np.uint8)
-    with progress(len(paths), label) as bar:
-        for row, path in zip(array, paths):
-            row[:] = resize(decode(path.read_bytes(), size), size)
+    with progress(len(paths), label) as bar, ThreadPoolExecutor() as pool:
+        for row, pixels in zip(array, pool.map(lambda path: resize(decode(path.read_bytes(), size), size), paths)):
+            row[:] = pixels
             bar.update(1)
     return array
 

@@ -21,8 +21,9 @@ BLOCKS = ["block1", "block2", "block3", "block4", "block5"]
 Check = tuple[str, Callable[[Any], bool]]  # what is expected, in words, and whether a value is that
 
 
-def _integer(low: int) -> Check:
-    return f"a whole number, {low} or more", lambda v: type(v) is int and v >= low
+def _integer(low: int, high: float = float("inf")) -> Check:
+    words = f"a whole number, {low} or more" + (f", {high} at most" if high < float("inf") else "")
+    return words, lambda v: type(v) is int and low <= v <= high
 
 
 def _number(low: float, high: float = float("inf"), *, above: bool = False) -> Check:
@@ -47,6 +48,7 @@ def _filters(value: Any) -> bool:
     return type(value) is list and 0 < len(value) <= 6 and all(type(v) is int and v > 0 for v in value)
 
 
+SEED = _integer(0, 2**32 - 1)  # what NumPy and Keras take
 TRUE_OR_FALSE: Check = ("true or false", lambda v: type(v) is bool)
 AUGMENTATION: dict[str, Check] = {
     "flip": TRUE_OR_FALSE,
@@ -58,7 +60,7 @@ AUGMENTATION: dict[str, Check] = {
 }
 REGULARISATION: dict[str, Check] = {"dropout": _number(0, 0.95), "l1": _number(0), "l2": _number(0)}
 TRAINING: dict[str, Check] = {
-    "seed": _integer(0),
+    "seed": SEED,
     "optimizer": _one_of("rmsprop", "sgd", "adam", "adamw"),
     "lr": _number(0, above=True),
     "momentum": _number(0, 0.9999),
@@ -80,7 +82,7 @@ SCHEMA: dict[str, Any] = {
         "validation": _integer(1),
         "test": _integer(1),
         "order": _one_of("random", "archive"),
-        "seed": _integer(0),
+        "seed": SEED,
     },
     "small_cnn": {
         "image_size": _integer(32),
@@ -93,7 +95,7 @@ SCHEMA: dict[str, Any] = {
         **TRAINING,
         "augmentation": AUGMENTATION,
     },
-    "activations": {"views": _integer(1), "seed": _integer(0), "augmentation": AUGMENTATION},
+    "activations": {"views": _integer(1), "seed": SEED, "augmentation": AUGMENTATION},
     "top": {
         "views": _one_of("all", "plain"),
         "pooling": _one_of("flatten", "average", "max"),

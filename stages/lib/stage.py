@@ -36,7 +36,7 @@ def run(stage: str, main: Callable[[Mapping], None]) -> None:
     try:
         given = params.for_stage(stage)
         for out in params.declared(stage).get("outs", []):
-            _remove(Path(out))
+            _remove(Path(out if isinstance(out, str) else next(iter(out))))  # a path, or one with options
         main(given)
     except UserError as error:
         sys.exit(f"{stage}: {error}")

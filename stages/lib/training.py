@@ -1,5 +1,6 @@
 """What the three trainings share: batches of cached views, `fit`, learning curves, repeatable model files."""
 
+import functools
 import json
 import os
 import re
@@ -64,14 +65,18 @@ def cached(
     but it costs nothing.
     """
     views, photos = activations.read(folder, split)
-    count = 1 if plain else len(views)
+    count = 1 if plain else views.shape[1]
     labels = dataset.labels(photos, dataset.class_names(photos))
 
+    @functools.lru_cache(maxsize=1)
+    def mirrored(epoch):
+        return np.random.default_rng([seed, epoch, MIRROR]).random(len(labels)) < 0.5
+
     def view(epoch, rows):
-        batch = views[(epoch + rows) % count, rows]
+        batch = views[rows, (epoch + rows) % count]
         if mirror:
-            mirrored = np.random.default_rng([seed, epoch, MIRROR]).random(len(labels))[rows] < 0.5
-            batch[mirrored] = batch[mirrored, :, ::-1]
+            turned = mirrored(epoch)[rows]
+            batch[turned] = batch[turned, :, ::-1]
         return batch
 
     return Batches(view, labels, batch_size, seed)
