@@ -51,6 +51,7 @@ def test_dvc_writes_the_file_as_it_is(tmp_path):
         ("^image_size: .*", "image_size: true", "image_size is True"),
         ("^image_size: .*", "# image_size: 192", "image_size is missing"),
         ("^  source: .*", "  source: kagle", "download.source is 'kagle'.*one of kaggle, microsoft"),
+        ("^  seed: 1 # of the draw", "  seed: 4294967296", "subsample.seed is 4294967296; .*, 4294967295 at most"),
         ("^  units: .*", "  units: [64", "not valid YAML"),
     ],
 )

@@ -181,6 +181,20 @@ def test_a_stage_started_by_hand_does_not_write_through_into_the_cache(pipeline)
     assert "data/bottleneck" not in run(pipeline, "dvc", "status")
 
 
+def test_an_output_can_be_kept_from_the_teams_remote(pipeline):
+    """The README's switch, `push: false`, makes an output a mapping in dvc.yaml, and nothing run again."""
+    yaml = YAML()
+    declared = yaml.load(pipeline / "dvc.yaml")
+    declared["stages"]["bottleneck"]["outs"] = [{"data/bottleneck": {"push": False}}]
+    yaml.dump(declared, pipeline / "dvc.yaml")
+    try:
+        assert stages_run(run(pipeline, "dvc", "repro", "bottleneck")) == []
+        run(pipeline, "stages.bottleneck")
+        assert "data/bottleneck" not in run(pipeline, "dvc", "status")
+    finally:
+        restore(pipeline)
+
+
 def test_finetuning_moves_block5_and_only_block5(pipeline):
     tuned = keras.saving.load_model(pipeline / "models/finetune.keras", compile=False)
     pretrained = vgg16.load(pipeline / "models/vgg16.weights.h5", 64)

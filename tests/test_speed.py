@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from conftest import change, restore, run
+from conftest import ROOT, change, restore, run
 
-from stages.lib import activations, dataset, frozen, params, vgg16
+from stages.lib import activations, dataset, frozen, params, stage, vgg16
 from tools import bench
 
 
@@ -20,9 +21,8 @@ def test_onnx_runtime_puts_out_what_keras_does(pipeline, unfreeze):
     pixels = np.random.default_rng(1).integers(0, 256, (5, 70, 70, 3), np.uint8)
     batch = vgg16.preprocess(pixels, "vgg16")
     expected = below.predict_on_batch(batch)
-    computed = frozen.runner(below)
+    computed = frozen.onnx_runtime(below)
     np.testing.assert_allclose(computed(batch), expected, rtol=1e-4, atol=1e-5 * expected.max())
-    assert np.array_equal(computed(batch[:2]), computed(batch)[:2])  # a photo's output is its own, in any batch
 
 
 def test_layers_that_vgg16_does_not_have_are_refused():
@@ -31,7 +31,7 @@ def test_layers_that_vgg16_does_not_have_are_refused():
 
 
 def test_memory_of_activations_does_not_grow_with_the_photos(pipeline):
-    """Each photo leaves 131 KB here, 2,400 of them 314 MB: a memory map would show them."""
+    """Each photo leaves 66 KB here, 2,400 of them 157 MB: a memory map would show them."""
     change(pipeline, finetune__unfreeze=["block3", "block4", "block5"], activations__views=1)
     manifest = dataset.read_manifest(pipeline / dataset.MANIFEST)
     peaks = []
@@ -47,9 +47,10 @@ def test_memory_of_activations_does_not_grow_with_the_photos(pipeline):
             assert array.shape == (48 * times, 1, 16, 16, 128) and len(photos) == 48 * times
     finally:
         restore(pipeline)
-    assert peaks[1] < peaks[0] + 100
+    assert peaks[1] < peaks[0] + 60
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux' file on a full disk")
 def test_a_full_disk_is_an_error_not_a_crash(pipeline, tmp_path):
     _, photos = activations.read(pipeline / activations.ACTIVATIONS, "train")
     (tmp_path / "train.npy").symlink_to("/dev/full")
@@ -58,24 +59,54 @@ def test_a_full_disk_is_an_error_not_a_crash(pipeline, tmp_path):
             append(np.zeros((64, 64, 8), np.float32))
 
 
-def test_nothing_to_do_takes_no_tensorflow(pipeline):
-    command = [sys.executable, "-X", "importtime", "-m", "dvc", "repro"]
-    done = subprocess.run(command, cwd=pipeline, capture_output=True, text=True, check=True)
-    assert "up to date" in done.stdout and "| dvc" in done.stderr.replace("|   ", "| ")
-    assert not {"tensorflow", "keras"} & {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+def test_peak_memory_is_a_process_own(pipeline):
+    """What getrusage counts begins with the parent's peak, which here is pytest's with all its models."""
+    code = "from stages.lib import stage; print(stage.peak_memory_mb())"
+    before = int(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    held = np.ones(200 * 2**17)  # 200 MB
+    after = int(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert held.nbytes == 200 * 2**20 and abs(after - before) < 20 and after < stage.peak_memory_mb()
 
 
 def test_the_count_of_operations_is_vgg16s_own():
     forward, step = bench.gflop(vgg16.build(224))
-    assert forward == pytest.approx(2 * 15.35, rel=0.01)  # 15.3 billion multiply-adds, as its paper's tables give them
-    assert step == pytest.approx(3 * forward, rel=0.01)
+    assert forward == pytest.approx(2 * 15.3, rel=0.01)  # 15.3 billion multiply-adds, says the ResNet paper
+    assert 3 * forward - step == pytest.approx(2 * 224 * 224 * 27 * 64 / 1e9)  # no gradient of the photos
 
 
-def test_the_plain_scripts_run(pipeline):
-    measured = json.loads(run(pipeline, "tools.plain", "small_cnn").splitlines()[-1])
-    assert measured["seconds"] == 50 * measured["epoch_seconds"] > 0
+def test_work_is_that_of_every_photo():
+    given = params.load(ROOT / "params.yaml")
+    frozen_part = vgg16.below(vgg16.build(given["image_size"]), "block4_pool")
+    work = bench.work(given)
+    assert given["activations"]["views"] == given["finetune"]["epochs"] == 1
+    assert work["activations"] == pytest.approx(3200 * bench.gflop(frozen_part)[0])
+    assert work["finetune"] == pytest.approx((3 * 2000 + 800) / 3200 * work["bottleneck"], rel=0.2)
 
 
-def test_every_stage_that_computes_has_its_operations():
-    work = bench.work(params.load())
-    assert set(work) == {"small_cnn", "activations", "bottleneck", "finetune"} and min(work.values()) > 0
+def test_nothing_is_left_out_of_the_table(pipeline):
+    stages, metrics = bench.read(pipeline)
+    shown = {"seconds": 1.0, "speedup": 2.0, "accuracy": 0.9, "epoch_seconds": 3.0, "epoch_speedup": 4.0}
+    parts = ("cold", "warm_experiment", "small_cnn", "noop", "finetune")
+    result = dict.fromkeys(parts, shown) | {"stages": stages, "matmul_gflops": 100.0, "cores": 2}
+    printed = bench.table(result | {"plain": dict.fromkeys(parts, shown) | {"seconds": 5.0}})
+    assert all(name in printed for name in stages) and set(metrics) == {"small_cnn", "top", "finetune"}
+
+
+@pytest.mark.parametrize("script", bench.PLAIN)
+def test_the_plain_scripts_run(pipeline, script):
+    measured = json.loads(run(pipeline, "tools.plain", script).splitlines()[-1])
+    assert measured["seconds"] >= 50 * measured["epoch_seconds"] > 0
+
+
+def test_views_are_compared_and_the_workspace_ends_as_it_was(pipeline):
+    before = {path: path.read_bytes() for path in pipeline.glob("metrics/**/*") if path.is_file()}
+    try:
+        printed = run(pipeline, "tools.views", "1", "2")
+        rows = [line.split("|") for line in printed.splitlines() if line.startswith(("| 1 |", "| 2 |"))]
+        assert [len(row) for row in rows] == [9, 9] and all("+-" in cell for row in rows for cell in row[4:8])
+        found = json.loads((pipeline / "metrics/views.json").read_text())["views"]
+        assert found["1"]["bytes"] < found["2"]["bytes"] and found["2"]["seconds"] > 0
+        assert {path: path.read_bytes() for path in before} == before
+    finally:
+        (pipeline / "metrics/views.json").unlink(missing_ok=True)
+        restore(pipeline)

@@ -22,12 +22,17 @@ def run(changes: Mapping[str, str], more: list[str] = ()) -> int:
     words = [f"{name}={value}" for name, value in changes.items()] + list(more)
     command = ["dvc", "exp", "run", *(word for change in words for word in ("-S", change))]
     print("$ " + shlex.join(command), flush=True)
+    return subprocess.run([sys.executable, "-m", *command], env=environment()).returncode
+
+
+def environment() -> dict[str, str]:
+    """What DVC needs around it: this Python first on the path, and a name for Git where nobody set one."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     if subprocess.run(["git", "config", "user.email"], capture_output=True).returncode:
         # DVC stashes the workspace with Git's own machinery, which wants a name even if nobody ever sees it.
         nobody = {"NAME": "dvc", "EMAIL": "dvc@localhost"}
         environment |= {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in nobody.items()}
-    return subprocess.run([sys.executable, "-m", *command], env=environment).returncode
+    return environment
 
 
 def quoted(text: str) -> str:

@@ -11,7 +11,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
@@ -23,7 +22,7 @@ LEVELS, SPLITS = ("top", "finetune"), ("validation", "test")
 SEEDS = Path("metrics/seeds.json")
 
 
-def metrics_of(seed: int, changes: Mapping[str, object] = MappingProxyType({})) -> dict:
+def metrics_of(seed: int, **changes) -> dict:
     """Run one experiment, levels 2 and 3 from this seed, and return its metrics."""
     if status := experiment.run({"top.seed": seed, "finetune.seed": seed, **changes}):
         sys.exit(status)
@@ -32,8 +31,8 @@ def metrics_of(seed: int, changes: Mapping[str, object] = MappingProxyType({})) 
 
 def back(own: Mapping) -> None:
     """End where the workspace began: the experiment with its own params, from the cache."""
-    names = ("top.seed", "finetune.seed", "activations.views")
-    if status := experiment.run({name: own[name.split(".")[0]][name.split(".")[1]] for name in names}):
+    names = ("top", "seed"), ("finetune", "seed"), ("activations", "views")
+    if status := experiment.run({f"{part}.{name}": own[part][name] for part, name in names}):
         sys.exit(status)
 
 

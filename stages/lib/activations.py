@@ -23,9 +23,9 @@ def writer(
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """A new array for the photos of one split: yields what appends the next of them.
 
-    It takes float arrays whose size is a multiple of (views, *shape). They are written one after the other, not
-    through a memory map: memory stays the same however many photos there are, and a full disk is an OSError
-    instead of a crash.
+    It takes float arrays of shape (k, *shape): photo by photo, and view by view of each. They are written one after
+    the other, not through a memory map: memory stays the same however many photos there are, and a full disk is an
+    OSError instead of a crash.
     """
     folder.mkdir(parents=True, exist_ok=True)
     split = photos[0].split
