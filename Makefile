@@ -48,7 +48,7 @@ bench: $(BIN)/.run ## how fast it is, beside the blog's scripts and the machine'
 test: $(BIN)/.test ## set up and run the tests
 	@python -m pytest
 
-test-slow: $(BIN)/.test ## the test that make test leaves out: the whole default recipe, cold, against dvc.lock
+test-slow: $(BIN)/.test ## what make test leaves out: above all the whole default recipe, cold, against dvc.lock
 	@python -m pytest -m slow
 
 table: $(BIN)/.run ## show the results of the last run

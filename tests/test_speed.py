@@ -92,12 +92,13 @@ def test_nothing_is_left_out_of_the_table(pipeline):
     assert all(name in printed for name in stages) and set(metrics) == {"small_cnn", "top", "finetune"}
 
 
-@pytest.mark.parametrize("script", bench.PLAIN)
+@pytest.mark.parametrize("script", ["small_cnn", *(pytest.param(name, marks=pytest.mark.slow) for name in bench.PLAIN[1:])])
 def test_the_plain_scripts_run(pipeline, script):
     measured = json.loads(run(pipeline, "tools.plain", script).splitlines()[-1])
     assert measured["seconds"] >= 50 * measured["epoch_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_views_are_compared_and_the_workspace_ends_as_it_was(pipeline):
     before = {path: path.read_bytes() for path in pipeline.glob("metrics/**/*") if path.is_file()}
     try:
