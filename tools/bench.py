@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 
 from stages.lib import models, params, sources, vgg16
 from stages.lib.errors import UserError
-from tools import experiment
+from tools import command, experiment
 
 BENCHMARK = Path("metrics/benchmark.json")
 PLAIN = ("small_cnn", "bottleneck", "finetune")
@@ -179,9 +179,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit("Stopped.")
+    command.start(main)

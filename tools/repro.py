@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 
 from stages.lib import fetch, params, sources
 from stages.lib.errors import UserError
-from tools import experiment, table
+from tools import command, experiment, table
 
 CHOSEN = Path(".cache/source")
 BROUGHT = Path("data/raw/source.json")
@@ -162,9 +162,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit("Stopped. The same command goes on with what is already done.")
+    command.start(main, "Stopped. The same command goes on with what is already done.")

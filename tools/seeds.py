@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.lib import params
-from stages.lib.errors import UserError
-from tools import experiment, table
+from tools import command, experiment, table
 
 LEVELS, SPLITS = ("top", "finetune"), ("validation", "test")
 SEEDS = Path("metrics/seeds.json")
@@ -64,9 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit("Stopped.")
+    command.start(main)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from stages.lib import params
-from stages.lib.errors import UserError
+from tools import command
 
 METRICS = Path("metrics/metrics.json")
 LEVELS = {
@@ -49,7 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(str(error))
+    command.start(main)

@@ -9,12 +9,10 @@ workspace ends as it was.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from stages.lib import activations, params
-from stages.lib.errors import UserError
-from tools import seeds
+from tools import command, seeds
 
 VIEWS = Path("metrics/views.json")
 TIMING = Path("metrics/timing/activations.json")
@@ -59,9 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit("Stopped.")
+    command.start(main)

@@ -1,0 +1,16 @@
+"""How every tool starts, and how it ends where something is wrong."""
+
+import sys
+from collections.abc import Callable
+
+from stages.lib.errors import UserError
+
+
+def start(main: Callable[[], None], stopped: str = "Stopped.") -> None:
+    """Run a tool: a user's mistake ends it with its message alone, Ctrl-C with `stopped`."""
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(stopped)
