@@ -16,10 +16,10 @@ BLOG := image_size=150 preprocessing=rescale \
   activations.views=10 \
   activations.augmentation.flip=true activations.augmentation.shear=0.2 activations.augmentation.zoom=0.2 \
   activations.augmentation.rotation=0 activations.augmentation.shift=0 activations.augmentation.colour=0 \
-  top.views=plain top.pooling=flatten top.units=256 top.dropout=0.5 top.l1=0 top.l2=0 \
+  top.views=1 top.pooling=flatten top.units=256 top.dropout=0.5 top.l1=0 top.l2=0 \
   top.optimizer=rmsprop top.lr=0.001 top.momentum=0 top.schedule=constant \
   top.batch_size=16 top.epochs=50 top.patience=0 \
-  'finetune.unfreeze=[block5]' finetune.mirror=true finetune.dropout=0.5 finetune.l1=0 finetune.l2=0 \
+  'finetune.unfreeze=[block5]' finetune.views=null finetune.mirror=true finetune.dropout=0.5 finetune.l1=0 finetune.l2=0 \
   finetune.optimizer=sgd finetune.lr=0.0001 finetune.momentum=0.9 finetune.schedule=constant \
   finetune.batch_size=16 finetune.epochs=50 finetune.patience=0
 

@@ -25,8 +25,9 @@ BATCH_SIZE = 16  # pictures; on a CPU larger ones are no faster and take more me
 def views_of(photo: dataset.Photo, views: int, size: int, strength, seed: int) -> np.ndarray:
     """One decoded photo in all its views: uint8 of shape (views, size, size, 3)."""
     plain = images.resize(images.decode(photo.path.read_bytes(), size), size)
+    padded = images.padded(plain)
     rngs = (images.random_numbers(seed, view, photo.sha256) for view in range(1, views))
-    return np.stack([plain, *(images.augment(plain, strength, rng) for rng in rngs)])
+    return np.stack([plain, *(images.augment(padded, size, strength, rng) for rng in rngs)])
 
 
 def main(params) -> None:

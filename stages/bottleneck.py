@@ -8,7 +8,7 @@ from pathlib import Path
 from stages.lib import quiet, stage  # isort: skip: first, it keeps TensorFlow quiet
 import numpy as np
 
-from stages.lib import activations, dataset, vgg16
+from stages.lib import activations, dataset, frozen, vgg16
 from stages.lib.progress import progress
 
 WEIGHTS = Path("models/vgg16.weights.h5")
@@ -18,7 +18,7 @@ BATCH_SIZE = 32
 def main(params) -> None:
     network = vgg16.load(WEIGHTS, params["image_size"])
     rest = vgg16.above(network, vgg16.cut_layer(params["finetune"]["unfreeze"]))
-    rest.compile(jit_compile=True)
+    run = frozen.runner(rest)
     for split in dataset.SPLITS:
         below, photos = activations.read(activations.ACTIVATIONS, split)
         views = below.shape[1]
@@ -29,7 +29,7 @@ def main(params) -> None:
         ):
             for start in range(0, len(flat), BATCH_SIZE):
                 batch = flat[start : start + BATCH_SIZE].astype(np.float32)
-                append(rest.predict_on_batch(batch))
+                append(run(batch))
                 bar.update(len(batch))
 
 

@@ -33,8 +33,16 @@ def build(params) -> keras.Model:
 def main(params) -> None:
     tuning = params["finetune"]
     keras.utils.set_random_seed(tuning["seed"])
-    batch_size, seed = tuning["batch_size"], tuning["seed"]
-    train = training.cached(activations.ACTIVATIONS, "train", batch_size, seed, mirror=tuning["mirror"])
+    batch_size = tuning["batch_size"]
+    train = training.cached(
+        activations.ACTIVATIONS,
+        "train",
+        batch_size,
+        tuning["seed"],
+        views=tuning["views"],
+        part=min(1, tuning["epochs"]),
+        mirror=tuning["mirror"],
+    )
     validation = training.cached(activations.ACTIVATIONS, "validation", batch_size)
     model = build(params)
     # XLA takes two thirds of the time here; TensorFlow's own switch to determinism would turn it off.

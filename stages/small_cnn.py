@@ -37,13 +37,14 @@ def main(params) -> None:
         raise UserError(f"small_cnn.image_size {size} is too small for {blocks} blocks: raise it or drop one.") from None
 
     photos, pixels, labels = load("train")
+    padded = [images.padded(photo) for photo in pixels]
 
     # A whole epoch's views at once: threads that augment beside a training step make both several times slower.
     @functools.lru_cache(maxsize=1)
     def views(epoch):
         def view(row):
             rng = images.random_numbers(seed, epoch, photos[row].sha256)
-            return images.augment(pixels[row], params["augmentation"], rng)
+            return images.augment(padded[row], size, params["augmentation"], rng)
 
         with ThreadPoolExecutor() as pool:
             return np.stack(list(pool.map(view, range(len(photos)))))

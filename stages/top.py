@@ -16,9 +16,9 @@ MODEL = Path("models/top.keras")
 def main(params) -> None:
     params = params["top"]
     determinism.seed_everything(params["seed"])
-    plain = params["views"] == "plain"
-    train = training.cached(activations.BOTTLENECK, "train", params["batch_size"], params["seed"], plain=plain)
-    validation = training.cached(activations.BOTTLENECK, "validation", params["batch_size"])
+    batch_size = params["batch_size"]
+    train = training.cached(activations.BOTTLENECK, "train", batch_size, params["seed"], views=params["views"])
+    validation = training.cached(activations.BOTTLENECK, "validation", batch_size)
     features, photos = activations.read(activations.BOTTLENECK, "train")
     model = models.top(features.shape[2:], len(dataset.class_names(photos)), params)
     training.fit("top", model, train, validation, params)

@@ -53,6 +53,8 @@ def test_dvc_writes_the_file_as_it_is(tmp_path):
         ("^  source: .*", "  source: kagle", "download.source is 'kagle'.*one of kaggle, microsoft"),
         ("^  seed: 1 # of the draw", "  seed: 4294967296", "subsample.seed is 4294967296; .*, 4294967295 at most"),
         ("^  units: .*", "  units: [64", "not valid YAML"),
+        ("^  epochs: 0.5", "  epochs: 1.5", "finetune.epochs is 1.5; expected a whole number, 1 or more, or a part"),
+        ("^  views: # how many", "  views: 0 # how many", "top.views is 0; expected a whole number, 1 or more, or null"),
     ],
 )
 def test_a_wrong_line_is_named(edited, old, new, message):

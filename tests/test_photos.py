@@ -15,6 +15,10 @@ STRENGTH = {"flip": True, "shear": 0.2, "zoom": 0.2, "rotation": 10, "shift": 0.
 STILL = dict.fromkeys(STRENGTH, 0) | {"flip": False}
 
 
+def augment(pixels, strength, rng):
+    return images.augment(images.padded(pixels), len(pixels), strength, rng)
+
+
 def png(image: Image.Image, **options) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG", **options)
@@ -85,17 +89,17 @@ def test_a_large_photo_decoded_small_stays_the_same_picture(photo):
 
 def test_augmentation_without_strength_changes_nothing(photo):
     pixels = np.asarray(photo)
-    assert np.array_equal(images.augment(pixels, STILL, np.random.default_rng(0)), pixels)
+    assert np.array_equal(augment(pixels, STILL, np.random.default_rng(0)), pixels)
 
 
 def test_augmentation_flips_half_and_nothing_else_when_told_so(photo):
     pixels = np.asarray(photo)
     flipped = [
-        np.array_equal(images.augment(pixels, STILL | {"flip": True}, images.random_numbers(1, view, "ab" * 32)), pixels)
+        np.array_equal(augment(pixels, STILL | {"flip": True}, images.random_numbers(1, view, "ab" * 32)), pixels)
         for view in range(200)
     ]
     assert 70 < sum(flipped) < 130
-    mirrored = images.augment(pixels, STILL | {"flip": True}, images.random_numbers(1, flipped.index(False), "ab" * 32))
+    mirrored = augment(pixels, STILL | {"flip": True}, images.random_numbers(1, flipped.index(False), "ab" * 32))
     assert np.array_equal(mirrored, pixels[:, ::-1])
 
 
@@ -103,7 +107,7 @@ def test_an_augmented_view_depends_on_seed_view_and_photo_alone(photo):
     pixels = np.asarray(photo)
 
     def view(*key):
-        return images.augment(pixels, STRENGTH, images.random_numbers(*key)).tobytes()
+        return augment(pixels, STRENGTH, images.random_numbers(*key)).tobytes()
 
     assert view(1, 1, "ab" * 32) == view(1, 1, "ab" * 32)
     assert len({view(1, 1, "ab" * 32), view(2, 1, "ab" * 32), view(1, 2, "ab" * 32), view(1, 1, "cd" * 32)}) == 4

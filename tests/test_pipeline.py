@@ -248,7 +248,7 @@ def test_augmented_views_differ_and_belong_to_their_photo(pipeline):
         photo = photos[row]
         plain = images.resize(images.decode((pipeline / "data/photos" / photo.file).read_bytes(), 64), 64)
         rng = images.random_numbers(given["activations"]["seed"], 1, photo.sha256)
-        view = images.augment(plain, given["activations"]["augmentation"], rng)
+        view = images.augment(images.padded(plain), 64, given["activations"]["augmentation"], rng)
         assert not np.array_equal(view, plain)
         expected = frozen.predict_on_batch(vgg16.preprocess(view[None], "vgg16"))[0]
         np.testing.assert_allclose(array[row, 1].astype("float32"), expected, atol=0.02 * expected.max())
@@ -269,6 +269,35 @@ def test_mirroring_turns_other_halves_of_the_photos_in_every_epoch(pipeline):
         assert 12 < is_turned.sum() < 36
         turned.append(is_turned[by_photo])
     assert not np.array_equal(turned[0], turned[2])
+
+
+def test_half_an_epoch_has_half_of_the_photos_and_others_for_another_seed(pipeline):
+    orders = [training.cached(pipeline / activations.ACTIVATIONS, "train", 10, seed, part=0.5) for seed in (1, 2)]
+    for batches in orders:
+        assert len(batches) == 3 and [len(labels) for _, labels in batches] == [10, 10, 4]
+        assert len(set(batches.order)) == 24
+    assert set(orders[0].order) != set(orders[1].order)
+
+
+def test_a_part_of_an_epoch_stands_in_the_curve(experiment, pipeline):
+    assert experiment("finetune.epochs=0.25") == ["finetune", "evaluate"]
+    with open(pipeline / "metrics/curves/finetune.csv", newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["0.25"]
+
+
+def test_fewer_views_than_are_cached_leave_activations_and_more_are_refused(experiment, pipeline):
+    assert experiment("top.views=1", "finetune.views=1") == ["top", "finetune", "evaluate"]
+    change(pipeline, top__views=3)
+    output = run(pipeline, "stages.top", check=False)
+    assert "top: 3 views are asked for, activations.views has made 2: raise it or ask for fewer." in output
+
+
+def test_views_are_counted_from_the_plain_one(pipeline):
+    folder = pipeline / activations.ACTIVATIONS
+    array, _ = activations.read(folder, "train")
+    for views, of_the_second in ((1, 0), (2, 1), (None, 1)):
+        (batch, _) = training.cached(folder, "train", 48, views=views)[0]
+        assert np.array_equal(batch[0], array[0, 0]) and np.array_equal(batch[1], array[1, of_the_second])
 
 
 def test_labels_and_names_are_aligned_through_every_array(pipeline):

@@ -77,8 +77,8 @@ def test_the_count_of_operations_is_vgg16s_own():
 def test_work_is_that_of_every_photo():
     given = params.load(ROOT / "params.yaml")
     frozen_part = vgg16.below(vgg16.build(given["image_size"]), "block4_pool")
+    given["finetune"]["epochs"], given["activations"]["views"] = 1, 1
     work = bench.work(given)
-    assert given["activations"]["views"] == given["finetune"]["epochs"] == 1
     assert work["activations"] == pytest.approx(3200 * bench.gflop(frozen_part)[0])
     assert work["finetune"] == pytest.approx((3 * 2000 + 800) / 3200 * work["bottleneck"], rel=0.2)
 

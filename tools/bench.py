@@ -9,6 +9,7 @@ table and writes metrics/benchmark.json.
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -67,11 +68,12 @@ def work(settings: dict) -> dict[str, float]:
     frozen, _ = gflop(vgg16.below(network, cut))
     rest, rest_step = gflop(vgg16.above(network, cut))
     cnn, cnn_step = gflop(models.small_cnn(settings["small_cnn"]["image_size"], 2, settings["small_cnn"]))
+    epochs = settings["finetune"]["epochs"]
     return {
         "small_cnn": settings["small_cnn"]["epochs"] * (train * cnn_step + validation * cnn),
         "activations": (views + validation + test) * frozen,
         "bottleneck": (views + validation + test) * rest,
-        "finetune": settings["finetune"]["epochs"] * (train * rest_step + validation * rest),
+        "finetune": epochs * train * rest_step + math.ceil(epochs) * validation * rest,
     }
 
 

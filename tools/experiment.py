@@ -1,12 +1,15 @@
 """`dvc exp run` as the tools start it."""
 
+import contextlib
 import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from stages.lib import params, stage
 
 
 def run(changes: Mapping[str, str], more: list[str] = ()) -> int:
@@ -23,6 +26,22 @@ def run(changes: Mapping[str, str], more: list[str] = ()) -> int:
     command = ["dvc", "exp", "run", *(word for change in words for word in ("-S", change))]
     print("$ " + shlex.join(command), flush=True)
     return subprocess.run([sys.executable, "-m", *command], env=environment()).returncode
+
+
+@contextlib.contextmanager
+def workspace_as_it_was() -> Iterator[None]:
+    """End where the workspace began, whatever happens: its own params, their results from the cache, the times of their
+    own run."""
+    own = params.PARAMS.read_bytes()
+    times = {path: path.read_bytes() for path in stage.TIMING.glob("*.json")}
+    try:
+        yield
+    finally:
+        params.PARAMS.write_bytes(own)
+        if status := run({}):
+            sys.exit(status)
+        for path, content in times.items():
+            path.write_bytes(content)
 
 
 def environment() -> dict[str, str]:

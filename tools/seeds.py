@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib import params
 from tools import command, experiment, table
 
 LEVELS, SPLITS = ("top", "finetune"), ("validation", "test")
@@ -26,13 +25,6 @@ def metrics_of(seed: int, **changes) -> dict:
     if status := experiment.run({"top.seed": seed, "finetune.seed": seed, **changes}):
         sys.exit(status)
     return json.loads(table.METRICS.read_text())
-
-
-def back(own: Mapping) -> None:
-    """End where the workspace began: the experiment with its own params, from the cache."""
-    names = ("top", "seed"), ("finetune", "seed"), ("activations", "views")
-    if status := experiment.run({f"{part}.{name}": own[part][name] for part, name in names}):
-        sys.exit(status)
 
 
 def spread(runs: Sequence[Mapping], level: str, split: str) -> dict:
@@ -48,11 +40,8 @@ def main() -> None:
     seeds = parser.parse_args().seeds
     if len(seeds) < 2:
         parser.error("a spread takes two seeds or more")
-    own = params.load()
-    try:
+    with experiment.workspace_as_it_was():
         runs = [metrics_of(seed) for seed in seeds]
-    finally:
-        back(own)
     summary: dict = {"seeds": seeds}
     for level in LEVELS:
         for split in SPLITS:

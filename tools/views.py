@@ -3,37 +3,43 @@
     python -m tools.views           # 1, 2, 4 and 8 views, three seeds each
     python -m tools.views 1 2
 
-Writes metrics/views.json: accuracies of levels 2 and 3, seconds and bytes of `activations`. Prints a table. The
-workspace ends as it was.
+`activations` runs once, with the most views; the trainings take as many of them as a row says. Writes
+metrics/views.json: accuracies of levels 2 and 3, the bytes of the cached activations and the seconds that they take,
+both in proportion to the pictures. Prints a table. The workspace ends as it was.
 """
 
 import argparse
 import json
 from pathlib import Path
 
-from stages.lib import activations, params
-from tools import command, seeds
+from stages.lib import activations, dataset, params
+from tools import command, experiment, seeds
 
 VIEWS = Path("metrics/views.json")
 TIMING = Path("metrics/timing/activations.json")
 SEEDS = (1, 2, 3)
 
 
-def measured(views: int, known: bool) -> dict:
-    """Three experiments with so many views. `seconds` is None where activations came from the cache and the time
-    that it took isn't `known`, as that of the workspace's own."""
-    before = TIMING.read_bytes()
-    runs = [seeds.metrics_of(seed, **{"activations.views": views}) for seed in SEEDS]
-    known = known or TIMING.read_bytes() != before
-    seconds = json.loads(TIMING.read_text())["seconds"] if known else None
-    size = sum(path.stat().st_size for path in activations.ACTIVATIONS.iterdir())
-    scores = {level: {split: seeds.spread(runs, level, split) for split in seeds.SPLITS} for level in seeds.LEVELS}
-    return {"seconds": seconds, "bytes": size, **scores}
+def scores(views: int, most: int) -> dict:
+    """Accuracies of three experiments with so many views of the `most` that are cached."""
+    changes = {"activations.views": most, "top.views": views, "finetune.views": views}
+    runs = [seeds.metrics_of(seed, **changes) for seed in SEEDS]
+    return {level: {split: seeds.spread(runs, level, split) for split in seeds.SPLITS} for level in seeds.LEVELS}
+
+
+def cost(views: int) -> dict:
+    """Seconds and bytes of the activations of so many views, from those that lie in the workspace."""
+    arrays = {split: activations.read(activations.ACTIVATIONS, split)[0] for split in dataset.SPLITS}
+    pictures = {split: array.shape[0] * array.shape[1] for split, array in arrays.items()}
+    fewer = pictures | {"train": len(arrays["train"]) * views}
+    share = sum(fewer.values()) / sum(pictures.values())
+    seconds = round(share * json.loads(TIMING.read_text())["seconds"]) if TIMING.exists() else None
+    return {"seconds": seconds, "bytes": round(share * sum(array.nbytes for array in arrays.values()))}
 
 
 def row(views: int, found: dict) -> str:
-    scores = (found[level][split] for level in seeds.LEVELS for split in seeds.SPLITS)
-    cells = [f"{score['mean']:.3f} +- {score['std']:.3f}" for score in scores]
+    accuracies = (found[level][split] for level in seeds.LEVELS for split in seeds.SPLITS)
+    cells = [f"{accuracy['mean']:.3f} +- {accuracy['std']:.3f}" for accuracy in accuracies]
     time = f"{found['seconds'] / 60:.1f} min" if found["seconds"] else "cached"
     return f"| {views} | {time} | {found['bytes'] / 1e9:.2f} GB | " + " | ".join(cells) + " |"
 
@@ -42,14 +48,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("views", nargs="*", type=int, default=[1, 2, 4, 8], help="default: 1 2 4 8")
     asked = parser.parse_args().views
-    own = params.load()
-    timing = {path: path.read_bytes() for path in TIMING.parent.glob("*.json")}
-    try:
-        found = {views: measured(views, known=views == own["activations"]["views"]) for views in asked}
-    finally:
-        seeds.back(own)
-        for path, content in timing.items():
-            path.write_bytes(content)
+    found = {}
+    with experiment.workspace_as_it_was():
+        if params.load()["activations"]["views"] != max(asked):
+            TIMING.unlink(missing_ok=True)  # of other views; the first experiment writes it anew, unless it is cached
+        for views in asked:
+            accuracies = scores(views, max(asked))
+            found[views] = {**cost(views), **accuracies}
     VIEWS.write_text(json.dumps({"seeds": SEEDS, "views": found}, indent=2) + "\n")
     print("| views | activations | disk | level 2, validation | test | level 3, validation | test |\n|" + "---|" * 7)
     for views, values in found.items():

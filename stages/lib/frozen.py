@@ -1,4 +1,4 @@
-"""VGG16's frozen layers, run as fast as the machine allows: by ONNX Runtime on a CPU, by Keras on a GPU."""
+"""Layers of VGG16 that stay as they are, run as fast as the machine allows: by ONNX Runtime on a CPU, by Keras on a GPU."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 def runner(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """What computes a model of convolutions and poolings, such as `vgg16.below`, on a batch of preprocessed pixels."""
+    """What computes the output of `vgg16.below` or `vgg16.above` for a batch."""
     return network.predict_on_batch if keras.distribution.list_devices("gpu") else onnx_runtime(network)
 
 
@@ -21,7 +21,7 @@ def onnx_runtime(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     on two AVX2 cores it takes four fifths of the time of TensorFlow with XLA, in float32 as well.
     """
     session = onnxruntime.InferenceSession(to_onnx(network).SerializeToString(), providers=["CPUExecutionProvider"])
-    return lambda batch: session.run(None, {"pixels": batch})[0]
+    return lambda batch: session.run(None, {"input": batch})[0]
 
 
 def to_onnx(network: keras.Model) -> onnx.ModelProto:
@@ -32,7 +32,7 @@ def to_onnx(network: keras.Model) -> onnx.ModelProto:
     TypeError
         For a layer that VGG16 doesn't have.
     """
-    nodes, weights, last = [helper.make_node("Transpose", ["pixels"], ["first"], perm=[0, 3, 1, 2])], [], "first"
+    nodes, weights, last = [helper.make_node("Transpose", ["input"], ["first"], perm=[0, 3, 1, 2])], [], "first"
     for layer in network.layers:
         name = layer.name
         if isinstance(layer, keras.layers.Conv2D):
@@ -51,7 +51,7 @@ def to_onnx(network: keras.Model) -> onnx.ModelProto:
     nodes.append(helper.make_node("Transpose", [last], ["output"], perm=[0, 2, 3, 1]))
     ends = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape[1:]])
-        for name, shape in (("pixels", network.input_shape), ("output", network.output_shape))
+        for name, shape in (("input", network.input_shape), ("output", network.output_shape))
     )
     graph = helper.make_graph(nodes, "frozen", *([end] for end in ends), weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -97,12 +97,21 @@ def random_numbers(seed: int, view: int, sha256: str) -> np.random.Generator:
     return np.random.default_rng([seed, view, int(sha256[:16], 16)])
 
 
-def augment(pixels: np.ndarray, strength: Mapping, rng: np.random.Generator) -> np.ndarray:
+def padded(pixels: np.ndarray) -> Image.Image:
+    """What `augment` reads: a square picture, a third of its side wider at every edge, by reflection."""
+    pad = len(pixels) // 3
+    return Image.fromarray(np.pad(pixels, ((pad, pad), (pad, pad), (0, 0)), mode="reflect"))
+
+
+def augment(photo: Image.Image, size: int, strength: Mapping, rng: np.random.Generator) -> np.ndarray:
     """One random view of a photo, after the Keras blog's `ImageDataGenerator` and its closing list.
 
     Parameters
     ----------
-    pixels : uint8 array of shape (size, size, 3)
+    photo : PIL.Image.Image
+        `padded`, so that a photo that is augmented in every epoch is padded once.
+    size : int
+        The side of the photo without its padding, and of the view, in px.
     strength : mapping
         `flip` mirrors half of the views; `shear` (largest slant, px per px), `zoom` (0.2: each axis between
         0.8 and 1.2), `rotation` (largest angle, degrees), `shift` (largest shift, a fraction of the side)
@@ -113,7 +122,6 @@ def augment(pixels: np.ndarray, strength: Mapping, rng: np.random.Generator) -> 
     -------
     uint8 array of shape (size, size, 3). What a shift or rotation uncovers is filled by reflection.
     """
-    size = len(pixels)
     shear, angle, shift_x, shift_y = rng.uniform(-1, 1, 4) * (
         strength["shear"], np.radians(strength["rotation"]), strength["shift"] * size, strength["shift"] * size
     )  # fmt: skip
@@ -124,12 +132,11 @@ def augment(pixels: np.ndarray, strength: Mapping, rng: np.random.Generator) -> 
     # Output coordinates to input coordinates, about the centre.
     cos, sin = np.cos(angle), np.sin(angle)
     matrix = np.array([[cos, -sin], [sin, cos]]) @ [[1, shear], [0, 1]] @ np.diag([mirror * zoom_x, zoom_y])
-    pad = size // 3
     centre = np.full(2, (size - 1) / 2 + 0.5)
-    offset = centre + (shift_x, shift_y) + pad - matrix @ centre
-    padded = Image.fromarray(np.pad(pixels, ((pad, pad), (pad, pad), (0, 0)), mode="reflect"))
+    offset = centre + (shift_x, shift_y) + size // 3 - matrix @ centre
     coefficients = (*matrix[0], offset[0], *matrix[1], offset[1])
-    image = padded.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC)
+    # Bicubic takes three times as long, which level 1 would notice in every epoch.
+    image = photo.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
 
     if strength["colour"]:
         for enhance, factor in zip((ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), colours):

@@ -44,11 +44,16 @@ def _last_blocks(value: Any) -> bool:
     return type(value) is list and 0 < len(value) < len(BLOCKS) and value == BLOCKS[-len(value) :]
 
 
+def _epochs(value: Any) -> bool:
+    return (type(value) is int and value > 0) or (type(value) is float and 0 < value < 1)
+
+
 def _filters(value: Any) -> bool:
     return type(value) is list and 0 < len(value) <= 6 and all(type(v) is int and v > 0 for v in value)
 
 
 SEED = _integer(0, 2**32 - 1)  # what NumPy and Keras take
+VIEWS: Check = ("a whole number, 1 or more, or null for all", lambda v: v is None or (type(v) is int and v >= 1))
 TRUE_OR_FALSE: Check = ("true or false", lambda v: type(v) is bool)
 AUGMENTATION: dict[str, Check] = {
     "flip": TRUE_OR_FALSE,
@@ -97,7 +102,7 @@ SCHEMA: dict[str, Any] = {
     },
     "activations": {"views": _integer(1), "seed": SEED, "augmentation": AUGMENTATION},
     "top": {
-        "views": _one_of("all", "plain"),
+        "views": VIEWS,
         "pooling": _one_of("flatten", "average", "max"),
         "units": _integer(0),
         **REGULARISATION,
@@ -105,9 +110,11 @@ SCHEMA: dict[str, Any] = {
     },
     "finetune": {
         "unfreeze": ("the last blocks in order, such as [block5] or [block4, block5]", _last_blocks),
+        "views": VIEWS,
         "mirror": TRUE_OR_FALSE,
         **REGULARISATION,
         **TRAINING,
+        "epochs": ("a whole number, 1 or more, or a part of one epoch, such as 0.5", _epochs),
     },
 }
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ import keras
 import numpy as np
 
 from stages.lib import activations, dataset, files, models
+from stages.lib.errors import UserError
 
 CURVES = Path("metrics/curves")
 MIRROR = 1  # keeps the random numbers of mirroring apart from those of the order
@@ -28,24 +30,28 @@ class Batches(keras.utils.PyDataset):
     labels : int array of shape (n,)
     seed : int, optional
         Of the order, which changes with every epoch. None: the photos stay in their own.
+    part : float
+        How much of the photos an epoch has: the first ones of its order.
     """
 
-    def __init__(self, view: Callable, labels: np.ndarray, batch_size: int, seed: int | None = None) -> None:
+    def __init__(self, view: Callable, labels: np.ndarray, batch_size: int, seed: int | None = None, part: float = 1) -> None:
         super().__init__()
         self.view, self.labels, self.batch_size, self.seed, self.epoch = view, labels, batch_size, seed, 0
+        self.count = max(1, round(part * len(labels)))
         self._reorder()
 
     def _reorder(self) -> None:
         self.order = np.arange(len(self.labels))
         if self.seed is not None:
             np.random.default_rng([self.seed, self.epoch]).shuffle(self.order)
+        self.order = self.order[: self.count]
 
     def on_epoch_end(self) -> None:
         self.epoch += 1
         self._reorder()
 
     def __len__(self) -> int:
-        return -(-len(self.labels) // self.batch_size)
+        return -(-self.count // self.batch_size)
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self.order[number * self.batch_size : (number + 1) * self.batch_size]
@@ -53,19 +59,34 @@ class Batches(keras.utils.PyDataset):
 
 
 def cached(
-    folder: Path, split: str, batch_size: int, seed: int | None = None, *, plain: bool = False, mirror: bool = False
+    folder: Path,
+    split: str,
+    batch_size: int,
+    seed: int | None = None,
+    *,
+    views: int | None = None,
+    part: float = 1,
+    mirror: bool = False,
 ) -> Batches:
     """`Batches` of cached activations or bottleneck features, their views cycled through the epochs.
 
-    In epoch e photo i has view (e + i) mod views, so that every batch mixes plain and augmented ones; with
-    `plain` every epoch has view 0. With as many views as epochs this equals augmentation on the fly.
+    In epoch e photo i has view (e + i) mod `views`, so that every batch mixes plain and augmented ones; with 1 every
+    epoch has the plain photo. None: all views that are cached. With as many views as epochs this equals augmentation on
+    the fly.
 
     With `mirror` half of the photos, others in every epoch, are mirrored after the fact: their activations, left
     to right. The network's filters are not symmetric, so this is not quite what the mirrored photo would give,
     but it costs nothing.
+
+    Raises
+    ------
+    UserError
+        Where more views are asked for than the folder has.
     """
-    views, photos = activations.read(folder, split)
-    count = 1 if plain else views.shape[1]
+    array, photos = activations.read(folder, split)
+    count = array.shape[1] if views is None else views
+    if count > array.shape[1]:
+        raise UserError(f"{count} views are asked for, activations.views has made {array.shape[1]}: raise it or ask for fewer.")
     labels = dataset.labels(photos, dataset.class_names(photos))
 
     @functools.lru_cache(maxsize=1)
@@ -73,13 +94,13 @@ def cached(
         return np.random.default_rng([seed, epoch, MIRROR]).random(len(labels)) < 0.5
 
     def view(epoch, rows):
-        batch = views[rows, (epoch + rows) % count]
+        batch = array[rows, (epoch + rows) % count]
         if mirror:
             turned = mirrored(epoch)[rows]
             batch[turned] = batch[turned, :, ::-1]
         return batch
 
-    return Batches(view, labels, batch_size, seed)
+    return Batches(view, labels, batch_size, seed, part)
 
 
 def optimizer(params: Mapping, steps: int) -> keras.Optimizer:
@@ -95,9 +116,11 @@ def fit(
     """Train in place and write metrics/curves/<name>.csv.
 
     With `patience` above 0, training stops once the validation loss has not improved for so many epochs, and the
-    weights of its best epoch are kept; with 0 it runs to the end and keeps the last.
+    weights of its best epoch are kept; with 0 it runs to the end and keeps the last. A part of an epoch counts as one:
+    `train` has only that part of the photos.
     """
-    steps = len(train) * params["epochs"]
+    epochs = math.ceil(params["epochs"])
+    steps = len(train) * epochs
     model.compile(optimizer(params, steps), loss=models.loss(model), metrics=["accuracy"], jit_compile=jit_compile)
     callbacks = []
     if params["patience"]:
@@ -106,7 +129,7 @@ def fit(
     history = model.fit(
         train,
         validation_data=validation,
-        epochs=params["epochs"],
+        epochs=epochs,
         callbacks=callbacks,
         shuffle=False,  # `Batches` shuffles, in an order that its seed alone decides
         verbose=1 if sys.stdout.isatty() else 2,
@@ -114,7 +137,8 @@ def fit(
     CURVES.mkdir(parents=True, exist_ok=True)
     columns = ["accuracy", "val_accuracy", "loss", "val_loss"]
     rows = zip(*(history[column] for column in columns))
-    lines = [",".join([str(epoch), *(f"{value:.6f}" for value in row)]) for epoch, row in enumerate(rows, start=1)]
+    numbers = (min(epoch, params["epochs"]) for epoch in range(1, epochs + 1))
+    lines = [",".join([str(number), *(f"{value:.6f}" for value in row)]) for number, row in zip(numbers, rows)]
     (CURVES / f"{name}.csv").write_text("\n".join([",".join(["epoch", *columns]), *lines]) + "\n")
 
 
