@@ -68,12 +68,23 @@ def test_rates_are_read_as_yaml_1_2(edited, text):
     assert params.load(edited(r"^  lr: .*", f"  lr: {text}"))["small_cnn"]["lr"] == 1e-5
 
 
+def recipe(name: str) -> list[str]:
+    """The params that `make <name>` sets."""
+    make = ["make", "--no-print-directory", "-n", name]  # inside `make test` it would say where it enters and leaves
+    command = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return shlex.split(command[command.rindex("tools.repro") :])[1:]
+
+
+def test_the_accurate_recipe_is_another_one_and_right():
+    given, words = params.load(ROOT / "params.yaml"), recipe("accurate")
+    changed = repro.changed_by(given, words)
+    params._check(changed, params.SCHEMA, params.PARAMS, "")
+    assert words and changed != given
+
+
 def test_the_blogs_recipe_sets_every_knob_and_each_rightly():
     """`make blog` must stay the blog's whatever becomes of the default recipe."""
-    make = ["make", "--no-print-directory", "-n", "blog"]  # inside `make test` it would say where it enters and leaves
-    command = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    words = shlex.split(command[command.rindex("tools.repro") :])[1:]
-    given = params.load(ROOT / "params.yaml")
+    given, words = params.load(ROOT / "params.yaml"), recipe("blog")
     known = {key for key, _ in leaves(given)}
     set_by_blog = dict(word.split("=", 1) for word in words)
     free = {key for key in known if key.endswith("seed") or key.startswith("download.")} | {"subsample.test"}

@@ -102,7 +102,7 @@ def test_the_plain_scripts_run(pipeline, script):
 def test_views_are_compared_and_the_workspace_ends_as_it_was(pipeline):
     before = {path: path.read_bytes() for path in pipeline.glob("metrics/**/*") if path.is_file()}
     try:
-        printed = run(pipeline, "tools.views", "1", "2")
+        printed = run(pipeline, "tools.views", "1", "2", "-S", "image_size=48")
         rows = [line.split("|") for line in printed.splitlines() if line.startswith(("| 1 |", "| 2 |"))]
         assert [len(row) for row in rows] == [9, 9] and all("+-" in cell for row in rows for cell in row[4:8])
         found = json.loads((pipeline / "metrics/views.json").read_text())["views"]

@@ -1,7 +1,7 @@
 """What more augmented views of a training photo bring and cost, as DVC experiments. `make views`
 
     python -m tools.views           # 1, 2, 4 and 8 views, three seeds each
-    python -m tools.views 1 2
+    python -m tools.views 1 2 -S image_size=150
 
 `activations` runs once, with the most views; the trainings take as many of them as a row says. Writes
 metrics/views.json: accuracies of levels 2 and 3, the bytes of the cached activations and the seconds that they take,
@@ -20,10 +20,10 @@ TIMING = Path("metrics/timing/activations.json")
 SEEDS = (1, 2, 3)
 
 
-def scores(views: int, most: int) -> dict:
-    """Accuracies of three experiments with so many views of the `most` that are cached."""
+def scores(views: int, most: int, more: list[str]) -> dict:
+    """Accuracies of three experiments with so many views of the `most` that are cached, and with other params."""
     changes = {"activations.views": most, "top.views": views, "finetune.views": views}
-    runs = [seeds.metrics_of(seed, **changes) for seed in SEEDS]
+    runs = [seeds.metrics_of(seed, changes, more) for seed in SEEDS]
     return {level: {split: seeds.spread(runs, level, split) for split in seeds.SPLITS} for level in seeds.LEVELS}
 
 
@@ -47,15 +47,17 @@ def row(views: int, found: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("views", nargs="*", type=int, default=[1, 2, 4, 8], help="default: 1 2 4 8")
-    asked = parser.parse_args().views
+    parser.add_argument("-S", dest="more", metavar="NAME=VALUE", action="append", default=[], help="other params")
+    given = parser.parse_args()
+    asked = given.views
     found = {}
     with experiment.workspace_as_it_was():
-        if params.load()["activations"]["views"] != max(asked):
-            TIMING.unlink(missing_ok=True)  # of other views; the first experiment writes it anew, unless it is cached
+        if given.more or params.load()["activations"]["views"] != max(asked):
+            TIMING.unlink(missing_ok=True)  # of others; the first experiment writes it anew, unless they are cached
         for views in asked:
-            accuracies = scores(views, max(asked))
+            accuracies = scores(views, max(asked), given.more)
             found[views] = {**cost(views), **accuracies}
-    VIEWS.write_text(json.dumps({"seeds": SEEDS, "views": found}, indent=2) + "\n")
+    VIEWS.write_text(json.dumps({"params": given.more, "seeds": SEEDS, "views": found}, indent=2) + "\n")
     print("| views | activations | disk | level 2, validation | test | level 3, validation | test |\n|" + "---|" * 7)
     for views, values in found.items():
         print(row(views, values))
