@@ -27,7 +27,7 @@ def test_a_cold_run_in_a_fresh_clone_gives_every_hash_of_the_committed_lock(tmp_
     changed = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True).stdout
     assert [line for line in changed.splitlines() if "metrics/timing/" not in line] == []
     metrics = json.loads((clone / "metrics/metrics.json").read_text())
-    for level, least in {"small_cnn": 0.84, "top": 0.97, "finetune": 0.98}.items():
+    for level, least in {"small_cnn": 0.84, "top": 0.97, "finetune": 0.97}.items():
         for split in ("validation", "test"):
             assert metrics[level][split]["accuracy"] >= least, (level, split)
     tuned = keras.saving.load_model(clone / "models/finetune.keras", compile=False)
