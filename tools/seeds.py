@@ -20,9 +20,9 @@ LEVELS, SPLITS = ("top", "finetune"), ("validation", "test")
 SEEDS = Path("metrics/seeds.json")
 
 
-def metrics_of(seed: int, changes: Mapping, more: Sequence[str]) -> dict:
-    """Run one experiment, levels 2 and 3 from this seed, and return its metrics; changes as `experiment.run` takes them."""
-    if status := experiment.run({"top.seed": seed, "finetune.seed": seed, **changes}, more):
+def metrics_of(seed: int, more: Sequence[str] = ()) -> dict:
+    """Run one experiment, levels 2 and 3 from this seed, and return its metrics; `more` as `experiment.run` takes it."""
+    if status := experiment.run({"top.seed": seed, "finetune.seed": seed}, more):
         sys.exit(status)
     return json.loads(table.METRICS.read_text())
 
@@ -41,7 +41,7 @@ def main() -> None:
     if len(seeds) < 2:
         parser.error("a spread takes two seeds or more")
     with experiment.workspace_as_it_was():
-        runs = [metrics_of(seed, {}, []) for seed in seeds]
+        runs = [metrics_of(seed) for seed in seeds]
     summary: dict = {"seeds": seeds}
     for level in LEVELS:
         for split in SPLITS:

@@ -22,8 +22,8 @@ SEEDS = (1, 2, 3)
 
 def scores(views: int, most: int, more: list[str]) -> dict:
     """Accuracies of three experiments with so many views of the `most` that are cached, and with other params."""
-    changes = {"activations.views": most, "top.views": views, "finetune.views": views}
-    runs = [seeds.metrics_of(seed, changes, more) for seed in SEEDS]
+    changes = [f"activations.views={most}", f"top.views={views}", f"finetune.views={views}", *more]
+    runs = [seeds.metrics_of(seed, changes) for seed in SEEDS]
     return {level: {split: seeds.spread(runs, level, split) for split in seeds.SPLITS} for level in seeds.LEVELS}
 
 
