@@ -20,8 +20,8 @@ from stages.lib.errors import UserError
 LOCK = Path("dvc.lock")
 
 
-def load(text: str | None) -> dict[str, dict]:
-    """The stages in the text of a dvc.yaml or dvc.lock; none of a file that isn't there.
+def load(text: str) -> dict[str, dict]:
+    """The stages in the text of a dvc.yaml or dvc.lock; none in an empty one.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def load(text: str | None) -> dict[str, dict]:
         If it is no YAML, as after a merge with conflicts.
     """
     try:
-        return (YAML(typ="safe", pure=True).load(text or "") or {}).get("stages") or {}
+        return (YAML(typ="safe", pure=True).load(text) or {}).get("stages") or {}
     except YAMLError as error:
         raise UserError(f"{LOCK} or {params.PIPELINE} is not valid YAML: {' '.join(str(error).split())}") from None
 
@@ -92,7 +92,7 @@ def md5(path: str) -> str | None:
 def differences() -> list[str]:
     """One line for everything in which dvc.lock differs from what is in git, by stage; none if it belongs."""
     settings, pipeline = params.load(), load(params.PIPELINE.read_text())
-    lock = load(LOCK.read_text() if LOCK.exists() else None)
+    lock = load(LOCK.read_text() if LOCK.exists() else "")
     makers = {path: stage for stage in pipeline for path in paths(pipeline[stage], "outs", "metrics", "plots")}
     made = {path: entries(lock.get(stage, {})).get(path) for path, stage in makers.items()}
     lines = [f"{stage}: dvc.lock has it, dvc.yaml hasn't" for stage in lock if stage not in pipeline]
@@ -115,7 +115,8 @@ def differences() -> list[str]:
 
 def main() -> None:
     if lines := differences():
-        sys.exit("\n".join([*lines, "dvc.lock does not belong to what is in git: `dvc repro`, then commit what it wrote."]))
+        print(*lines, sep="\n")
+        sys.exit("dvc.lock does not belong to what is in git: run `dvc repro` and commit what it wrote.")
     print("dvc.lock belongs to params.yaml, dvc.yaml, the code and the metrics.")
 
 
