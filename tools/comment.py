@@ -10,10 +10,11 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 from stages.lib.errors import UserError
-from tools.report import REPORT
 
+REPORT = Path("report/report.md")
 MARKER = "<!-- make report -->"
 ISSUES = "repos/{owner}/{repo}/issues"  # gh fills these in; to its API a pull request is an issue
 
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("number", type=int, help="of the pull request")
     parser.add_argument("pictures", help="URL under which the pictures are")
     options = parser.parse_args()
-    report = re.sub(r"!\[(.*?)\]\(.*?\)", rf"[\1]({options.pictures})", (REPORT / "report.md").read_text())
+    report = re.sub(r"!\[(.*?)\]\(.*?\)", rf"[\1]({options.pictures})", REPORT.read_text())
     comments = f"{ISSUES}/{options.number}/comments"
     own = api(comments, "--paginate", "--jq", f'.[] | select(.body | startswith("{MARKER}")) | .id').split()
     target = ["--method", "PATCH", f"{ISSUES}/comments/{own[0]}"] if own else [comments]

@@ -115,7 +115,8 @@ def beyond_chance(before: dict, after: dict, pairs: list[tuple[bool, bool]]) -> 
 def markdown(header: list[str], lines: list[list]) -> str:
     """A table, or a line that says there is nothing to put into one."""
     cells = [header, ["---"] * len(header), *lines]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in cells) if lines else "No change."
+    text = "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in cells)
+    return text if lines else "No change."
 
 
 def metrics_table(commit: str, before: Predictions | None, after: Predictions | None) -> str:
