@@ -26,7 +26,7 @@ BLOG := image_size=150 preprocessing=rescale \
 # Where params.yaml saves time, this doesn't.
 ACCURATE := finetune.epochs=1
 
-.PHONY: help repro blog accurate seeds views bench test test-slow table plots clean lock
+.PHONY: help repro blog accurate seeds views bench test test-slow table plots check-lock report pull-repro comment clean lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -63,9 +63,23 @@ table: $(BIN)/.run ## show the results of the last run
 plots: $(BIN)/.run ## draw the plots into dvc_plots/index.html
 	@dvc plots show
 
+check-lock: $(BIN)/.run ## say whether dvc.lock belongs to params, code and metrics; runs nothing, needs no data
+	@python -m tools.lock
+
+BASE ?= main
+report: $(BIN)/.run ## write what this branch changes against BASE (main) into report/report.md, with pictures
+	@python -m tools.report "$(BASE)"
+
+# What .github/workflows/report.yml runs besides.
+pull-repro: $(BIN)/.run
+	@test -z "$$(dvc remote list)" || dvc repro --pull --allow-missing
+
+comment: $(BIN)/.run
+	@python -m tools.comment "$(NUMBER)" "$(PICTURES)"
+
 clean: ## remove what runs and downloads left; DVC's cache, .venv and the choice of a source stay
 	git clean -fdqX data models metrics
-	rm -rf .cache/downloads .pytest_cache dvc_plots
+	rm -rf .cache/downloads .pytest_cache dvc_plots report
 
 lock: ## pin the dependencies anew, for every platform, from requirements/*.in
 	$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv
