@@ -53,18 +53,42 @@ def at(folder: Path, commit: str, path: str) -> str:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A clone whose branch `base` left this history before its last change of metrics, and went on by itself."""
+    """A clone whose `branch` came from worse results on `base`, which went on by itself."""
     folder = tmp_path_factory.mktemp("report") / "clone"
     git(ROOT, "clone", "--quiet", str(ROOT), str(folder))
+    worse(folder)
+    git(folder, "commit", "--quiet", "-am", "worse")
+    git(folder, "checkout", "--quiet", "-b", "base")
     git(folder, "checkout", "--quiet", "-b", "branch")
-    old = git(folder, "log", "--format=%H", "--", "metrics/metrics.json").splitlines()[1]
-    git(folder, "checkout", "--quiet", "-b", "base", old)
+    git(folder, "revert", "--no-edit", "HEAD")
+    git(folder, "checkout", "--quiet", "base")
     params = folder / "params.yaml"
     params.write_text(params.read_text().replace("image_size: 224", "image_size: 128", 1))
     git(folder, "commit", "--quiet", "-am", "what happened on base afterwards")
     git(folder, "checkout", "--quiet", "branch")
     shutil.copytree(ROOT / "tools", folder / "tools", dirs_exist_ok=True)
     return folder
+
+
+def worse(folder: Path) -> None:
+    """Turn the committed results into those of other params: level 3 far worse, the others a little."""
+    scores = json.loads((folder / table.METRICS).read_text())
+    for level, splits in scores.items():
+        for of_split in splits.values():
+            for name in ("accuracy", "accuracy_low", "accuracy_high"):
+                of_split[name] = round(of_split[name] - (0.2 if level == "finetune" else 0.005), 6)
+    (folder / table.METRICS).write_text(json.dumps(scores, indent=2) + "\n")
+    yaml = YAML()
+    for file, path in (("params.yaml", []), ("dvc.lock", ["stages", "finetune", "params", "params.yaml"])):
+        tree = node = yaml.load(folder / file)
+        for name in path:
+            node = node[name]
+        node["finetune"]["lr"] = 0.5
+        if file == "dvc.lock":
+            outs = tree["stages"]["evaluate"]["outs"]
+            (out,) = (out for out in outs if out["path"] == str(table.METRICS))
+            out["md5"] = hashlib.md5((folder / table.METRICS).read_bytes()).hexdigest()
+        yaml.dump(tree, folder / file)
 
 
 @pytest.fixture(scope="module")
