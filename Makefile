@@ -74,7 +74,7 @@ remote: $(BIN)/.run $(PLUGINS) ## share results: URL=s3://bucket/path, ssh://hos
 	@echo "Commit .dvc/config, so that the team has it. Credentials: from your environment, or by \`dvc remote modify --local\`."
 
 push: $(BIN)/.run $(PLUGINS) ## give the team what was computed here
-	@dvc push --run-cache
+	@python -m tools.push
 
 pull: $(BIN)/.run $(PLUGINS) ## get what the team has computed
 	@dvc pull --run-cache --allow-missing

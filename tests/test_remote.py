@@ -124,7 +124,7 @@ def shared(first: Path, remote: Remote) -> Path:
     remote.connect(first)
     subprocess.run([*COMMIT, "a remote for the team"], cwd=first, check=True)
     subprocess.run(["git", "push", "-q", "-u", "origin", "HEAD"], cwd=first, check=True)
-    remote.run(first, "dvc", "push", "--run-cache")
+    remote.run(first, "tools.push")
     return first.parent / "origin"
 
 
@@ -173,9 +173,20 @@ def test_everything_can_be_pulled_at_once(first, tmp_path):
         for name in ("data/photos", "data/activations", "models/finetune.keras", "data/predictions.csv"):
             assert (second / name).exists()
         assert stages_run(remote.run(second, "dvc", "repro")) == []
-        # The run cache came along: a change and its way back are no work either.
-        assert stages_run(remote.run(second, "dvc", "exp", "run", "-S", "finetune.dropout=0.4")) == ["finetune", "evaluate"]
-        assert stages_run(remote.run(second, "dvc", "exp", "run", "-S", "finetune.dropout=0.5")) == []
+
+
+def test_a_run_that_no_commit_has_is_not_repeated(first, tmp_path):
+    with folder_remote(tmp_path) as remote:
+        origin = shared(first, remote)
+        change = ("-S", "finetune.dropout=0.4")
+        assert stages_run(remote.run(first, "dvc", "exp", "run", *change)) == ["finetune", "evaluate"]
+        remote.run(first, "tools.push")
+        second = cloned(origin, tmp_path / "second")
+        assert stages_run(remote.run(second, "dvc", "exp", "run", "--pull", "--allow-missing", *change)) == []
+        assert metrics(second) == metrics(first)
+        # and back to what is committed
+        back = ("-S", "finetune.dropout=0.5")
+        assert stages_run(remote.run(second, "dvc", "exp", "run", "--pull", "--allow-missing", *back)) == []
 
 
 def test_a_corrupted_object_is_refused(first, tmp_path):
