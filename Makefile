@@ -26,14 +26,18 @@ BLOG := image_size=150 preprocessing=rescale \
 # Where params.yaml saves time, this doesn't.
 ACCURATE := finetune.epochs=1
 
-.PHONY: help repro blog accurate seeds views bench test test-slow table plots clean lock
+# DVC's part for each kind of remote that is set, where it needs one: s3, ssh, gs or azure.
+SCHEMES = $(firstword $(subst ://, ,$(URL))) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
+PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure,$(sort $(SCHEMES))))))
+
+.PHONY: help repro blog accurate seeds views bench test test-slow table plots remote push pull check-lock report pull-repro comment clean lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 REPRO := python -m tools.repro $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS),--photos "$(PHOTOS)")
 
-repro: $(BIN)/.run ## set up, choose where photos come from, run the pipeline, show the results
+repro: $(BIN)/.run $(PLUGINS) ## set up, choose where photos come from, run the pipeline, show the results
 	@$(REPRO) $(SET)
 
 blog: $(BIN)/.run ## the same with the Keras blog's own recipe
@@ -63,13 +67,39 @@ table: $(BIN)/.run ## show the results of the last run
 plots: $(BIN)/.run ## draw the plots into dvc_plots/index.html
 	@dvc plots show
 
+remote: $(BIN)/.run $(PLUGINS) ## share results: URL=s3://bucket/path, ssh://host/path, gs://, azure:// or a folder
+	@test -n "$(URL)" || { echo "make remote URL=s3://bucket/path, or ssh://host/path, gs://..., azure://..., /a/folder" >&2; exit 1; }
+	@dvc remote add --quiet --force --default team "$(URL)"
+	@dvc remote modify --quiet team verify true  # what comes from there is hashed before it is believed
+	@echo "Commit .dvc/config, so that the team has it. Credentials: from your environment, or by \`dvc remote modify --local\`."
+
+push: $(BIN)/.run $(PLUGINS) ## give the team what was computed here
+	@python -m tools.push
+
+pull: $(BIN)/.run $(PLUGINS) ## get what the team has computed
+	@dvc pull --run-cache --allow-missing
+
+check-lock: $(BIN)/.run ## say whether dvc.lock belongs to params, code and metrics; runs nothing, needs no data
+	@python -m tools.lock
+
+BASE ?= main
+report: $(BIN)/.run ## write what this branch changes against BASE (main) into report/report.md, with pictures
+	@python -m tools.report "$(BASE)"
+
+# What .github/workflows/report.yml runs besides.
+pull-repro: $(BIN)/.run $(PLUGINS)
+	@test -z "$$(dvc remote list)" || dvc repro --pull --allow-missing
+
+comment: $(BIN)/.run
+	@python -m tools.comment "$(NUMBER)" "$(PICTURES)"
+
 clean: ## remove what runs and downloads left; DVC's cache, .venv and the choice of a source stay
 	git clean -fdqX data models metrics
-	rm -rf .cache/downloads .pytest_cache dvc_plots
+	rm -rf .cache/downloads .pytest_cache dvc_plots report
 
 lock: ## pin the dependencies anew, for every platform, from requirements/*.in
 	$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv
-	for name in run test npm; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	for name in run test npm s3 ssh gs azure; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 $(BIN)/python:

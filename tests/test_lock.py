@@ -1,0 +1,128 @@
+"""check-lock on clones of the committed project: it belongs, and what does not is named by stage. No stage runs."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+ZEROS = 32 * "0"
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    """The last commit, with the tools as they are now."""
+    subprocess.run(["git", "clone", "--quiet", ROOT, tmp_path / "clone"], check=True)
+    shutil.copytree(ROOT / "tools", tmp_path / "clone/tools", dirs_exist_ok=True)
+    return tmp_path / "clone"
+
+
+def check(project: Path) -> list[str]:
+    """The lines about stages that check-lock prints; none if it passes."""
+    done = subprocess.run([sys.executable, "-m", "tools.lock"], cwd=project, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == bool(done.stdout.count(": ")), done.stdout + done.stderr
+    return done.stdout.splitlines() if done.returncode else []
+
+
+def edited(file: Path, edit) -> None:
+    """Apply `edit` to the tree that a YAML file holds."""
+    yaml = YAML()
+    tree = yaml.load(file)
+    edit(tree)
+    yaml.dump(tree, file)
+
+
+def entry(tree: dict, stage: str, group: str, path: str) -> dict:
+    """What a lock says of a path."""
+    return next(file for file in tree["stages"][stage][group] if file["path"] == path)
+
+
+def test_the_committed_lock_belongs(project):
+    assert check(project) == []
+
+
+def test_a_changed_param_names_the_stages_that_read_it(project):
+    edited(project / "params.yaml", lambda tree: tree["top"].update(units=7))
+    lines = check(project)
+    assert [line.split(" is ")[0] for line in lines] == ["top: param top.units", "finetune: param top.units"]
+    assert lines[0].startswith("top: param top.units is 7; in dvc.lock ")
+
+
+def test_changed_code_names_the_stages_that_import_it(project):
+    with open(project / "stages/lib/metrics.py", "a") as file:
+        file.write("\n")
+    (line,) = check(project)
+    assert line.startswith("evaluate: stages/lib/metrics.py is ")
+
+
+def test_a_changed_metric_and_a_lost_plot(project):
+    with open(project / "metrics/metrics.json", "a") as file:
+        file.write("\n")
+    (project / "metrics/curves/top.csv").unlink()
+    top, evaluate = check(project)
+    assert top.startswith("top: metrics/curves/top.csv is not there; in dvc.lock ")
+    assert evaluate.startswith("evaluate: metrics/metrics.json is ")
+
+
+def test_a_changed_command(project):
+    edited(project / "dvc.yaml", lambda tree: tree["stages"]["finetune"].update(cmd="python -m stages.other"))
+    assert check(project) == ["finetune: cmd is python -m stages.other; in dvc.lock python -m stages.finetune"]
+
+
+def test_a_changed_declaration(project):
+    def edit(tree):
+        tree["stages"]["bottleneck"]["deps"].remove("stages/lib/quiet.py")
+        tree["stages"]["top"]["params"].append("preprocessing")
+        tree["stages"]["later"] = {"cmd": "true"}
+
+    edited(project / "dvc.yaml", edit)
+    assert check(project) == [
+        "bottleneck: stages/lib/quiet.py is in dvc.lock alone",
+        "top: param preprocessing is not in dvc.lock",
+        "later: dvc.lock hasn't got it",
+    ]
+
+
+@pytest.mark.parametrize(
+    "stage, group, path, named",
+    [
+        ("download", "deps", "stages/download.py", ["download"]),
+        ("small_cnn", "outs", "metrics/curves/small_cnn.csv", ["small_cnn"]),
+        ("finetune", "deps", "models/top.keras", ["finetune"]),
+        ("top", "outs", "models/top.keras", ["finetune", "evaluate"]),  # no data here: its readers tell
+    ],
+)
+def test_a_md5_changed_by_hand(project, stage, group, path, named):
+    edited(project / "dvc.lock", lambda tree: entry(tree, stage, group, path).update(md5=ZEROS))
+    lines = check(project)
+    assert [line.split(": ")[0] for line in lines] == named
+    assert all(path in line and ZEROS in line for line in lines)
+    assert path != "models/top.keras" or all("by stage top; in dvc.lock" in line for line in lines)
+
+
+def test_a_param_changed_and_a_stage_removed_by_hand(project):
+    def edit(tree):
+        tree["stages"]["finetune"]["params"]["params.yaml"]["finetune"]["lr"] = 0.7
+        del tree["stages"]["pretrained"]
+
+    edited(project / "dvc.lock", edit)
+    lines = check(project)
+    assert "pretrained: dvc.lock hasn't got it" in lines
+    assert any(
+        line.startswith("finetune: param finetune.lr is ") and line.endswith("; in dvc.lock 0.7") for line in lines
+    )
+    readers = {
+        line.split(": ")[0] for line in lines if "models/vgg16.weights.h5 is not there, by stage pretrained" in line
+    }
+    assert readers == {"activations", "bottleneck", "finetune"}
+
+
+def test_a_lock_with_conflict_markers_is_one_clear_line(project):
+    lock = project / "dvc.lock"
+    lock.write_text("<<<<<<< ours\n" + lock.read_text())
+    done = subprocess.run([sys.executable, "-m", "tools.lock"], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 1 and "is not valid YAML" in done.stderr and len(done.stderr.splitlines()) == 1

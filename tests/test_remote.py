@@ -1,0 +1,343 @@
+"""A team on one cache: a folder, an S3 server and an SSH server, each real and on this machine, and what can go wrong."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import pwd
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import asyncssh
+import pytest
+import requests
+from conftest import ROOT, run, stages_run
+from moto.server import ThreadedMotoServer
+
+COMMIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "-qam"]
+S3_USER = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+class Remote:
+    """Where a team's cache lies, what each clone sets besides the URL, and the environment with its credentials."""
+
+    def __init__(self, url: str, settings: dict[str, str] | None = None, **environment: str) -> None:
+        self.url, self.settings = url, settings or {}
+        self.environment = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"} | environment
+
+    def run(self, folder: Path, *command: str, check: bool = True) -> str:
+        return run(folder, *command, check=check, **self.environment)
+
+    def connect(self, folder: Path) -> None:
+        """What a user does in a clone whose .dvc/config has the remote: credentials, into .dvc/config.local."""
+        for name, value in self.settings.items():
+            self.run(folder, "dvc", "remote", "modify", "--local", "team", name, value)
+
+
+@contextlib.contextmanager
+def folder_remote(place: Path):
+    yield Remote(str(place / "shared"))
+
+
+@contextlib.contextmanager
+def s3_remote(place: Path):
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    requests.put(f"{endpoint}/team", timeout=10, proxies={"http": ""}).raise_for_status()
+    try:
+        yield Remote("s3://team/dogs-vs-cats", {"endpointurl": endpoint}, **S3_USER)
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def ssh_remote(place: Path):
+    """An SFTP server in a thread: the host key is known to the clients, theirs to the server."""
+    host_key, user_key = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+    (place / "server").mkdir()
+    (place / "home/.ssh").mkdir(parents=True)
+    user_key.write_private_key(place / "key")
+    loop, started = asyncio.new_event_loop(), threading.Event()
+
+    async def listen():
+        return await asyncssh.listen(
+            "127.0.0.1",
+            0,
+            server_host_keys=[host_key],
+            authorized_client_keys=asyncssh.import_authorized_keys(user_key.export_public_key().decode()),
+            sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=bytes(place / "server")),
+        )
+
+    def serve():
+        asyncio.set_event_loop(loop)
+        listening.append(loop.run_until_complete(listen()))
+        started.set()
+        loop.run_forever()
+
+    listening: list = []
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    assert started.wait(10)
+    port = listening[0].get_port()
+    (place / "home/.ssh/known_hosts").write_text(f"[127.0.0.1]:{port} {host_key.export_public_key().decode()}")
+    try:
+        yield Remote(f"ssh://somebody@127.0.0.1:{port}/team", {"keyfile": str(place / "key")}, HOME=str(place / "home"))
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+
+
+def set_up(folder: Path, url: str) -> None:
+    """`make remote URL=...`, its own commands without the installing."""
+    make = ["make", "--no-print-directory", "-n", "remote", f"URL={url}"]
+    printed = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    commands = [shlex.split(line, comments=True) for line in printed.splitlines() if line.startswith("dvc ")]
+    assert len(commands) == 2
+    for command in commands:
+        run(folder, *command)
+
+
+def cloned(origin: Path, folder: Path) -> Path:
+    subprocess.run(["git", "clone", "-q", origin, folder], check=True)
+    return folder
+
+
+@pytest.fixture
+def first(pipeline, tmp_path) -> Path:
+    """A colleague's clone in which everything has run, and a bare repository beside it that the team shares."""
+    folder = shutil.copytree(pipeline, tmp_path / "first", symlinks=True)
+    subprocess.run(["git", "init", "-q", "--bare", tmp_path / "origin"], check=True)
+    subprocess.run(["git", "remote", "add", "origin", tmp_path / "origin"], cwd=folder, check=True)
+    return folder
+
+
+def shared(first: Path, remote: Remote) -> Path:
+    """Set the remote up in the first clone and push everything; returns the repository that the team shares."""
+    set_up(first, remote.url)
+    remote.connect(first)
+    subprocess.run([*COMMIT, "a remote for the team"], cwd=first, check=True)
+    subprocess.run(["git", "push", "-q", "-u", "origin", "HEAD"], cwd=first, check=True)
+    remote.run(first, "tools.push")
+    return first.parent / "origin"
+
+
+def metrics(folder: Path) -> dict:
+    return json.loads((folder / "metrics/metrics.json").read_text())
+
+
+def cache_is_right(folder: Path) -> int:
+    """How many objects DVC's cache has; every one of them is what its name says. Half a download has no such name."""
+    files = [path for path in (folder / ".dvc/cache/files/md5").rglob("*") if path.is_file() and path.suffix != ".tmp"]
+    for path in files:
+        assert hashlib.md5(path.read_bytes()).hexdigest() == path.parent.name + path.name.removesuffix(".dir"), path
+    return len(files)
+
+
+@pytest.mark.parametrize("kind", [folder_remote, s3_remote, ssh_remote])
+def test_nobody_computes_what_a_colleague_has_computed(first, tmp_path, kind):
+    with kind(tmp_path) as remote:
+        origin = shared(first, remote)
+        second = cloned(origin, tmp_path / "second")
+        remote.connect(second)
+        output = remote.run(second, "dvc", "repro", "--pull", "--allow-missing")
+        assert stages_run(output) == []
+        assert metrics(second) == metrics(first)
+
+        rate = ("-S", "finetune.lr=0.002", "-n", "faster")
+        output = remote.run(second, "dvc", "exp", "run", "--pull", "--allow-missing", *rate)
+        assert stages_run(output) == ["finetune", "evaluate"]
+        remote.run(second, "dvc", "exp", "push", "origin", "faster")
+        assert metrics(second) != metrics(first)
+
+        remote.run(first, "dvc", "exp", "pull", "origin", "faster")
+        remote.run(first, "dvc", "exp", "apply", "faster")
+        assert stages_run(remote.run(first, "dvc", "repro")) == []
+        assert metrics(first) == metrics(second)
+        for folder in (first, second):
+            tracked = subprocess.run(["git", "grep", "-lE", "secret|keyfile|endpointurl"], cwd=folder, capture_output=True)
+            assert not {"config", ".dvc/config"} & set(tracked.stdout.decode().split())
+
+
+def test_everything_can_be_pulled_at_once(first, tmp_path):
+    """What `make pull` does: a clone without photos or models has all of them, and nothing runs."""
+    with folder_remote(tmp_path) as remote:
+        second = cloned(shared(first, remote), tmp_path / "second")
+        remote.run(second, "dvc", "pull", "--run-cache", "--allow-missing")
+        for name in ("data/photos", "data/activations", "models/finetune.keras", "data/predictions.csv"):
+            assert (second / name).exists()
+        assert stages_run(remote.run(second, "dvc", "repro")) == []
+
+
+def test_a_run_that_no_commit_has_is_not_repeated(first, tmp_path):
+    with folder_remote(tmp_path) as remote:
+        origin = shared(first, remote)
+        change = ("-S", "finetune.dropout=0.4")
+        assert stages_run(remote.run(first, "dvc", "exp", "run", *change)) == ["finetune", "evaluate"]
+        remote.run(first, "tools.push")
+        second = cloned(origin, tmp_path / "second")
+        assert stages_run(remote.run(second, "dvc", "exp", "run", "--pull", "--allow-missing", *change)) == []
+        assert metrics(second) == metrics(first)
+        # and back to what is committed
+        back = ("-S", "finetune.dropout=0.5")
+        assert stages_run(remote.run(second, "dvc", "exp", "run", "--pull", "--allow-missing", *back)) == []
+
+
+def test_a_corrupted_object_is_refused(first, tmp_path):
+    with folder_remote(tmp_path) as remote:
+        second = cloned(shared(first, remote), tmp_path / "second")
+        objects = {path.stat().st_size: path for path in Path(remote.url).rglob("files/md5/*/*")}
+        model = objects[(first / "models/finetune.keras").stat().st_size]
+        whole = model.read_bytes()
+        model.chmod(0o644)
+        model.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        output = remote.run(second, "dvc", "pull", "models/finetune.keras", check=False)
+        assert "finetune.keras" in output and not (second / "models/finetune.keras").exists()
+        cache_is_right(second)
+        model.write_bytes(whole)
+        remote.run(second, "dvc", "pull", "models/finetune.keras")
+        assert (second / "models/finetune.keras").read_bytes() == whole
+
+
+class Cut:
+    """A wire to a server that is cut once so many bytes came back."""
+
+    def __init__(self, port: int, budget: int) -> None:
+        self.port, self.budget, self.open = port, budget, []
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.listening.accept()
+                far = socket.create_connection(("127.0.0.1", self.port))
+                self.open += [near, far]
+                threading.Thread(target=self.pump, args=(near, far, False), daemon=True).start()
+                threading.Thread(target=self.pump, args=(far, near, True), daemon=True).start()
+
+    def pump(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if counted:
+                    self.budget -= len(data)
+                if self.budget <= 0:
+                    self.listening.close()
+                    for end in self.open:
+                        with contextlib.suppress(OSError):
+                            end.shutdown(socket.SHUT_RDWR)
+                    return
+                target.sendall(data)
+
+
+def test_a_remote_that_dies_midway_leaves_the_cache_right(first, tmp_path):
+    with s3_remote(tmp_path) as remote:
+        second = cloned(shared(first, remote), tmp_path / "second")
+        endpoint = remote.settings["endpointurl"]
+        wire = Cut(int(endpoint.rsplit(":", 1)[1]), budget=20_000_000)  # a third of the weights alone
+        remote.settings["endpointurl"] = f"http://127.0.0.1:{wire.listening.getsockname()[1]}"
+        remote.connect(second)
+        output = remote.run(second, "dvc", "pull", check=False)
+        assert wire.budget <= 0 and "ERROR: " in output
+        assert not (second / "models/vgg16.weights.h5").exists()
+        cache_is_right(second)
+        remote.settings["endpointurl"] = endpoint
+        remote.connect(second)
+        remote.run(second, "dvc", "pull")
+        assert cache_is_right(second) > 50 and stages_run(remote.run(second, "dvc", "repro")) == []
+
+
+def test_without_the_remote_work_goes_on(first, tmp_path):
+    """On a train: `--pull` is one clear line and changes nothing; without it, what is here is used."""
+    with s3_remote(tmp_path) as remote:
+        shared(first, remote)
+    change = ("-S", "finetune.dropout=0.4")
+    output = remote.run(first, "dvc", "exp", "run", "--pull", "--allow-missing", *change, check=False)
+    assert "Could not connect to the endpoint" in output
+    assert stages_run(remote.run(first, "dvc", "exp", "run", *change)) == ["finetune", "evaluate"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 24 MB, which VGG16's 59 MB don't fit on."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a disk of its own takes root")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_disk_leaves_the_cache_right(first, tmp_path, small_disk):
+    with folder_remote(tmp_path) as remote:
+        second = cloned(shared(first, remote), tmp_path / "second")
+        run(second, "dvc", "cache", "dir", "--local", str(small_disk / "cache"))
+        output = remote.run(second, "dvc", "pull", check=False)
+        assert "No space left on device" in output
+        run(second, "dvc", "cache", "dir", "--local", "--unset")
+        (second / ".dvc").joinpath("cache").mkdir(exist_ok=True)
+        shutil.copytree(small_disk / "cache/files", second / ".dvc/cache/files", dirs_exist_ok=True)
+        cache_is_right(second)
+        remote.run(second, "dvc", "pull")
+        assert stages_run(remote.run(second, "dvc", "repro")) == []
+
+
+def test_two_users_of_one_machine_share_a_cache(first, tmp_path):
+    """As the README says: a folder of a group that both are in, `cache.dir` and `cache.shared group` in each clone."""
+    users, group = [user.pw_uid for user in pwd.getpwall() if user.pw_uid][:2], 64000  # say, `daemon` and `bin`
+    try:
+        subprocess.run([sys.executable, "-c", "import dvc.cli"], check=True, user=users[0], group=group, extra_groups=[])
+    except (PermissionError, subprocess.CalledProcessError):
+        pytest.skip("takes root, and a Python that other users can run")
+    with folder_remote(tmp_path) as remote:
+        origin = shared(first, remote)
+    common = tmp_path / "cache"
+    common.mkdir()
+    os.chown(common, 0, group)
+    common.chmod(0o2775)
+    for folder in (*tmp_path.parents[:2], tmp_path):  # pytest's own are closed to others
+        folder.chmod(0o755)
+
+    def run_as(user: int, *command: str) -> str:
+        home = tmp_path / f"home{user}"
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", *command],
+            cwd=home / "clone", env=os.environ | {"HOME": str(home)}, user=user, group=group, extra_groups=[],
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    for user in users:
+        home = tmp_path / f"home{user}"
+        home.mkdir()
+        cloned(origin, home / "clone")
+        for path in (home, *home.rglob("*")):
+            os.chown(path, user, group, follow_symlinks=False)
+        run_as(user, "cache", "dir", "--local", str(common))
+        run_as(user, "config", "--local", "cache.shared", "group")
+    one, other = users
+    run_as(one, "pull")
+    run_as(other, "checkout")  # nothing left to pull
+    name = "models/finetune.keras"
+    assert (tmp_path / f"home{other}/clone" / name).read_bytes() == (first / name).read_bytes()
+    # Each adds to folders that the other has made.
+    for user in users:
+        note = tmp_path / f"home{user}/clone/note"
+        note.mkdir()
+        for number in range(300):
+            (note / f"{number}.txt").write_text(f"{user} {number}")
+        for path in (note, *note.iterdir()):
+            os.chown(path, user, group)
+        run_as(user, "add", "note")
+    assert {path.stat().st_uid for path in common.rglob("*") if path.is_file()} == set(users)
+    for path in (path for path in common.rglob("*") if path.is_dir()):
+        assert path.stat().st_gid == group and path.stat().st_mode & 0o070 == 0o070, path

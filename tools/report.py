@@ -1,0 +1,279 @@
+"""What a branch changes: metrics, params, stages, learning curves, confusion, and the photos it sees otherwise.
+
+    python -m tools.report main         # make report BASE=main
+
+Compares the workspace with the commit at which the branch left BASE, and writes report/report.md with its pictures.
+The same two states give the same report: it has no dates.
+"""
+
+import argparse
+import csv
+import hashlib
+import io
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import dvc.api
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from scipy.stats import binomtest
+
+from stages.lib.errors import UserError
+from tools import command, lock, table
+
+REPORT = Path("report")
+PREDICTIONS, PHOTOS = "data/predictions.csv", "data/photos"
+SPLITS = ("validation", "test")
+SCORES = ("accuracy", "accuracy_low", "accuracy_high", "log_loss", "roc_auc")
+BEFORE, AFTER = "#D55E00", "#0072B2"  # vermillion and blue of Okabe and Ito's palette, told apart by every eye
+# one line: GitHub breaks a comment where its text breaks
+NOTE = (
+    "In brackets the 95 % Wilson interval. Beyond chance is p < 0.05 in McNemar's exact test on the same photos, or, "
+    "without both sides' predictions, intervals that don't overlap, which misses small changes. Of six tests one passes "
+    "by chance in up to a quarter of reports."
+)
+SHOWN = 20  # changed photos a level and split: a comment on GitHub takes 65,536 characters
+
+# (level, split) to file to (actual class, predicted class, its probability)
+Predictions = dict[tuple[str, str], dict[str, tuple[str, str, float]]]
+
+
+def left(base: str) -> str:
+    """The commit at which this branch left `base`."""
+    found = subprocess.run(["git", "merge-base", base, "HEAD"], capture_output=True, text=True)
+    if found.returncode:
+        raise UserError(f"{base} is no commit that shares history with HEAD: `git fetch` it, or give another BASE.")
+    return found.stdout.strip()
+
+
+def text(path: str, commit: str | None) -> str:
+    """A file as git has it in a commit, or for None as it is here; empty if it isn't there."""
+    if commit is None:
+        return Path(path).read_text() if Path(path).exists() else ""
+    return subprocess.run(["git", "show", f"{commit}:./{path}"], capture_output=True, text=True).stdout
+
+
+def rows(content: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content)))
+
+
+def diff(kind: str, *arguments: str) -> dict[str, dict]:
+    """`dvc metrics diff` or `dvc params diff` of one file: {dotted name: {"old": value, "new": value}}."""
+    words = [sys.executable, "-m", "dvc", kind, "diff", "--json", *arguments]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"`dvc {kind} diff` failed: {done.stderr.strip()}")
+    return next(iter(json.loads(done.stdout).values()), {})
+
+
+def stages(commit: str | None) -> dict[str, dict[str, object]]:
+    """Every stage's lock entry, laid flat."""
+    return {stage: lock.entries(entry) for stage, entry in lock.load(text(str(lock.LOCK), commit)).items()}
+
+
+def predictions(commit: str | None) -> Predictions | None:
+    """What `evaluate` predicted, by its md5 in the lock, from the workspace, DVC's cache or remote; None if it isn't
+    there."""
+    try:
+        content = dvc.api.read(PREDICTIONS, rev=commit)
+    except Exception:  # each kind of remote raises its own, and the report does without
+        return None
+    if hashlib.md5(content.encode()).hexdigest() != stages(commit).get("evaluate", {}).get(PREDICTIONS):
+        return None
+    found: Predictions = {}
+    for row in rows(content):
+        probabilities = {name.removeprefix("probability_"): float(row[name]) for name in list(row)[3:]}
+        best = max(probabilities, key=probabilities.get)
+        split = row["file"].split("/")[0]
+        found.setdefault((row["level"], split), {})[row["file"]] = row["class"], best, probabilities[best]
+    return found
+
+
+def beyond_chance(before: dict, after: dict, pairs: list[tuple[bool, bool]]) -> str:
+    """Whether an accuracy changed by more than chance does, in words.
+
+    Parameters
+    ----------
+    before, after : dict
+        The scores of one level on one split.
+    pairs : list of (bool, bool)
+        Whether each photo was right before and is right after, where that is known. Then it is McNemar's exact test
+        (Psychometrika 12, 1947), which asks only the photos that changed sides; else whether the intervals overlap.
+    """
+    if pairs:
+        won, lost = pairs.count((False, True)), pairs.count((True, False))
+        p = binomtest(won, won + lost).pvalue if won + lost else 1.0
+        return f"{'yes' if p < 0.05 else 'no'}: {won} won, {lost} lost, p = {p:.2g}"
+    apart = before["accuracy_high"] < after["accuracy_low"] or after["accuracy_high"] < before["accuracy_low"]
+    return "yes: the intervals are apart" if apart else "no: the intervals overlap"
+
+
+def markdown(header: list[str], lines: list[list]) -> str:
+    """A table, or a line that says there is nothing to put into one."""
+    cells = [header, ["---"] * len(header), *lines]
+    text = "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in cells)
+    return text if lines else "No change."
+
+
+def metrics_table(commit: str, before: Predictions | None, after: Predictions | None) -> str:
+    changes = diff("metrics", "--all", commit, "--targets", str(table.METRICS))
+    lines = []
+    for level, (name, _) in table.LEVELS.items():
+        for split in SPLITS:
+            of = {score: changes.get(f"{level}.{split}.{score}", {}) for score in SCORES}
+            old, new = ({score: change.get(side) for score, change in of.items()} for side in ("old", "new"))
+            if None in (*old.values(), *new.values()):
+                lines.append(
+                    [name, split, *("-" if None in side.values() else table.cell(side) for side in (old, new))]
+                )
+                lines[-1] += ["-"] * 4
+                continue
+            pairs = []
+            if before and after:
+                sides = before[level, split], after[level, split]
+                pairs = [tuple(side[file][0] == side[file][1] for side in sides) for file in sides[0]]
+            line = [name, split, table.cell(old), table.cell(new), f"{100 * (new['accuracy'] - old['accuracy']):+.2f}"]
+            line += [beyond_chance(old, new, pairs)]
+            lines.append(line + [f"{old[score]:.4f} to {new[score]:.4f}" for score in ("log_loss", "roc_auc")])
+    header = ["level", "split", "accuracy before", "after", "points", "beyond chance?", "log loss", "ROC AUC"]
+    return markdown(header, lines)
+
+
+def params_table(commit: str) -> str:
+    changes = sorted(diff("params", commit).items())
+    return markdown(["param", "before", "after"], [[name, change["old"], change["new"]] for name, change in changes])
+
+
+def stages_table(commit: str) -> str:
+    """The stages whose lock entry changed, and in what."""
+    before, after = stages(commit), stages(None)
+    lines = []
+    for stage in sorted(before.keys() | after.keys()):
+        old, new = before.get(stage, {}), after.get(stage, {})
+        if names := sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key)):
+            lines.append([stage, "new" if not old else "gone" if not new else ", ".join(f"`{name}`" for name in names)])
+    return markdown(["stage", "what changed in its lock entry"], lines)
+
+
+def photos_tables(before: Predictions, after: Predictions) -> str:
+    """The photos that a level puts into another class than before."""
+    parts = []
+    for level, split in before:
+        was, now = before[level, split], after[level, split]
+        changed = [file for file in sorted(was) if was[file][1] != now[file][1]]
+        lines = [
+            [file, was[file][0], *(f"{kind} ({probability:.2f})" for _, kind, probability in (was[file], now[file]))]
+            for file in changed[:SHOWN]
+        ]
+        shown = f", the first {SHOWN} of them" if len(changed) > SHOWN else ""
+        parts.append(f"{table.LEVELS[level][0]}, {split}: {len(changed)} of {len(was)} photos{shown}")
+        if lines:
+            parts.append(markdown(["photo", "actual", "predicted before", "after"], lines))
+    return "\n\n".join(parts)
+
+
+def curves(commit: str) -> Figure:
+    """Accuracy and loss by epoch, a column a level. What was before is a broad band, so that both show where equal."""
+    figure, axes = plt.subplots(2, len(table.LEVELS), figsize=(12, 6.5), layout="constrained")
+    for column, (level, (name, _)) in enumerate(table.LEVELS.items()):
+        for axis, quantity in zip(axes[:, column], ("accuracy", "loss")):
+            for when, side, look in (
+                ("before", commit, {"color": BEFORE, "linewidth": 4, "markersize": 10, "alpha": 0.5}),
+                ("after", None, {"color": AFTER, "linewidth": 1.5, "markersize": 5}),
+            ):
+                epochs = rows(text(f"metrics/curves/{level}.csv", side))
+                x = [float(epoch["epoch"]) for epoch in epochs]
+                look["markevery"] = [-1] if x else None  # the last epoch, which is all of a line of one
+                for key, style, label in ((f"val_{quantity}", "o-", "validation"), (quantity, "s--", "training")):
+                    axis.plot(x, [float(epoch[key]) for epoch in epochs], style, label=f"{label}, {when}", **look)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            axis.set(title=f"{name}: {quantity}", xlabel="epoch", ylabel=quantity)
+            axis.grid(alpha=0.3)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def confusion(commit: str) -> Figure:
+    """Test photos by actual and predicted class, a column a level, before above after; coloured by share of a row."""
+    figure, axes = plt.subplots(2, len(table.LEVELS), figsize=(12, 7.5), layout="constrained")
+    for row, (when, side) in enumerate((("before", commit), ("after", None))):
+        for axis, (level, (name, _)) in zip(axes[row], table.LEVELS.items()):
+            photos = rows(text(f"metrics/confusion/{level}.csv", side))
+            counts = Counter((photo["actual"], photo["predicted"]) for photo in photos)
+            classes = sorted({kind for pair in counts for kind in pair})
+            axis.set(title=f"{name}, {when}{'' if counts else ': none'}", xlabel="predicted", ylabel="actual")
+            axis.set(xticks=range(len(classes)), yticks=range(len(classes)), xticklabels=classes, yticklabels=classes)
+            actual = Counter(photo["actual"] for photo in photos)
+            shares = [[counts[a, p] / max(actual[a], 1) for p in classes] for a in classes]
+            if shares:
+                axis.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+            for y, x in ((y, x) for y in range(len(classes)) for x in range(len(classes))):
+                label, colour = f"{counts[classes[y], classes[x]]}\n{shares[y][x]:.1%}", "wk"[shares[y][x] > 0.5]
+                axis.text(x, y, label, ha="center", va="center", color=colour)
+    return figure
+
+
+def write(base: str) -> str:
+    """Draw the pictures and return the report."""
+    commit = left(base)
+    before, after = predictions(commit), predictions(None)
+    drew = [stages(side).get("subsample", {}).get(PHOTOS) for side in (commit, None)]
+    if drew[0] != drew[1]:  # a file's name says where it stands in its draw, not which photo it is
+        before = after = None
+        photos = "The two don't have the same photos: none can be compared with itself."
+    elif before and after:
+        photos = photos_tables(before, after)
+    else:
+        missing = " and ".join(name for name, side in ((base, before), ("this branch", after)) if not side)
+        photos = f"`{PREDICTIONS}` of {missing} is neither here nor in DVC's cache or remote."
+    REPORT.mkdir(exist_ok=True)
+    for draw in (curves, confusion):
+        draw(commit).savefig(REPORT / f"{draw.__name__}.png", dpi=100)
+    wrong = "".join(f"\n- {line}" for line in lock.differences())
+    return f"""# This branch against {base} at {commit[:7]}
+
+{f"**dvc.lock does not belong to what is in git:**{wrong}" if wrong else "dvc.lock belongs to params, code and metrics."}
+
+## Metrics
+
+{metrics_table(commit, before, after)}
+
+{NOTE}
+
+## Params
+
+{params_table(commit)}
+
+## Stages
+
+{stages_table(commit)}
+
+## Learning curves
+
+![Learning curves before and after](curves.png)
+
+## Confusion on test photos
+
+![Confusion before and after](confusion.png)
+
+## Photos whose prediction changed
+
+{photos}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("base", help="branch, tag or commit that this branch left")
+    plt.switch_backend("agg")  # draw into files, also where there is a screen
+    report = write(parser.parse_args().base)
+    (REPORT / "report.md").write_text(report)
+    print(f"{REPORT}/report.md, curves.png, confusion.png")
+
+
+if __name__ == "__main__":
+    command.start(main)
