@@ -12,10 +12,10 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from stages.lib import quiet, stage  # isort: skip: first, it keeps TensorFlow quiet
+from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
 import numpy as np
 
-from stages.lib import activations, dataset, frozen, images, vgg16
+from stages.lib import activations, dataset, environment, frozen, images, vgg16
 from stages.lib.progress import progress
 
 WEIGHTS = Path("models/vgg16.weights.h5")
@@ -43,7 +43,7 @@ def main(params) -> None:
         step = max(1, BATCH_SIZE // views)
         decoded = functools.partial(views_of, views=views, size=size, strength=strength, seed=seed)
         with (
-            ThreadPoolExecutor() as pool,
+            ThreadPoolExecutor(environment.THREADS) as pool,
             activations.writer(activations.ACTIVATIONS, photos, views, below.output_shape[1:]) as append,
             progress(views * len(photos), f"{split} views", "views") as bar,
         ):

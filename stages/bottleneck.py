@@ -5,7 +5,7 @@ Writes data/bottleneck/<split>.npy and .csv, the output of block5's pooling for 
 
 from pathlib import Path
 
-from stages.lib import quiet, stage  # isort: skip: first, it keeps TensorFlow quiet
+from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
 import numpy as np
 
 from stages.lib import activations, dataset, frozen, vgg16

@@ -1,6 +1,7 @@
 """Score the three levels on validation and test photos. This is the only stage that looks at a test label.
 
-Levels 2 and 3 run on the cached bottleneck features and activations, so that the whole network need not run again.
+The trainings have predicted the validation photos already; the test photos are predicted here, by levels 2 and 3 from
+the cached bottleneck features and activations, so that the whole network need not run again.
 
 Writes metrics/metrics.json (`<level>.<split>.accuracy`, `accuracy_low`, `accuracy_high`, `log_loss`, `roc_auc`),
 metrics/confusion/, metrics/roc/ (test photos) and data/predictions.csv (every photo's probabilities).
@@ -10,7 +11,7 @@ import csv
 import json
 from pathlib import Path
 
-from stages.lib import quiet, stage  # isort: skip: first, it keeps TensorFlow quiet
+from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
 import keras
 import numpy as np
 
@@ -18,24 +19,24 @@ from stages.lib import activations, dataset, images, metrics, models
 from stages.lib.progress import progress
 
 LEVELS = ("small_cnn", "top", "finetune")
-SPLITS = ("validation", "test")
 METRICS = Path("metrics")
 PREDICTIONS = Path("data/predictions.csv")
 BATCH_SIZE = 32
 
 
-def inputs_of(level: str, model: keras.Model, split: str, manifest: list[dataset.Photo]):
-    """What a level's model reads for the photos of a split, and those photos."""
+def inputs_of(level: str, model: keras.Model, photos: list[dataset.Photo]) -> np.ndarray:
+    """What a level's model reads for the test photos."""
     if level == "small_cnn":
-        photos = dataset.of_split(manifest, split)
-        return images.read([photo.path for photo in photos], model.input_shape[1], f"{split} photos"), photos
-    folder = activations.BOTTLENECK if level == "top" else activations.ACTIVATIONS
-    views, photos = activations.read(folder, split)
-    return views[:, 0], photos
+        return images.read([photo.path for photo in photos], model.input_shape[1], "test photos")
+    views, named = activations.read(activations.BOTTLENECK if level == "top" else activations.ACTIVATIONS, "test")
+    assert named == photos, "activations of other photos than the manifest's"
+    return views[:, 0]
 
 
-def predict(level: str, model: keras.Model, array: np.ndarray) -> np.ndarray:
-    """Probabilities of shape (n, classes)."""
+def predict(level: str, photos: list[dataset.Photo]) -> np.ndarray:
+    """Probabilities of the test photos, of shape (n, classes)."""
+    model = keras.saving.load_model(Path("models", f"{level}.keras"), compile=False)
+    array = inputs_of(level, model, photos)
     with progress(len(array), level) as bar:
         outputs = []
         for start in range(0, len(array), BATCH_SIZE):
@@ -53,14 +54,14 @@ def write_csv(path: Path, header: list[str], rows) -> None:
 def main(params) -> None:
     manifest = dataset.read_manifest()
     classes = dataset.class_names(manifest)
+    photos_of = {split: dataset.of_split(manifest, split) for split in ("validation", "test")}
     scores, predictions = {}, []
     for level in LEVELS:
-        model = keras.saving.load_model(Path("models", f"{level}.keras"), compile=False)
+        validated = np.load(metrics.VALIDATION / f"{level}.npy")
         scores[level] = {}
-        for split in SPLITS:
-            array, photos = inputs_of(level, model, split, manifest)
+        for split, probabilities in ("validation", validated), ("test", predict(level, photos_of["test"])):
+            photos = photos_of[split]
             labels = dataset.labels(photos, classes)
-            probabilities = predict(level, model, array)
             scores[level][split] = metrics.scores(labels, probabilities)
             for photo, row in zip(photos, probabilities):
                 predictions.append([level, photo.file, photo.kind, *(f"{value:.9g}" for value in row)])

@@ -8,7 +8,7 @@ Writes models/finetune.keras (activations in, probabilities out) and metrics/cur
 
 from pathlib import Path
 
-from stages.lib import quiet, stage  # isort: skip: first, it keeps TensorFlow quiet
+from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
 import keras
 
 from stages.lib import activations, models, training, vgg16

@@ -9,7 +9,7 @@ import socket
 import zipfile
 from pathlib import Path
 
-from stages.lib import quiet, stage  # isort: skip: first, it keeps TensorFlow quiet
+from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
 import keras
 import onnx
 from onnx.numpy_helper import to_array

@@ -9,10 +9,10 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from stages.lib import quiet, stage  # isort: skip: first, it keeps TensorFlow quiet
+from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
 import numpy as np
 
-from stages.lib import dataset, determinism, images, models, training
+from stages.lib import dataset, determinism, environment, images, models, training
 from stages.lib.errors import UserError
 
 MODEL = Path("models/small_cnn.keras")
@@ -46,7 +46,7 @@ def main(params) -> None:
             rng = images.random_numbers(seed, epoch, photos[row].sha256)
             return images.augment(padded[row], size, params["augmentation"], rng)
 
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(environment.THREADS) as pool:
             return np.stack(list(pool.map(view, range(len(photos)))))
 
     _, validation, validation_labels = load("validation")

@@ -7,7 +7,7 @@ Writes models/top.keras (bottleneck features in, probabilities out) and metrics/
 
 from pathlib import Path
 
-from stages.lib import quiet, stage  # isort: skip: first, it keeps TensorFlow quiet
+from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
 from stages.lib import activations, dataset, determinism, models, training
 
 MODEL = Path("models/top.keras")

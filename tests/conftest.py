@@ -4,6 +4,7 @@ Set-up fetches CIFAR-10 and VGG16's weights once, by the project's own routes, i
 nothing here needs a network, and the runs are cut off from it by a proxy that isn't there.
 """
 
+import csv
 import io
 import os
 import re
@@ -85,6 +86,12 @@ def run(folder: Path, *command: str, check: bool = True, **environment: str) -> 
 def stages_run(output: str) -> list[str]:
     """The stages that DVC executed, in order."""
     return re.findall(r"Running stage '(\w+)'", output)
+
+
+def curve(folder: Path, level: str, name: str) -> list[tuple[float, float]]:
+    """A learning curve's (epoch, value)."""
+    with open(folder / f"metrics/curves/{level}/plots/metrics/{name}.tsv", newline="") as file:
+        return [(float(row["step"]), float(row[name])) for row in csv.DictReader(file, delimiter="\t")]
 
 
 def restore(folder: Path) -> None:

@@ -12,7 +12,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, change, leaves, restore, run, settings, stages_run
+from conftest import ROOT, change, curve, leaves, restore, run, settings, stages_run
 from keras.src.legacy.saving import legacy_h5_format
 from ruamel.yaml import YAML
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
@@ -68,8 +68,10 @@ def test_deps_name_all_code_of_a_stage_and_no_other(name):
 def test_outs_are_cached_and_nothing_turns_the_run_cache_off():
     for name, declared in DVC["stages"].items():
         assert "always_changed" not in declared
-        options = {option for out in declared["outs"] if isinstance(out, dict) for given in out.values() for option in given}
-        assert options <= {"push"}, f"{name}: a plain out with {options}"
+        for out in (out for out in declared["outs"] if isinstance(out, dict)):
+            ((path, options),) = out.items()
+            # What git keeps, so that a fresh clone shows it, DVC's cache needn't.
+            assert set(options) <= {"push"} or path.startswith("metrics/"), f"{name}: {path} with {options}"
 
 
 def test_a_second_run_runs_nothing(pipeline):
@@ -281,8 +283,7 @@ def test_half_an_epoch_has_half_of_the_photos_and_others_for_another_seed(pipeli
 
 def test_a_part_of_an_epoch_stands_in_the_curve(experiment, pipeline):
     assert experiment("finetune.epochs=0.25") == ["finetune", "evaluate"]
-    with open(pipeline / "metrics/curves/finetune.csv", newline="") as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["0.25"]
+    assert [step for step, _ in curve(pipeline, "finetune", "val_accuracy")] == [0.25]
 
 
 def test_fewer_views_than_are_cached_leave_activations_and_more_are_refused(experiment, pipeline):

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import requests
 
+from stages.lib import environment
 from stages.lib.errors import UserError
 from stages.lib.files import sha256_of
 from stages.lib.progress import progress
 
-CACHE = Path(".cache/downloads")  # outside the stages' outputs, which DVC removes before a run
+CACHE = environment.ROOT / ".cache/downloads"  # outside the stages' outputs, which DVC removes before a run
 CONNECT_SECONDS = 8
 STALL_SECONDS = 30
 TRIES = 4

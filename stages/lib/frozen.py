@@ -8,6 +8,8 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from stages.lib import environment
+
 
 def runner(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """What computes the output of `vgg16.below` or `vgg16.above` for a batch."""
@@ -20,7 +22,9 @@ def onnx_runtime(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     ONNX Runtime keeps its arrays in the order that the processor's vectors like from the first convolution to the last;
     on two AVX2 cores it takes four fifths of the time of TensorFlow with XLA, in float32 as well.
     """
-    session = onnxruntime.InferenceSession(to_onnx(network).SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = environment.THREADS
+    session = onnxruntime.InferenceSession(to_onnx(network).SerializeToString(), options, ["CPUExecutionProvider"])
     return lambda batch: session.run(None, {"input": batch})[0]
 
 

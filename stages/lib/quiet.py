@@ -8,6 +8,9 @@ import ctypes
 import os
 import sys
 
+from stages.lib import environment
+
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(environment.THREADS))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 

@@ -20,7 +20,7 @@ import numpy as np
 import requests
 from PIL import Image
 
-from stages.lib import archive, fetch, files
+from stages.lib import archive, environment, fetch, files
 from stages.lib.errors import UserError
 
 ARCHIVE_VARIABLE = "DOGS_VS_CATS_ARCHIVE"
@@ -51,7 +51,7 @@ class Source:
 def by_hand() -> Path | None:
     """The archive that the user downloaded by hand, if the environment names one."""
     value = os.environ.get(ARCHIVE_VARIABLE)
-    return Path(value).expanduser() if value else None
+    return environment.ROOT / Path(value).expanduser() if value else None
 
 
 def kaggle_train_zip(path: Path) -> Path:
@@ -203,7 +203,7 @@ def own_photos(path: str | None) -> Path:
     """The user's own folder or zip, from `download.path`; UserError where there is none."""
     if not path:
         raise UserError("download.source is path and download.path is null: name a folder of class folders, or a zip.")
-    given = Path(path).expanduser()
+    given = environment.ROOT / Path(path).expanduser()
     if not given.exists():
         raise UserError(f"download.path is {path}, and there is no such folder or file.")
     return given

@@ -1,6 +1,8 @@
-"""What the three trainings share: batches of cached views, `fit`, learning curves, repeatable model files."""
+"""What the three trainings share: batches of cached views, `fit` with its learning curves and its resuming, repeatable
+model files."""
 
 import functools
+import hashlib
 import json
 import math
 import os
@@ -12,11 +14,13 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from dvclive import Live
 
-from stages.lib import activations, dataset, files, models
+from stages.lib import activations, dataset, environment, files, metrics, models, params
 from stages.lib.errors import UserError
 
 CURVES = Path("metrics/curves")
+CHECKPOINTS = environment.ROOT / ".cache/training"
 MIRROR = 1  # keeps the random numbers of mirroring apart from those of the order
 
 
@@ -36,19 +40,19 @@ class Batches(keras.utils.PyDataset):
 
     def __init__(self, view: Callable, labels: np.ndarray, batch_size: int, seed: int | None = None, part: float = 1) -> None:
         super().__init__()
-        self.view, self.labels, self.batch_size, self.seed, self.epoch = view, labels, batch_size, seed, 0
+        self.view, self.labels, self.batch_size, self.seed = view, labels, batch_size, seed
         self.count = max(1, round(part * len(labels)))
-        self._reorder()
+        self.start(0)
 
-    def _reorder(self) -> None:
-        self.order = np.arange(len(self.labels))
+    def start(self, epoch: int) -> None:
+        """Have the batches of this epoch, counted from 0."""
+        self.epoch, self.order = epoch, np.arange(len(self.labels))
         if self.seed is not None:
-            np.random.default_rng([self.seed, self.epoch]).shuffle(self.order)
+            np.random.default_rng([self.seed, epoch]).shuffle(self.order)
         self.order = self.order[: self.count]
 
     def on_epoch_end(self) -> None:
-        self.epoch += 1
-        self._reorder()
+        self.start(self.epoch + 1)
 
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
@@ -110,36 +114,137 @@ def optimizer(params: Mapping, steps: int) -> keras.Optimizer:
     return keras.optimizers.get({"class_name": params["optimizer"], "config": {"learning_rate": rate, **momentum}})
 
 
+class Epochs(keras.callbacks.Callback):
+    """What follows an epoch: validation, a point of the learning curves, early stopping, and a checkpoint.
+
+    Parameters
+    ----------
+    validation : Batches
+    params : mapping
+        The level's own.
+    live : dvclive.Live
+        Where the learning curves grow.
+    checkpoint : Path, optional
+        Where each epoch but the last leaves all that the next ones depend on.
+    """
+
+    def __init__(self, validation: Batches, params: Mapping, live: Live, checkpoint: Path | None) -> None:
+        super().__init__()
+        self.validation, self.level, self.live, self.checkpoint = validation, params, live, checkpoint
+        self.history: list[dict[str, float]] = []
+        self.kept: list[np.ndarray] = []  # the weights of the best epoch, where patience asks for them
+        self.probabilities = np.empty(0)  # of the validation photos, by the weights that the training ends with
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        batches = (self.validation[number] for number in range(len(self.validation)))
+        probabilities = np.concatenate([models.probabilities(self.model, batch) for batch, _ in batches])
+        scores = metrics.scores(self.validation.labels, probabilities)
+        logs |= {"val_accuracy": scores["accuracy"], "val_loss": scores["log_loss"]}
+        self.log({name: round(float(value), 6) for name, value in logs.items()})
+
+        patience, losses = self.level["patience"], [row["val_loss"] for row in self.history]
+        best = losses.index(min(losses))
+        if not patience or best == epoch:
+            self.probabilities = probabilities
+        if patience and best == epoch:
+            self.kept = self.model.get_weights()
+        if patience and epoch - best >= patience:
+            self.model.stop_training = True
+        elif self.checkpoint and epoch + 1 < self.level["epochs"]:
+            self.write()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        if self.kept:
+            self.model.set_weights(self.kept)
+
+    def log(self, row: dict[str, float]) -> None:
+        """Add an epoch to the learning curves; a part of one is that part."""
+        self.history.append(row)
+        self.live.step = min(len(self.history), self.level["epochs"])
+        for name, value in row.items():
+            self.live.log_metric(name, value)
+        self.live.next_step()
+
+    def state(self) -> list[keras.Variable]:
+        """All that the training changes: weights, moving averages, the random numbers of dropout, the optimiser."""
+        return [*self.model.variables, *self.model.optimizer.variables]
+
+    def write(self) -> None:
+        content = {f"state{number}": np.asarray(variable) for number, variable in enumerate(self.state())}
+        content |= {f"kept{number}": weight for number, weight in enumerate(self.kept)}
+        history = json.dumps(self.history)
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        part = self.checkpoint.with_suffix(f".{os.getpid()}.part")
+        with open(part, "wb") as file:
+            np.savez(file, history=history, probabilities=self.probabilities, **content)
+            file.flush()
+            os.fsync(file.fileno())  # else a machine that goes down may leave the name without the content
+        os.replace(part, self.checkpoint)
+
+    def resume(self) -> int:
+        """Go back to where an interrupted run of this very training was; returns how many epochs it had finished."""
+        if not self.checkpoint or not self.checkpoint.exists():
+            return 0
+        with np.load(self.checkpoint, allow_pickle=False) as saved:
+            for number, variable in enumerate(self.state()):
+                variable.assign(saved[f"state{number}"])
+            self.kept = [saved[f"kept{number}"] for number in range(sum(name.startswith("kept") for name in saved))]
+            self.probabilities = saved["probabilities"]
+            for row in json.loads(str(saved["history"])):
+                self.log(row)
+        print(f"resumed after epoch {len(self.history)} of {self.level['epochs']}", flush=True)
+        return len(self.history)
+
+
+def identity(stage: str) -> str:
+    """A digest of all that a stage's result depends on: its params, its code and the data it reads.
+
+    A checkpoint goes by it, so that none is ever taken for that of another training.
+    """
+    sha256 = hashlib.sha256(repr(params.for_stage(stage)).encode())
+    for dep in map(Path, params.declared(stage)["deps"]):
+        for file in sorted(dep.rglob("*")) if dep.is_dir() else [dep]:
+            if file.is_file():
+                sha256.update(f"{file}\0{files.sha256_of(file)}\0".encode())
+    return sha256.hexdigest()
+
+
 def fit(
     name: str, model: keras.Model, train: Batches, validation: Batches, params: Mapping, jit_compile: bool | str = "auto"
 ) -> None:
-    """Train in place and write metrics/curves/<name>.csv.
+    """Train a level in place, and write its learning curves, as they grow, and its validation photos' probabilities.
 
     With `patience` above 0, training stops once the validation loss has not improved for so many epochs, and the
     weights of its best epoch are kept; with 0 it runs to the end and keeps the last. A part of an epoch counts as one:
     `train` has only that part of the photos.
+
+    A run that was interrupted, by whatever, goes on from the last epoch that it finished, and ends with the weights that
+    it would have had.
+
+    metrics/curves/<name>/plots/metrics/ has the curves (`accuracy`, `loss`, `val_accuracy`, `val_loss`) as DVCLive writes
+    them, data/validation/<name>.npy the probabilities, of shape (n, classes), as `evaluate` reads them.
     """
     epochs = math.ceil(params["epochs"])
-    steps = len(train) * epochs
-    model.compile(optimizer(params, steps), loss=models.loss(model), metrics=["accuracy"], jit_compile=jit_compile)
-    callbacks = []
-    if params["patience"]:
-        stop = keras.callbacks.EarlyStopping("val_loss", patience=params["patience"], restore_best_weights=True)
-        callbacks.append(stop)
-    history = model.fit(
-        train,
-        validation_data=validation,
-        epochs=epochs,
-        callbacks=callbacks,
-        shuffle=False,  # `Batches` shuffles, in an order that its seed alone decides
-        verbose=1 if sys.stdout.isatty() else 2,
-    ).history
-    CURVES.mkdir(parents=True, exist_ok=True)
-    columns = ["accuracy", "val_accuracy", "loss", "val_loss"]
-    rows = zip(*(history[column] for column in columns))
-    numbers = (min(epoch, params["epochs"]) for epoch in range(1, epochs + 1))
-    lines = [",".join([str(number), *(f"{value:.6f}" for value in row)]) for number, row in zip(numbers, rows)]
-    (CURVES / f"{name}.csv").write_text("\n".join([",".join(["epoch", *columns]), *lines]) + "\n")
+    model.compile(optimizer(params, len(train) * epochs), loss=models.loss(model), metrics=["accuracy"], jit_compile=jit_compile)
+    model.optimizer.build(model.trainable_variables)
+    checkpoint = CHECKPOINTS / f"{name}-{identity(name)[:16]}.npz" if epochs > 1 else None
+    with Live(str(CURVES / name), save_dvc_exp=False, dvcyaml=False) as live:
+        after = Epochs(validation, params, live, checkpoint)
+        after.set_model(model)
+        done = after.resume()
+        train.start(done)
+        model.fit(
+            train,
+            initial_epoch=done,
+            epochs=epochs,
+            callbacks=[after],
+            shuffle=False,  # `Batches` shuffles, in an order that its seed alone decides
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+    metrics.VALIDATION.mkdir(parents=True, exist_ok=True)
+    np.save(metrics.VALIDATION / f"{name}.npy", after.probabilities)
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
 
 
 def save(model: keras.Model, path: Path) -> None:
