@@ -57,7 +57,7 @@ def main(params) -> None:
     photos_of = {split: dataset.of_split(manifest, split) for split in ("validation", "test")}
     scores, predictions = {}, []
     for level in LEVELS:
-        validated = np.load(metrics.VALIDATION / f"{level}.npy")
+        validated = np.load(activations.VALIDATION / f"{level}.npy")
         scores[level] = {}
         for split, probabilities in ("validation", validated), ("test", predict(level, photos_of["test"])):
             photos = photos_of[split]

@@ -3,7 +3,7 @@
     dvc exp run -S finetune.lr=1e-4
     dvc exp run -S 'finetune.unfreeze=[block4,block5]'      # moves the cut, so activations are computed anew
 
-Writes models/finetune.keras (activations in, probabilities out) and metrics/curves/finetune.csv.
+Writes models/finetune.keras (activations in, probabilities out), and what `training.fit` writes.
 """
 
 from pathlib import Path

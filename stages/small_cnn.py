@@ -2,7 +2,7 @@
 
     dvc exp run -S small_cnn.dropout=0.6 -S small_cnn.augmentation.rotation=20
 
-Writes models/small_cnn.keras and metrics/curves/small_cnn.csv.
+Writes models/small_cnn.keras, and what `training.fit` writes.
 """
 
 import functools

@@ -2,7 +2,7 @@
 
     dvc exp run -S top.dropout=0.6
 
-Writes models/top.keras (bottleneck features in, probabilities out) and metrics/curves/top.csv.
+Writes models/top.keras (bottleneck features in, probabilities out), and what `training.fit` writes.
 """
 
 from pathlib import Path

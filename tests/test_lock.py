@@ -62,9 +62,9 @@ def test_changed_code_names_the_stages_that_import_it(project):
 def test_a_changed_metric_and_a_lost_plot(project):
     with open(project / "metrics/metrics.json", "a") as file:
         file.write("\n")
-    (project / "metrics/curves/top.csv").unlink()
+    (project / "metrics/curves/top/plots/metrics/loss.tsv").unlink()
     top, evaluate = check(project)
-    assert top.startswith("top: metrics/curves/top.csv is not there; in dvc.lock ")
+    assert top.startswith("top: metrics/curves/top/plots/metrics/loss.tsv is not there; in dvc.lock ")
     assert evaluate.startswith("evaluate: metrics/metrics.json is ")
 
 
@@ -91,7 +91,7 @@ def test_a_changed_declaration(project):
     "stage, group, path, named",
     [
         ("download", "deps", "stages/download.py", ["download"]),
-        ("small_cnn", "outs", "metrics/curves/small_cnn.csv", ["small_cnn"]),
+        ("small_cnn", "outs", "metrics/curves/small_cnn/plots/metrics/loss.tsv", ["small_cnn"]),
         ("finetune", "deps", "models/top.keras", ["finetune"]),
         ("top", "outs", "models/top.keras", ["finetune", "evaluate"]),  # no data here: its readers tell
     ],

@@ -57,8 +57,8 @@ def text(path: str, commit: str | None) -> str:
     return subprocess.run(["git", "show", f"{commit}:./{path}"], capture_output=True, text=True).stdout
 
 
-def rows(content: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(content)))
+def rows(content: str, delimiter: str = ",") -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content), delimiter=delimiter))
 
 
 def diff(kind: str, *arguments: str) -> dict[str, dict]:
@@ -185,11 +185,11 @@ def curves(commit: str) -> Figure:
                 ("before", commit, {"color": BEFORE, "linewidth": 4, "markersize": 10, "alpha": 0.5}),
                 ("after", None, {"color": AFTER, "linewidth": 1.5, "markersize": 5}),
             ):
-                epochs = rows(text(f"metrics/curves/{level}.csv", side))
-                x = [float(epoch["epoch"]) for epoch in epochs]
-                look["markevery"] = [-1] if x else None  # the last epoch, which is all of a line of one
                 for key, style, label in ((f"val_{quantity}", "o-", "validation"), (quantity, "s--", "training")):
-                    axis.plot(x, [float(epoch[key]) for epoch in epochs], style, label=f"{label}, {when}", **look)
+                    epochs = rows(text(f"metrics/curves/{level}/plots/metrics/{key}.tsv", side), "\t")
+                    x, y = ([float(epoch[column]) for epoch in epochs] for column in ("step", key))
+                    look["markevery"] = [-1] if x else None  # the last epoch, which is all of a line of one
+                    axis.plot(x, y, style, label=f"{label}, {when}", **look)
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             axis.set(title=f"{name}: {quantity}", xlabel="epoch", ylabel=quantity)
             axis.grid(alpha=0.3)

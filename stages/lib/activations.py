@@ -15,6 +15,7 @@ from stages.lib import dataset
 
 ACTIVATIONS = Path("data/activations")
 BOTTLENECK = Path("data/bottleneck")
+VALIDATION = Path("data/validation")  # the probabilities of the validation photos, that each level's training leaves
 
 
 @contextlib.contextmanager

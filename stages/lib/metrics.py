@@ -1,12 +1,8 @@
 """Scores of one level on one split, and the data behind its plots."""
 
-from pathlib import Path
-
 import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import log_loss, roc_auc_score, roc_curve
-
-VALIDATION = Path("data/validation")  # where each level's training leaves the validation photos' probabilities
 
 
 def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:

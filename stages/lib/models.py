@@ -63,6 +63,14 @@ def loss(model: keras.Model) -> str:
     return "binary_crossentropy" if model.output_shape[-1] == 1 else "sparse_categorical_crossentropy"
 
 
+def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Each photo's share of the log loss, for class numbers of shape (n,) and probabilities of shape (n, classes).
+
+    Probabilities below 1e-7, float32's resolution, count as that.
+    """
+    return -np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1))
+
+
 def classes(model: keras.Model) -> int:
     """How many classes a model tells apart."""
     return max(2, model.output_shape[-1])

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from dvclive import Live
 
-from stages.lib import activations, dataset, environment, files, metrics, models, params
+from stages.lib import activations, dataset, environment, files, models, params
 from stages.lib.errors import UserError
 
 CURVES = Path("metrics/curves")
@@ -138,8 +138,9 @@ class Epochs(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         batches = (self.validation[number] for number in range(len(self.validation)))
         probabilities = np.concatenate([models.probabilities(self.model, batch) for batch, _ in batches])
-        scores = metrics.scores(self.validation.labels, probabilities)
-        logs |= {"val_accuracy": scores["accuracy"], "val_loss": scores["log_loss"]}
+        labels = self.validation.labels
+        logs["val_accuracy"] = np.mean(probabilities.argmax(1) == labels)
+        logs["val_loss"] = np.mean(models.losses(labels, probabilities))
         self.log({name: round(float(value), 6) for name, value in logs.items()})
 
         patience, losses = self.level["patience"], [row["val_loss"] for row in self.history]
@@ -241,8 +242,8 @@ def fit(
             shuffle=False,  # `Batches` shuffles, in an order that its seed alone decides
             verbose=1 if sys.stdout.isatty() else 2,
         )
-    metrics.VALIDATION.mkdir(parents=True, exist_ok=True)
-    np.save(metrics.VALIDATION / f"{name}.npy", after.probabilities)
+    activations.VALIDATION.mkdir(parents=True, exist_ok=True)
+    np.save(activations.VALIDATION / f"{name}.npy", after.probabilities)
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
 
