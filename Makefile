@@ -30,7 +30,7 @@ ACCURATE := finetune.epochs=1
 SCHEMES = $(firstword $(subst ://, ,$(URL))) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
 PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure,$(sort $(SCHEMES))))))
 
-.PHONY: help repro blog accurate seeds views bench test test-slow table plots remote push pull check-lock report pull-repro comment clean lock
+.PHONY: help repro blog accurate seeds views sweep search bench test test-slow table plots remote push pull check-lock report pull-repro comment clean lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -51,6 +51,12 @@ seeds: $(BIN)/.run ## train levels 2 and 3 from five seeds and show mean and spr
 
 views: $(BIN)/.run ## what 1, 2, 4 and 8 augmented views bring and cost (over an hour)
 	@python -m tools.views
+
+sweep: $(BIN)/.run ## experiments side by side: SET="finetune.lr=1e-5,1e-4 finetune.dropout=0.3,0.5" JOBS=2
+	@python -m tools.sweep -j $(or $(JOBS),2) $(foreach change,$(SET),-S '$(change)')
+
+search: $(BIN)/.run ## look for better params with Optuna, for MINUTES (60)
+	@python -m tools.search --minutes $(or $(MINUTES),60)
 
 bench: $(BIN)/.run ## how fast it is, beside the blog's scripts and the machine's ceiling (half an hour)
 	@python -m tools.bench

@@ -12,7 +12,7 @@ from pathlib import Path
 from stages.lib import params, stage
 
 
-def run(changes: Mapping[str, str], more: list[str] = ()) -> int:
+def run(changes: Mapping[str, object], more: list[str] = (), name: str | None = None) -> int:
     """Run an experiment with changed params; returns DVC's exit status.
 
     Parameters
@@ -21,9 +21,12 @@ def run(changes: Mapping[str, str], more: list[str] = ()) -> int:
         As `-S` takes it. Text that isn't a plain word goes through `quoted`.
     more : list of str
         Further changes, written `name=value` by the user.
+    name : str, optional
+        What DVC calls the experiment; else it makes a name up.
     """
     words = [f"{name}={value}" for name, value in changes.items()] + list(more)
-    command = ["dvc", "exp", "run", *(word for change in words for word in ("-S", change))]
+    named = ["-n", name] if name else []
+    command = ["dvc", "exp", "run", *named, *(word for change in words for word in ("-S", change))]
     print("$ " + shlex.join(command), flush=True)
     return subprocess.run([sys.executable, "-m", *command], env=environment()).returncode
 

@@ -1,0 +1,146 @@
+"""Experiments side by side and one after another: the sweep, the search, and what a queued run may not lose."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, change, restore, run, stages_run
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from stages.lib import params
+from stages.lib.errors import UserError
+from tools import search, sweep
+
+
+@pytest.fixture
+def workspace(pipeline):
+    """The clone, put back afterwards, without the experiments that a test made."""
+    yield pipeline
+    restore(pipeline)
+    run(pipeline, "dvc", "exp", "remove", "--all-commits", "--queue")
+
+
+def experiments(folder) -> dict[str, dict]:
+    """Every experiment's params and metrics, by its name."""
+    (shown,) = (entry for entry in json.loads(run(folder, "dvc", "exp", "show", "--json")) if entry["rev"] != "workspace")
+    found = {}
+    for experiment in shown["experiments"] or []:
+        data = experiment["revs"][0]["data"]
+        found[experiment["name"]] = {
+            "params": data["params"]["params.yaml"]["data"],
+            "metrics": data["metrics"]["metrics/metrics.json"]["data"],
+        }
+    return found
+
+
+def test_a_sweep_computes_activations_once_each_and_leaves_the_workspace(workspace, train_zip):
+    before = (workspace / "params.yaml").read_bytes(), (workspace / "dvc.lock").read_bytes()
+    output = run(
+        workspace, "tools.sweep", "-j", "2", "-S", "activations.augmentation.rotation=3,7", "-S", "finetune.lr=1e-5,1e-3",
+        DOGS_VS_CATS_ARCHIVE=str(train_zip),
+    )  # fmt: skip
+    found = experiments(workspace)
+    made = {(e["params"]["activations"]["augmentation"]["rotation"], e["params"]["finetune"]["lr"]) for e in found.values()}
+    assert made == {(rotation, lr) for rotation in (3, 7) for lr in (1e-5, 1e-3)} and len(found) == 4
+    # Both workers' own words, and those of the runs that came before them.
+    logs = output + "".join(run(workspace, "dvc", "queue", "logs", name) for name in found)
+    assert stages_run(logs).count("activations") == 2 and stages_run(logs).count("finetune") == 4
+    assert ((workspace / "params.yaml").read_bytes(), (workspace / "dvc.lock").read_bytes()) == before
+    results = {e["metrics"]["finetune"]["validation"]["log_loss"] for e in found.values()}
+    assert len(results) == 4, "four different trainings"
+
+
+def test_what_experiments_share_goes_by_the_stages_that_come_first():
+    of = sweep.shared
+    assert of(["finetune.lr=1", "top.units=2", "finetune.unfreeze=[block4,block5]"]) == ("finetune.unfreeze=[block4,block5]",)
+    assert of(["image_size=99", "small_cnn.lr=1", "subsample={train: 3}"]) == ("image_size=99", "small_cnn.lr=1", "subsample={train: 3}")
+    assert sweep.combinations(["a=1,2", "b=[x,y],[z]"]) == [["a=1", "b=[x,y]"], ["a=1", "b=[z]"], ["a=2", "b=[x,y]"], ["a=2", "b=[z]"]]
+
+
+SPENT = """
+import os, sys, time
+sys.path.insert(0, {root!r})
+from stages.lib import quiet, frozen, vgg16
+import keras, numpy as np
+network = vgg16.build(96)
+runs = frozen.onnx_runtime(network), network.predict_on_batch
+batch = np.random.default_rng(1).random((16, 96, 96, 3), np.float32)
+for run in runs:
+    run(batch)
+    wall, spent = time.perf_counter(), time.process_time()
+    for _ in range(4):
+        run(batch)
+    print((time.process_time() - spent) / (time.perf_counter() - wall))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "linux" and len(os.sched_getaffinity(0)) < 2, reason="takes two cores")
+def test_a_worker_keeps_to_its_share_of_the_cores():
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", SPENT.format(root=str(ROOT))], env=env, capture_output=True, text=True, check=True)
+    for runtime, cores in zip(("ONNX Runtime", "TensorFlow"), map(float, done.stdout.split())):
+        assert cores < 1.15, runtime
+
+
+def test_a_queued_run_finds_what_lies_in_the_project(workspace, photos, tmp_path_factory):
+    """It works in a copy elsewhere: relative paths go by the project."""
+    own = workspace / "own"
+    for kind, files in photos.items():
+        (own / kind).mkdir(parents=True)
+        for number, data in enumerate(files[:20]):
+            (own / kind / f"{number}.jpg").write_bytes(data)
+    sizes = ["subsample.train=10", "subsample.validation=4", "subsample.test=4"]
+    changes = ["download.source=path", "download.path=own", *sizes]
+    try:
+        output = run(workspace, "dvc", "exp", "run", "--temp", *(w for c in changes for w in ("-S", c)), "subsample")
+        assert stages_run(output) == ["download", "subsample"]
+    finally:
+        subprocess.run(["rm", "-r", own], check=True)
+
+
+@pytest.mark.parametrize(
+    "text, name, kind",
+    [
+        ("finetune.lr=1e-6..1e-3", "finetune.lr", FloatDistribution(1e-6, 1e-3, log=True)),
+        ("finetune.dropout=0..0.8", "finetune.dropout", FloatDistribution(0, 0.8)),
+        ("top.units=64..512", "top.units", IntDistribution(64, 512)),
+    ],
+)
+def test_ranges(text, name, kind):
+    assert search.distribution(text, params.load(ROOT / "params.yaml")) == (name, kind)
+
+
+@pytest.mark.parametrize("text", ["finetune.lr", "finetune.lr=3", "finetune.lr=a..b", "finetune.lr=2..1", "nothing.lr=1..2", "image_size=48..", "finetune.mirror=0..1"])  # fmt: skip
+def test_what_is_no_range_is_told(text):
+    with pytest.raises(UserError, match=re.escape(text)):
+        search.distribution(text, params.load(ROOT / "params.yaml"))
+
+
+def test_a_search_begins_with_the_params_as_they_are_and_goes_on_when_started_again(workspace):
+    before = (workspace / "params.yaml").read_bytes(), (workspace / "dvc.lock").read_bytes()
+    own = json.loads((workspace / "metrics/metrics.json").read_text())["finetune"]["validation"]["log_loss"]
+    words = ("tools.search", "--minutes", "0.4", "-R", "finetune.lr=1e-6..1e-2")
+    first = run(workspace, *words)
+    assert stages_run(first.split("$ ")[1]) == [], "the first trial comes from the cache"
+    found = experiments(workspace)
+    second = run(workspace, *words)
+    after = experiments(workspace)
+    assert len(after) > len(found) >= 2 and found.keys() <= after.keys()
+    rates = [e["params"]["finetune"]["lr"] for e in after.values()]
+    assert len(set(rates)) == len(rates) and all(1e-6 <= rate <= 1e-2 for rate in rates)
+    assert own in [e["metrics"]["finetune"]["validation"]["log_loss"] for e in after.values()]
+
+    best, name = re.search(r"best ones first:\n(\S+)  (\S+): finetune.lr", second).groups()
+    losses = {name: e["metrics"]["finetune"]["validation"]["log_loss"] for name, e in after.items()}
+    assert float(best) == pytest.approx(min(losses.values()), abs=1e-4) == pytest.approx(losses[name], abs=1e-4)
+    assert ((workspace / "params.yaml").read_bytes(), (workspace / "dvc.lock").read_bytes()) == before
+
+
+def test_a_search_says_what_is_wrong_before_anything_runs(workspace):
+    output = run(workspace, "tools.search", "-R", "finetune.rate=1..2", check=False)
+    assert output.splitlines() == ["finetune.rate=1..2: params.yaml has no number finetune.rate."]
+    change(workspace, finetune__lr=-1)
+    assert "finetune.lr is -1" in run(workspace, "tools.search", check=False)
