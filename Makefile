@@ -30,7 +30,7 @@ ACCURATE := finetune.epochs=1
 SCHEMES = $(firstword $(subst ://, ,$(URL))) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
 PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure,$(sort $(SCHEMES))))))
 
-.PHONY: help repro blog accurate seeds views sweep search bench test test-slow table plots remote push pull check-lock report pull-repro comment clean lock
+.PHONY: help repro blog accurate seeds views sweep search experiments bench test test-slow table plots remote push pull check-lock report pull-repro comment clean lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -53,7 +53,12 @@ views: $(BIN)/.run ## what 1, 2, 4 and 8 augmented views bring and cost (over an
 	@python -m tools.views
 
 sweep: $(BIN)/.run ## experiments side by side: SET="finetune.lr=1e-5,1e-4 finetune.dropout=0.3,0.5" JOBS=2
-	@python -m tools.sweep -j $(or $(JOBS),2) $(foreach change,$(SET),-S '$(change)')
+	@test -n "$(SET)" || { echo 'make sweep SET="finetune.lr=1e-5,1e-4 finetune.dropout=0.3,0.5"' >&2; exit 1; }
+	@python -m tools.sweep $(if $(JOBS),-j $(JOBS)) $(foreach change,$(SET),-S '$(change)')
+
+experiments: $(BIN)/.run ## show them: validation results, level 3's seconds, and the params in which they differ
+	@dvc exp show --only-changed --sort-by metrics/metrics.json:finetune.validation.log_loss \
+	  --drop '(stages|data|models)/|metrics/timing/(?!finetune)|(small_cnn|top).*log_loss|.*(\.test\.|_low$$|_high$$|roc_auc|peak_memory_mb)'
 
 search: $(BIN)/.run ## look for better params with Optuna, for MINUTES (60)
 	@python -m tools.search --minutes $(or $(MINUTES),60)
@@ -101,7 +106,7 @@ comment: $(BIN)/.run
 
 clean: ## remove what runs and downloads left; DVC's cache, .venv and the choice of a source stay
 	git clean -fdqX data models metrics
-	rm -rf .cache/downloads .pytest_cache dvc_plots report
+	rm -rf .cache/downloads .cache/training .pytest_cache dvc_plots report
 
 lock: ## pin the dependencies anew, for every platform, from requirements/*.in
 	$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv

@@ -3,7 +3,7 @@
     dvc exp run -S finetune.lr=1e-4
     dvc exp run -S 'finetune.unfreeze=[block4,block5]'      # moves the cut, so activations are computed anew
 
-Writes models/finetune.keras (activations in, probabilities out), and what `training.fit` writes.
+Writes models/finetune.keras (activations in, probabilities out), and what else `training.fit` writes.
 """
 
 from pathlib import Path
@@ -15,7 +15,6 @@ from stages.lib import activations, models, training, vgg16
 
 WEIGHTS = Path("models/vgg16.weights.h5")
 TOP = Path("models/top.keras")
-MODEL = Path("models/finetune.keras")
 
 
 def build(params) -> keras.Model:
@@ -47,7 +46,6 @@ def main(params) -> None:
     model = build(params)
     # XLA takes two thirds of the time here; TensorFlow's own switch to determinism would turn it off.
     training.fit("finetune", model, train, validation, tuning, jit_compile=True)
-    training.save(model, MODEL)
 
 
 if __name__ == "__main__":

@@ -2,20 +2,17 @@
 
     dvc exp run -S small_cnn.dropout=0.6 -S small_cnn.augmentation.rotation=20
 
-Writes models/small_cnn.keras, and what `training.fit` writes.
+Writes models/small_cnn.keras, and what else `training.fit` writes.
 """
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
 import numpy as np
 
 from stages.lib import dataset, determinism, environment, images, models, training
 from stages.lib.errors import UserError
-
-MODEL = Path("models/small_cnn.keras")
 
 
 def main(params) -> None:
@@ -57,7 +54,6 @@ def main(params) -> None:
         training.Batches(lambda epoch, rows: validation[rows], validation_labels, batch_size),
         params,
     )
-    training.save(model, MODEL)
 
 
 if __name__ == "__main__":

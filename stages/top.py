@@ -2,15 +2,11 @@
 
     dvc exp run -S top.dropout=0.6
 
-Writes models/top.keras (bottleneck features in, probabilities out), and what `training.fit` writes.
+Writes models/top.keras (bottleneck features in, probabilities out), and what else `training.fit` writes.
 """
-
-from pathlib import Path
 
 from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
 from stages.lib import activations, dataset, determinism, models, training
-
-MODEL = Path("models/top.keras")
 
 
 def main(params) -> None:
@@ -22,7 +18,6 @@ def main(params) -> None:
     features, photos = activations.read(activations.BOTTLENECK, "train")
     model = models.top(features.shape[2:], len(dataset.class_names(photos)), params)
     training.fit("top", model, train, validation, params)
-    training.save(model, MODEL)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,13 @@ def workspace(pipeline):
 
 
 def experiments(folder) -> dict[str, dict]:
-    """Every experiment's params and metrics, by its name."""
+    """Params and metrics of every experiment that ended, by its name."""
     (shown,) = (entry for entry in json.loads(run(folder, "dvc", "exp", "show", "--json")) if entry["rev"] != "workspace")
     found = {}
     for experiment in shown["experiments"] or []:
         data = experiment["revs"][0]["data"]
+        if not (data and data["metrics"]):
+            continue  # it failed
         found[experiment["name"]] = {
             "params": data["params"]["params.yaml"]["data"],
             "metrics": data["metrics"]["metrics/metrics.json"]["data"],
@@ -36,28 +38,51 @@ def experiments(folder) -> dict[str, dict]:
     return found
 
 
-def test_a_sweep_computes_activations_once_each_and_leaves_the_workspace(workspace, train_zip):
+def test_a_sweep_computes_activations_once_each_and_leaves_the_workspace(workspace):
     before = (workspace / "params.yaml").read_bytes(), (workspace / "dvc.lock").read_bytes()
     output = run(
-        workspace, "tools.sweep", "-j", "2", "-S", "activations.augmentation.rotation=3,7", "-S", "finetune.lr=1e-5,1e-3",
-        DOGS_VS_CATS_ARCHIVE=str(train_zip),
-    )  # fmt: skip
+        workspace, "tools.sweep", "-j", "2", "-S", "activations.augmentation.rotation=3,7", "-S", "finetune.lr=1e-5,1e-3"
+    )
     found = experiments(workspace)
     made = {(e["params"]["activations"]["augmentation"]["rotation"], e["params"]["finetune"]["lr"]) for e in found.values()}
     assert made == {(rotation, lr) for rotation in (3, 7) for lr in (1e-5, 1e-3)} and len(found) == 4
-    # Both workers' own words, and those of the runs that came before them.
-    logs = output + "".join(run(workspace, "dvc", "queue", "logs", name) for name in found)
-    assert stages_run(logs).count("activations") == 2 and stages_run(logs).count("finetune") == 4
+    logs = "".join(run(workspace, "dvc", "queue", "logs", name) for name in found)
+    assert stages_run(logs).count("finetune") == 4 and set(stages_run(logs)) == {"finetune", "evaluate"}
+    warmed = stages_run(output.partition("--queue")[0])
+    assert sorted(warmed) == ["activations"] * 2 + ["bottleneck"] * 2 + ["top"] * 2, "nothing else is new"
     assert ((workspace / "params.yaml").read_bytes(), (workspace / "dvc.lock").read_bytes()) == before
     results = {e["metrics"]["finetune"]["validation"]["log_loss"] for e in found.values()}
     assert len(results) == 4, "four different trainings"
 
 
+def test_a_sweep_says_which_experiments_failed(workspace):
+    output = run(workspace, "tools.sweep", "-j", "1", "-S", "finetune.lr=1e-5,-1", check=False)
+    (name,) = re.search(r"^failed: (\S+)\. `dvc queue logs NAME` says why", output, re.MULTILINE).groups()
+    assert "finetune.lr is -1; expected a number, above 0." in run(workspace, "dvc", "queue", "logs", name)
+    assert [e["params"]["finetune"]["lr"] for e in experiments(workspace).values()] == [1e-5]
+    run(workspace, "dvc", "queue", "remove", "--failed")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ("finetune.rate=1,2", "params.yaml has no finetune.rate."),
+        ("finetune.lr=[1", "finetune.lr=[1: "),
+        ("finetune", "finetune: "),
+    ],
+)
+def test_a_sweep_says_what_is_wrong_before_anything_runs(workspace, change, message):
+    (line,) = run(workspace, "tools.sweep", "-S", change, check=False).splitlines()
+    assert line.startswith(message)
+
+
 def test_what_experiments_share_goes_by_the_stages_that_come_first():
     of = sweep.shared
-    assert of(["finetune.lr=1", "top.units=2", "finetune.unfreeze=[block4,block5]"]) == ("finetune.unfreeze=[block4,block5]",)
+    assert of(["finetune.lr=1", "finetune.batch_size=2", "finetune.unfreeze=[block4,block5]"]) == ("finetune.unfreeze=[block4,block5]",)
     assert of(["image_size=99", "small_cnn.lr=1", "subsample={train: 3}"]) == ("image_size=99", "small_cnn.lr=1", "subsample={train: 3}")
-    assert sweep.combinations(["a=1,2", "b=[x,y],[z]"]) == [["a=1", "b=[x,y]"], ["a=1", "b=[z]"], ["a=2", "b=[x,y]"], ["a=2", "b=[z]"]]
+    blocks, rates = ["finetune.unfreeze=[block5]", "finetune.unfreeze=[block4,block5]"], ["finetune.lr=1", "finetune.lr=2"]
+    asked = ["finetune.lr=1,2", "finetune.unfreeze=[block5],[block4,block5]"]
+    assert sweep.combinations(asked) == [[rate, block] for rate in rates for block in blocks]
 
 
 SPENT = """
@@ -113,7 +138,7 @@ def test_ranges(text, name, kind):
     assert search.distribution(text, params.load(ROOT / "params.yaml")) == (name, kind)
 
 
-@pytest.mark.parametrize("text", ["finetune.lr", "finetune.lr=3", "finetune.lr=a..b", "finetune.lr=2..1", "nothing.lr=1..2", "image_size=48..", "finetune.mirror=0..1"])  # fmt: skip
+@pytest.mark.parametrize("text", ["finetune.lr", "finetune.lr=3", "finetune.lr=a..b", "finetune.lr=2..1", "image_size=48..", "finetune.mirror=0..1"])  # fmt: skip
 def test_what_is_no_range_is_told(text):
     with pytest.raises(UserError, match=re.escape(text)):
         search.distribution(text, params.load(ROOT / "params.yaml"))
@@ -139,8 +164,13 @@ def test_a_search_begins_with_the_params_as_they_are_and_goes_on_when_started_ag
     assert ((workspace / "params.yaml").read_bytes(), (workspace / "dvc.lock").read_bytes()) == before
 
 
+def test_a_search_of_a_range_without_the_own_value_begins_at_its_nearest_end(workspace):
+    run(workspace, "tools.search", "--minutes", "0.01", "-R", "top.l2=1e-6..1e-2")
+    assert [e["params"]["top"]["l2"] for e in experiments(workspace).values()] == [1e-6]
+
+
 def test_a_search_says_what_is_wrong_before_anything_runs(workspace):
     output = run(workspace, "tools.search", "-R", "finetune.rate=1..2", check=False)
-    assert output.splitlines() == ["finetune.rate=1..2: params.yaml has no number finetune.rate."]
+    assert output.splitlines() == ["params.yaml has no finetune.rate."]
     change(workspace, finetune__lr=-1)
     assert "finetune.lr is -1" in run(workspace, "tools.search", check=False)

@@ -10,9 +10,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from stages.lib import params, stage
+from stages.lib.errors import UserError
 
 
-def run(changes: Mapping[str, object], more: list[str] = (), name: str | None = None) -> int:
+def value(settings: Mapping, name: str) -> object:
+    """A param by its dotted name; UserError where params.yaml has none."""
+    found: object = settings
+    for key in name.split("."):
+        if not isinstance(found, Mapping) or key not in found:
+            raise UserError(f"{params.PARAMS} has no {name}.")
+        found = found[key]
+    return found
+
+
+def run(changes: Mapping[str, object], more: list[str] = (), *options: str) -> int:
     """Run an experiment with changed params; returns DVC's exit status.
 
     Parameters
@@ -21,12 +32,11 @@ def run(changes: Mapping[str, object], more: list[str] = (), name: str | None = 
         As `-S` takes it. Text that isn't a plain word goes through `quoted`.
     more : list of str
         Further changes, written `name=value` by the user.
-    name : str, optional
-        What DVC calls the experiment; else it makes a name up.
+    options : str
+        Further words of `dvc exp run`.
     """
     words = [f"{name}={value}" for name, value in changes.items()] + list(more)
-    named = ["-n", name] if name else []
-    command = ["dvc", "exp", "run", *named, *(word for change in words for word in ("-S", change))]
+    command = ["dvc", "exp", "run", *options, *(word for change in words for word in ("-S", change))]
     print("$ " + shlex.join(command), flush=True)
     return subprocess.run([sys.executable, "-m", *command], env=environment()).returncode
 

@@ -22,8 +22,10 @@ def main() -> None:
     with Repo() as repo, repo.lock:
         runs = [path for path in Path(repo.stage_cache.cache_dir).rglob("*") if path.is_file()]
         used = repo.stage_cache.get_used_objs([(path.parent.name, path.name) for path in runs])
-        pushed = sum(len(repo.cloud.push(objects).transferred) for objects in used.values())
-    print(f"and {pushed} files of runs that no commit has")
+        results = [repo.cloud.push(objects) for objects in used.values()]
+    if failed := sum(len(result.failed) for result in results):
+        sys.exit(f"{failed} files of runs that no commit has could not be pushed: try again.")
+    print(f"and {sum(len(result.transferred) for result in results)} files of runs that no commit has")
 
 
 if __name__ == "__main__":

@@ -3,18 +3,20 @@
     python -m tools.search --minutes 60
     python -m tools.search --minutes 60 -R finetune.lr=1e-6..1e-3 -R finetune.dropout=0..0.8 -R top.units=64..512
 
-The first trial is params.yaml as it is, and comes from the cache, like every stage whose params a trial leaves as they
-are. Trials are judged by level 3's log loss on validation photos: it is less noisy than accuracy, and test photos have
-no say. A search that was stopped goes on when it is started again. The workspace ends as it was.
+The first trial has the params as they are, and comes from the cache, like every stage whose params a trial leaves. Trials
+are judged by level 3's log loss on validation photos: it is less noisy than accuracy, and test photos have no say. They
+run in copies, the workspace stays as it is. A search that was stopped goes on when it is started again.
 """
 
 import argparse
 import hashlib
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
 
+import dvc.api
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
@@ -26,13 +28,7 @@ from tools import command, experiment, table
 STUDIES = environment.ROOT / ".cache/search.db"
 RANGES = ["finetune.lr=3e-6..3e-4", "finetune.dropout=0..0.8"]
 WIDE = 50  # a range whose end is so many times its beginning is searched by its logarithm
-
-
-def value(settings: Mapping, name: str):
-    """A param by its dotted name; None where there is none."""
-    for key in name.split("."):
-        settings = settings.get(key) if isinstance(settings, Mapping) else None
-    return settings
+FAILURES = 3  # so many trials may fail, by diverging for example, before something else must be wrong
 
 
 def distribution(text: str, settings: Mapping) -> tuple[str, BaseDistribution]:
@@ -44,27 +40,28 @@ def distribution(text: str, settings: Mapping) -> tuple[str, BaseDistribution]:
         If it is no range, or params.yaml has no such number.
     """
     name, _, ends = text.partition("=")
+    own = experiment.value(settings, name)
+    if type(own) not in (int, float):
+        raise UserError(f"{text}: {name} is no number.")
     try:
         low, high = map(float, ends.split(".."))
-        known = value(settings, name)
-        if type(known) not in (int, float):
-            raise UserError(f"{text}: params.yaml has no number {name}.")
-        kind = IntDistribution if type(known) is int else FloatDistribution
-        return name, kind(low, high, log=low > 0 and high / low >= WIDE)
+        return name, (IntDistribution if type(own) is int else FloatDistribution)(low, high, log=low > 0 and high / low >= WIDE)
     except ValueError:
         raise UserError(f"{text}: expected NAME=LOW..HIGH, such as finetune.lr=1e-6..1e-3.") from None
 
 
 def study_of(space: Mapping[str, BaseDistribution], settings: Mapping) -> optuna.Study:
-    """The study of these ranges and of all other params as they are, new or begun before."""
-    own = {name: value(settings, name) for name in space}
-    others = json.dumps([settings, own, {name: repr(kind) for name, kind in space.items()}], sort_keys=True)
-    name = f"search-{hashlib.sha256(others.encode()).hexdigest()[:6]}"
+    """The study of these ranges in this commit with all other params as they are, new or begun before."""
+    own = {name: min(max(experiment.value(settings, name), kind.low), kind.high) for name, kind in space.items()}
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    what = json.dumps([commit, settings, {name: repr(kind) for name, kind in space.items()}], sort_keys=True)
+    name = f"search-{hashlib.sha256(what.encode()).hexdigest()[:6]}"
     STUDIES.parent.mkdir(exist_ok=True)
     study = optuna.create_study(storage=f"sqlite:///{STUDIES}", study_name=name, load_if_exists=True)
     # Begun again, the same random numbers would ask for the same trials.
     study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
-    study.enqueue_trial(own, skip_if_exists=True)
+    if own not in [trial.params for trial in study.get_trials(states=[TrialState.COMPLETE])]:
+        study.enqueue_trial(own)
     return study
 
 
@@ -77,14 +74,19 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = dict(distribution(text, settings) for text in given.ranges or RANGES)
     study = study_of(space, settings)
-    with experiment.workspace_as_it_was():
-        while time.monotonic() < end:
-            trial = study.ask(space)
-            if experiment.run(trial.params, name=f"{study.study_name}-{trial.number}"):
-                study.tell(trial, state=TrialState.FAIL)
-                sys.exit(f"trial {trial.number} failed; the search goes on when it is started again.")
-            study.tell(trial, json.loads(table.METRICS.read_text())["finetune"]["validation"]["log_loss"])
+    failed = 0
+    while time.monotonic() < end and failed < FAILURES:
+        trial = study.ask(space)
+        name = f"{study.study_name}-{trial.number}"
+        if experiment.run(trial.params, [], "--temp", "-n", name):
+            failed += 1
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            results = dvc.api.metrics_show(str(table.METRICS), rev=name)
+            study.tell(trial, results["finetune"]["validation"]["log_loss"])
     done = sorted(study.get_trials(states=[TrialState.COMPLETE]), key=lambda trial: trial.value)
+    if not done or failed == FAILURES:
+        sys.exit(f"{failed} trials failed and {len(done)} ended: see above why.")
     print(f"\n{len(done)} trials, level 3's log loss on validation photos, the best ones first:")
     for trial in done[:5]:
         changes = ", ".join(f"{name} {number:.3g}" for name, number in trial.params.items())

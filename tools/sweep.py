@@ -8,28 +8,45 @@ activations at the same time would both compute them. Then every worker has its 
 """
 
 import argparse
+import os
 import subprocess
 import sys
 
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
 from dvc.utils.hydra import get_hydra_sweeps
+from hydra.errors import HydraException
 
 from stages.lib import environment, params
+from stages.lib.errors import UserError
 from tools import command, experiment
 
-SHARED = ("small_cnn", "bottleneck")  # what takes long, with all that comes before
-BEFORE = ("download", "subsample", "pretrained", "activations")
-WARM_UP = "warm-up"
+SHARED = ("small_cnn", "top")  # what experiments with level 3 share, and with it all that comes before
+BEFORE = ("download", "subsample", "pretrained", "activations", "bottleneck")
+STOPPED = "Stopped; the workers go on. `dvc queue stop --kill` ends them, `dvc queue status` says what they do."
 
 
 def combinations(changes: list[str]) -> list[list[str]]:
-    """Every experiment's changes, `name=value` each; lists of values are split as DVC's queue does it."""
-    return [list(paths[str(params.PARAMS)]) for paths in get_hydra_sweeps({str(params.PARAMS): changes})]
+    """Every experiment's changes, `name=value` each; lists of values are split as DVC's queue does it.
+
+    Raises
+    ------
+    UserError
+        For what is no such change, or of a param that params.yaml doesn't have.
+    """
+    try:
+        found = [list(paths[str(params.PARAMS)]) for paths in get_hydra_sweeps({str(params.PARAMS): changes})]
+    except (DvcException, HydraException) as error:
+        raise UserError(f"{' '.join(changes)}: {str(error).splitlines()[0]}") from None
+    for change in found[0]:
+        experiment.value(params.load(), change.partition("=")[0])
+    return found
 
 
 def shared(combination: list[str]) -> tuple[str, ...]:
     """Those changes that stages read which experiments share."""
     declared = [key for stage in (*BEFORE, *SHARED) for key in params.declared(stage).get("params", [])]
-    names = {change: change.partition("=")[0].lstrip("+") for change in combination}
+    names = {change: change.partition("=")[0] for change in combination}
     return tuple(
         change
         for change, name in names.items()
@@ -37,28 +54,47 @@ def shared(combination: list[str]) -> tuple[str, ...]:
     )
 
 
-def dvc(*words: str, threads: int = environment.THREADS) -> None:
-    """Run a DVC command that has so many threads a process; ends here where it fails."""
+def dvc(*words: str, threads: int = environment.THREADS) -> int:
+    """Run a DVC command whose processes have so many threads each; returns its exit status."""
     print("$ dvc " + " ".join(words), flush=True)
     env = experiment.environment() | {"OMP_NUM_THREADS": str(threads)}
-    if status := subprocess.run([sys.executable, "-m", "dvc", *words], env=env).returncode:
-        sys.exit(status)
+    return subprocess.run([sys.executable, "-m", "dvc", *words], env=env).returncode
+
+
+def warm_up(changes: tuple[str, ...]) -> None:
+    """Run the shared stages with these changes, in a copy of the workspace; from the cache where they ran before."""
+    name = f"warm-up-{os.getpid()}"
+    try:
+        if status := dvc("exp", "run", "--temp", "-n", name, *(w for change in changes for w in ("-S", change)), *SHARED):
+            sys.exit(status)
+    finally:
+        subprocess.run([sys.executable, "-m", "dvc", "exp", "remove", "--quiet", name], stderr=subprocess.DEVNULL)
+
+
+def failures() -> dict[str, str]:
+    """The failed experiments in DVC's queue: names by revision."""
+    with Repo() as repo:
+        return {entry.stash_rev: entry.name or entry.stash_rev[:7] for entry, _ in repo.experiments.celery_queue.iter_failed()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-S", dest="changes", metavar="NAME=VALUE,VALUE", action="append", required=True)
-    parser.add_argument("-j", dest="jobs", type=int, default=min(2, environment.THREADS), help="workers; default: 2")
+    jobs = min(2, environment.THREADS)
+    parser.add_argument("-j", dest="jobs", type=int, default=jobs, help=f"workers; default: {jobs}")
     given = parser.parse_args()
     if not 1 <= given.jobs <= environment.THREADS:
         parser.error(f"this machine has threads for 1 to {environment.THREADS} workers")
-    changes = [word for change in given.changes for word in ("-S", change)]
-    for combination in dict.fromkeys(map(shared, combinations(given.changes))):
-        dvc("exp", "run", "--temp", "-f", "-n", WARM_UP, *(word for change in combination for word in ("-S", change)), *SHARED)
-        dvc("exp", "remove", "--quiet", WARM_UP)
-    dvc("exp", "run", "--queue", *changes)
+    asked = combinations(given.changes)
+    for changes in dict.fromkeys(map(shared, asked)):
+        warm_up(changes)
+    before = failures()
+    if status := dvc("exp", "run", "--queue", *(w for change in given.changes for w in ("-S", change))):
+        sys.exit(status)
     dvc("exp", "run", "--run-all", "-j", str(given.jobs), threads=environment.THREADS // given.jobs)
+    if failed := [name for revision, name in failures().items() if revision not in before]:
+        sys.exit(f"failed: {', '.join(failed)}. `dvc queue logs NAME` says why, `dvc queue remove --failed` forgets them.")
 
 
 if __name__ == "__main__":
-    command.start(main)
+    command.start(main, STOPPED)

@@ -12,5 +12,6 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-# The usual variable, so that experiments side by side can share the cores instead of fighting for them.
-THREADS = int(os.environ.get("OMP_NUM_THREADS") or _cores())
+# The usual variable, so that experiments side by side can share the cores instead of fighting for them. It may be a list.
+_asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+THREADS = max(1, int(_asked)) if _asked.isdecimal() else _cores()

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from stages.lib.errors import UserError
 
 CURVES = Path("metrics/curves")
 CHECKPOINTS = environment.ROOT / ".cache/training"
+ABANDONED_SECONDS = 14 * 24 * 3600
 MIRROR = 1  # keeps the random numbers of mirroring apart from those of the order
 
 
@@ -42,17 +44,14 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         self.view, self.labels, self.batch_size, self.seed = view, labels, batch_size, seed
         self.count = max(1, round(part * len(labels)))
-        self.start(0)
+        self.start(1)
 
     def start(self, epoch: int) -> None:
-        """Have the batches of this epoch, counted from 0."""
+        """Have the batches of this epoch, counted from 1."""
         self.epoch, self.order = epoch, np.arange(len(self.labels))
         if self.seed is not None:
             np.random.default_rng([self.seed, epoch]).shuffle(self.order)
         self.order = self.order[: self.count]
-
-    def on_epoch_end(self) -> None:
-        self.start(self.epoch + 1)
 
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
@@ -74,7 +73,7 @@ def cached(
 ) -> Batches:
     """`Batches` of cached activations or bottleneck features, their views cycled through the epochs.
 
-    In epoch e photo i has view (e + i) mod `views`, so that every batch mixes plain and augmented ones; with 1 every
+    In epoch e photo i has view (e - 1 + i) mod `views`, so that every batch mixes plain and augmented ones; with 1 every
     epoch has the plain photo. None: all views that are cached. With as many views as epochs this equals augmentation on
     the fly.
 
@@ -98,7 +97,7 @@ def cached(
         return np.random.default_rng([seed, epoch, MIRROR]).random(len(labels)) < 0.5
 
     def view(epoch, rows):
-        batch = array[rows, (epoch + rows) % count]
+        batch = array[rows, (epoch - 1 + rows) % count]
         if mirror:
             turned = mirrored(epoch)[rows]
             batch[turned] = batch[turned, :, ::-1]
@@ -115,11 +114,12 @@ def optimizer(params: Mapping, steps: int) -> keras.Optimizer:
 
 
 class Epochs(keras.callbacks.Callback):
-    """What follows an epoch: validation, a point of the learning curves, early stopping, and a checkpoint.
+    """What comes with an epoch: its batches, and after it validation, a point of the learning curves, early stopping,
+    and a checkpoint.
 
     Parameters
     ----------
-    validation : Batches
+    train, validation : Batches
     params : mapping
         The level's own.
     live : dvclive.Live
@@ -128,12 +128,15 @@ class Epochs(keras.callbacks.Callback):
         Where each epoch but the last leaves all that the next ones depend on.
     """
 
-    def __init__(self, validation: Batches, params: Mapping, live: Live, checkpoint: Path | None) -> None:
+    def __init__(self, train: Batches, validation: Batches, params: Mapping, live: Live, checkpoint: Path | None) -> None:
         super().__init__()
-        self.validation, self.level, self.live, self.checkpoint = validation, params, live, checkpoint
+        self.train, self.validation, self.level, self.live, self.checkpoint = train, validation, params, live, checkpoint
         self.history: list[dict[str, float]] = []
         self.kept: list[np.ndarray] = []  # the weights of the best epoch, where patience asks for them
         self.probabilities = np.empty(0)  # of the validation photos, by the weights that the training ends with
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.train.start(epoch + 1)  # Keras counts from 0, and would say that an epoch ended before the first
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         batches = (self.validation[number] for number in range(len(self.validation)))
@@ -198,11 +201,12 @@ class Epochs(keras.callbacks.Callback):
 
 
 def identity(stage: str) -> str:
-    """A digest of all that a stage's result depends on: its params, its code and the data it reads.
+    """A digest of all that a stage's result depends on: its params, its code, the data it reads, and the number of
+    threads, by which sums are split.
 
     A checkpoint goes by it, so that none is ever taken for that of another training.
     """
-    sha256 = hashlib.sha256(repr(params.for_stage(stage)).encode())
+    sha256 = hashlib.sha256(f"{environment.THREADS} {params.for_stage(stage)}".encode())
     for dep in map(Path, params.declared(stage)["deps"]):
         for file in sorted(dep.rglob("*")) if dep.is_dir() else [dep]:
             if file.is_file():
@@ -213,7 +217,7 @@ def identity(stage: str) -> str:
 def fit(
     name: str, model: keras.Model, train: Batches, validation: Batches, params: Mapping, jit_compile: bool | str = "auto"
 ) -> None:
-    """Train a level in place, and write its learning curves, as they grow, and its validation photos' probabilities.
+    """Train a level, and write its model, its learning curves, as they grow, and its validation photos' probabilities.
 
     With `patience` above 0, training stops once the validation loss has not improved for so many epochs, and the
     weights of its best epoch are kept; with 0 it runs to the end and keeps the last. A part of an epoch counts as one:
@@ -222,30 +226,34 @@ def fit(
     A run that was interrupted, by whatever, goes on from the last epoch that it finished, and ends with the weights that
     it would have had.
 
-    metrics/curves/<name>/plots/metrics/ has the curves (`accuracy`, `loss`, `val_accuracy`, `val_loss`) as DVCLive writes
-    them, data/validation/<name>.npy the probabilities, of shape (n, classes), as `evaluate` reads them.
+    Writes models/<name>.keras; the curves `accuracy`, `loss`, `val_accuracy` and `val_loss` in
+    metrics/curves/<name>/plots/metrics/, as DVCLive does it (`loss` alone has the L1 and L2 penalties in it); and
+    data/validation/<name>.npy, probabilities of shape (n, classes), which `evaluate` reads.
     """
     epochs = math.ceil(params["epochs"])
     model.compile(optimizer(params, len(train) * epochs), loss=models.loss(model), metrics=["accuracy"], jit_compile=jit_compile)
     model.optimizer.build(model.trainable_variables)
     checkpoint = CHECKPOINTS / f"{name}-{identity(name)[:16]}.npz" if epochs > 1 else None
     with Live(str(CURVES / name), save_dvc_exp=False, dvcyaml=False) as live:
-        after = Epochs(validation, params, live, checkpoint)
-        after.set_model(model)
-        done = after.resume()
-        train.start(done)
+        epoch = Epochs(train, validation, params, live, checkpoint)
+        epoch.set_model(model)
+        done = epoch.resume()
         model.fit(
             train,
             initial_epoch=done,
             epochs=epochs,
-            callbacks=[after],
+            callbacks=[epoch],
             shuffle=False,  # `Batches` shuffles, in an order that its seed alone decides
             verbose=1 if sys.stdout.isatty() else 2,
         )
     activations.VALIDATION.mkdir(parents=True, exist_ok=True)
-    np.save(activations.VALIDATION / f"{name}.npy", after.probabilities)
+    np.save(activations.VALIDATION / f"{name}.npy", epoch.probabilities)
+    save(model, Path("models", f"{name}.keras"))
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
+        for abandoned in CHECKPOINTS.iterdir():  # by runs that nobody went on with, or that died as they wrote
+            if time.time() - abandoned.stat().st_mtime > ABANDONED_SECONDS:
+                abandoned.unlink(missing_ok=True)
 
 
 def save(model: keras.Model, path: Path) -> None:
