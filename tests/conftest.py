@@ -68,13 +68,17 @@ def leaves(tree: dict, prefix: str = ""):
         yield from leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
 
 
+def offline(**environment: str) -> dict[str, str]:
+    """The environment of a run: this Python first on the path, no network, no archive that nobody named."""
+    env = {name: value for name, value in os.environ.items() if name != sources.ARCHIVE_VARIABLE}
+    return env | NO_NETWORK | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | environment
+
+
 def run(folder: Path, *command: str, check: bool = True, **environment: str) -> str:
     """Run a module of this Python in a clone, offline; returns what it printed, both streams together."""
-    env = {name: value for name, value in os.environ.items() if name != sources.ARCHIVE_VARIABLE}
-    env |= NO_NETWORK | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | environment
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    words = [sys.executable, "-m", *command]
+    env = offline(**environment)
+    done = subprocess.run(words, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if check:
         assert done.returncode == 0, done.stdout
     else:

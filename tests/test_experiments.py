@@ -104,10 +104,11 @@ for run in runs:
 
 @pytest.mark.skipif(sys.platform == "linux" and len(os.sched_getaffinity(0)) < 2, reason="takes two cores")
 def test_a_worker_keeps_to_its_share_of_the_cores():
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    # TensorFlow's own variable wins over the usual one, and what is imported here has set it.
+    env = {name: value for name, value in os.environ.items() if name != "TF_NUM_INTRAOP_THREADS"} | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", SPENT.format(root=str(ROOT))], env=env, capture_output=True, text=True, check=True)
     for runtime, cores in zip(("ONNX Runtime", "TensorFlow"), map(float, done.stdout.split())):
-        assert cores < 1.5, runtime  # both cores: above 1.8; TensorFlow's own threads look for work now and then
+        assert cores < 1.15, runtime
 
 
 def test_a_queued_run_finds_what_lies_in_the_project(workspace, photos, tmp_path_factory):

@@ -74,12 +74,9 @@ def test_outs_are_cached_and_nothing_turns_the_run_cache_off():
 
 
 def test_the_run_cache_has_every_stage(pipeline):
-    runs = [yaml_of(path)["cmd"] for path in (pipeline / ".dvc/cache/runs").glob("*/*/*")]
-    assert {f"python -m stages.{name}" for name in STAGES} <= set(runs)
-
-
-def yaml_of(path: Path) -> dict:
-    return YAML(typ="safe", pure=True).load(path)
+    yaml = YAML(typ="safe", pure=True)
+    runs = {yaml.load(path)["cmd"] for path in (pipeline / ".dvc/cache/runs").glob("*/*/*")}
+    assert {f"python -m stages.{name}" for name in STAGES} <= runs
 
 
 def test_a_second_run_runs_nothing(pipeline):

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import NO_NETWORK, change, curve, restore, run
+from conftest import change, curve, offline, restore, run
 
 from stages.lib import activations, dataset, metrics, models, training
 
@@ -71,9 +71,8 @@ def outputs(folder: Path, level: str) -> dict[str, bytes]:
 
 def killed(folder: Path, level: str, after: int) -> None:
     """Start `dvc repro` and kill it and all that it started once so many epochs of a level have left a checkpoint."""
-    env = os.environ | NO_NETWORK | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro", level], cwd=folder, env=env, start_new_session=True,
+        [sys.executable, "-m", "dvc", "repro", level], cwd=folder, env=offline(), start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:

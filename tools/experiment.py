@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from stages.lib import params, stage
@@ -23,14 +23,14 @@ def value(settings: Mapping, name: str) -> object:
     return found
 
 
-def run(changes: Mapping[str, object], more: list[str] = (), *options: str) -> int:
+def run(changes: Mapping[str, object], more: Sequence[str] = (), *options: str) -> int:
     """Run an experiment with changed params; returns DVC's exit status.
 
     Parameters
     ----------
     changes : mapping of a param's dotted name to its value
         As `-S` takes it. Text that isn't a plain word goes through `quoted`.
-    more : list of str
+    more : sequence of str
         Further changes, written `name=value` by the user.
     options : str
         Further words of `dvc exp run`.

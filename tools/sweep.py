@@ -38,8 +38,9 @@ def combinations(changes: list[str]) -> list[list[str]]:
         found = [list(paths[str(params.PARAMS)]) for paths in get_hydra_sweeps({str(params.PARAMS): changes})]
     except (DvcException, HydraException) as error:
         raise UserError(f"{' '.join(changes)}: {str(error).splitlines()[0]}") from None
+    settings = params.load()
     for change in found[0]:
-        experiment.value(params.load(), change.partition("=")[0])
+        experiment.value(settings, change.partition("=")[0])
     return found
 
 
@@ -54,18 +55,11 @@ def shared(combination: list[str]) -> tuple[str, ...]:
     )
 
 
-def dvc(*words: str, threads: int = environment.THREADS) -> int:
-    """Run a DVC command whose processes have so many threads each; returns its exit status."""
-    print("$ dvc " + " ".join(words), flush=True)
-    env = experiment.environment() | {"OMP_NUM_THREADS": str(threads)}
-    return subprocess.run([sys.executable, "-m", "dvc", *words], env=env).returncode
-
-
 def warm_up(changes: tuple[str, ...]) -> None:
     """Run the shared stages with these changes, in a copy of the workspace; from the cache where they ran before."""
     name = f"warm-up-{os.getpid()}"
     try:
-        if status := dvc("exp", "run", "--temp", "-n", name, *(w for change in changes for w in ("-S", change)), *SHARED):
+        if status := experiment.run({}, changes, "--temp", "-n", name, *SHARED):
             sys.exit(status)
     finally:
         subprocess.run([sys.executable, "-m", "dvc", "exp", "remove", "--quiet", name], stderr=subprocess.DEVNULL)
@@ -89,9 +83,10 @@ def main() -> None:
     for changes in dict.fromkeys(map(shared, asked)):
         warm_up(changes)
     before = failures()
-    if status := dvc("exp", "run", "--queue", *(w for change in given.changes for w in ("-S", change))):
+    if status := experiment.run({}, given.changes, "--queue"):
         sys.exit(status)
-    dvc("exp", "run", "--run-all", "-j", str(given.jobs), threads=environment.THREADS // given.jobs)
+    os.environ["OMP_NUM_THREADS"] = str(environment.THREADS // given.jobs)
+    experiment.run({}, [], "--run-all", "-j", str(given.jobs))
     if failed := [name for revision, name in failures().items() if revision not in before]:
         sys.exit(f"failed: {', '.join(failed)}. `dvc queue logs NAME` says why, `dvc queue remove --failed` forgets them.")
 
