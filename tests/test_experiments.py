@@ -17,11 +17,16 @@ from tools import search, sweep
 
 @pytest.fixture
 def workspace(pipeline):
-    """The clone, put back afterwards, without the experiments that a test made."""
+    """The clone without experiments, neither those of earlier tests nor afterwards those of this one; put back."""
+
+    def forget():
+        run(pipeline, "dvc", "exp", "remove", "--all-commits", "--queue")
+        run(pipeline, "dvc", "queue", "remove", "--all")
+
+    forget()
     yield pipeline
     restore(pipeline)
-    run(pipeline, "dvc", "exp", "remove", "--all-commits", "--queue")
-    run(pipeline, "dvc", "queue", "remove", "--all")
+    forget()
 
 
 def experiments(folder) -> dict[str, dict]:
@@ -57,10 +62,10 @@ def test_a_sweep_computes_activations_once_each_and_leaves_the_workspace(workspa
 
 
 def test_a_sweep_says_which_experiments_failed(workspace):
-    output = run(workspace, "tools.sweep", "-j", "1", "-S", "finetune.lr=1e-5,-1", check=False)
+    output = run(workspace, "tools.sweep", "-j", "1", "-S", "finetune.lr=2e-5,-1", check=False)
     (name,) = re.search(r"^failed: (\S+)\. `dvc queue logs NAME` says why", output, re.MULTILINE).groups()
     assert "finetune.lr is -1; expected a number, above 0." in run(workspace, "dvc", "queue", "logs", name)
-    assert [e["params"]["finetune"]["lr"] for e in experiments(workspace).values()] == [1e-5]
+    assert [e["params"]["finetune"]["lr"] for e in experiments(workspace).values()] == [2e-5]
 
 
 @pytest.mark.parametrize(
