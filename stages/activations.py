@@ -8,18 +8,16 @@ Writes data/activations/<split>.npy and .csv: training photos in `activations.vi
 plain; validation and test photos plain.
 """
 
-import functools
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
+from stages.lib import stage  # isort: skip: first the clock starts
 import numpy as np
 
-from stages.lib import activations, dataset, environment, frozen, images, vgg16
+from stages.lib import activations, dataset, frozen, images
+from stages.lib.params import BLOCKS
 from stages.lib.progress import progress
 
 WEIGHTS = Path("models/vgg16.weights.h5")
-BATCH_SIZE = 16  # pictures; on a CPU larger ones are no faster and take more memory
 
 
 def views_of(photo: dataset.Photo, views: int, size: int, strength, seed: int) -> np.ndarray:
@@ -33,26 +31,23 @@ def views_of(photo: dataset.Photo, views: int, size: int, strength, seed: int) -
 def main(params) -> None:
     size, strength, seed = params["image_size"], params["activations"]["augmentation"], params["activations"]["seed"]
     manifest = dataset.read_manifest()
-    network = vgg16.load(WEIGHTS, size)
-    below = vgg16.below(network, vgg16.cut_layer(params["finetune"]["unfreeze"]))
-    run = frozen.runner(below)
+    blocks = BLOCKS[: -len(params["finetune"]["unfreeze"])]
+    shape = frozen.output_shape(blocks, (size, size, 3))
 
     for split in dataset.SPLITS:
         photos = dataset.of_split(manifest, split)
         views = params["activations"]["views"] if split == "train" else 1
-        step = max(1, BATCH_SIZE // views)
-        decoded = functools.partial(views_of, views=views, size=size, strength=strength, seed=seed)
+
+        def pictures(photo, views=views):
+            return images.preprocess(views_of(photo, views, size, strength, seed), params["preprocessing"])
+
         with (
-            ThreadPoolExecutor(environment.THREADS) as pool,
-            activations.writer(activations.ACTIVATIONS, photos, views, below.output_shape[1:]) as append,
+            activations.writer(activations.ACTIVATIONS, photos, views, shape) as append,
             progress(views * len(photos), f"{split} views", "views") as bar,
         ):
-            for start in range(0, len(photos), step):
-                # All cores decode, then all run the network: side by side, each layer would wait for its slowest core.
-                some = photos[start : start + step]
-                pixels = np.concatenate(list(pool.map(decoded, some)))
-                append(run(vgg16.preprocess(pixels, params["preprocessing"])))
-                bar.update(len(pixels))
+            for computed in frozen.outputs(WEIGHTS, blocks, photos, pictures):
+                append(computed)
+                bar.update(len(computed))
 
 
 if __name__ == "__main__":

@@ -5,32 +5,27 @@ Writes data/bottleneck/<split>.npy and .csv, the output of block5's pooling for 
 
 from pathlib import Path
 
-from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
+from stages.lib import stage  # isort: skip: first the clock starts
 import numpy as np
 
-from stages.lib import activations, dataset, frozen, vgg16
+from stages.lib import activations, dataset, frozen
 from stages.lib.progress import progress
 
 WEIGHTS = Path("models/vgg16.weights.h5")
-BATCH_SIZE = 32
 
 
 def main(params) -> None:
-    network = vgg16.load(WEIGHTS, params["image_size"])
-    rest = vgg16.above(network, vgg16.cut_layer(params["finetune"]["unfreeze"]))
-    run = frozen.runner(rest)
+    blocks = params["finetune"]["unfreeze"]
     for split in dataset.SPLITS:
         below, photos = activations.read(activations.ACTIVATIONS, split)
         views = below.shape[1]
-        flat = below.reshape(-1, *below.shape[2:])
         with (
-            activations.writer(activations.BOTTLENECK, photos, views, rest.output_shape[1:]) as append,
-            progress(len(flat), f"{split} views", "views") as bar,
+            activations.writer(activations.BOTTLENECK, photos, views, frozen.output_shape(blocks, below.shape[2:])) as append,
+            progress(views * len(photos), f"{split} views", "views") as bar,
         ):
-            for start in range(0, len(flat), BATCH_SIZE):
-                batch = flat[start : start + BATCH_SIZE].astype(np.float32)
-                append(run(batch))
-                bar.update(len(batch))
+            for computed in frozen.outputs(WEIGHTS, blocks, below, lambda photo: photo.astype(np.float32)):
+                append(computed)
+                bar.update(len(computed))
 
 
 if __name__ == "__main__":

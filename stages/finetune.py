@@ -21,7 +21,7 @@ def build(params) -> keras.Model:
     """The unfrozen blocks, pretrained, under the classifier of level 2, with level 3's own regularisation."""
     tuning = params["finetune"]
     network = vgg16.load(WEIGHTS, params["image_size"])
-    rest = vgg16.above(network, vgg16.cut_layer(tuning["unfreeze"]), models.penalty(tuning))
+    rest = vgg16.part(network, tuning["unfreeze"], models.penalty(tuning))
     trained = keras.saving.load_model(TOP, compile=False)
     regularisation = {name: tuning[name] for name in ("dropout", "l1", "l2")}
     top = models.top(rest.output_shape[1:], models.classes(trained), {**params["top"], **regularisation})

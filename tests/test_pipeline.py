@@ -248,8 +248,7 @@ def test_activations_and_the_rest_equal_the_whole_network(pipeline, split):
 
 def test_augmented_views_differ_and_belong_to_their_photo(pipeline):
     given = settings(pipeline)
-    network = vgg16.load(pipeline / "models/vgg16.weights.h5", 64)
-    frozen = vgg16.below(network, "block4_pool")
+    frozen = vgg16.part(vgg16.load(pipeline / "models/vgg16.weights.h5"), params.BLOCKS[:4])
     array, photos = activations.read(pipeline / activations.ACTIVATIONS, "train")
     for row in (0, 30):
         photo = photos[row]
@@ -257,7 +256,7 @@ def test_augmented_views_differ_and_belong_to_their_photo(pipeline):
         rng = images.random_numbers(given["activations"]["seed"], 1, photo.sha256)
         view = images.augment(images.padded(plain), 64, given["activations"]["augmentation"], rng)
         assert not np.array_equal(view, plain)
-        expected = frozen.predict_on_batch(vgg16.preprocess(view[None], "vgg16"))[0]
+        expected = frozen.predict_on_batch(images.preprocess(view[None], "vgg16"))[0]
         np.testing.assert_allclose(array[row, 1].astype("float32"), expected, atol=0.02 * expected.max())
 
 

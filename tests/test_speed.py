@@ -1,6 +1,7 @@
 """What makes the workflow fast is also right, and what measures it measures the right things."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,24 +11,43 @@ import numpy as np
 import pytest
 from conftest import ROOT, change, restore, run
 
-from stages.lib import activations, dataset, frozen, params, stage, vgg16
+from stages.lib import activations, dataset, frozen, images, params, stage, vgg16
 from tools import bench
 
 
 @pytest.mark.parametrize("unfreeze", [["block5"], ["block4", "block5"], ["block2", "block3", "block4", "block5"]])
-def test_onnx_runtime_puts_out_what_keras_does(pipeline, unfreeze):
-    network = vgg16.load(pipeline / "models/vgg16.weights.h5", 70)  # an odd number of rows on the way
-    below = vgg16.below(network, vgg16.cut_layer(unfreeze))
-    pixels = np.random.default_rng(1).integers(0, 256, (5, 70, 70, 3), np.uint8)
-    batch = vgg16.preprocess(pixels, "vgg16")
-    expected = below.predict_on_batch(batch)
-    computed = frozen.onnx_runtime(below)
-    np.testing.assert_allclose(computed(batch), expected, rtol=1e-4, atol=1e-5 * expected.max())
+def test_frozen_blocks_put_out_what_keras_does(pipeline, unfreeze):
+    weights = pipeline / "models/vgg16.weights.h5"
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 70, 70, 3), np.uint8)  # an odd number of rows on the way
+    batch = images.preprocess(pixels, "vgg16")
+    for blocks in params.BLOCKS[: -len(unfreeze)], unfreeze:
+        expected = vgg16.part(vgg16.load(weights), blocks).predict_on_batch(batch)
+        assert expected.shape[1:] == frozen.output_shape(blocks, batch.shape[1:])
+        for network in frozen.ncnn_network(weights, blocks), frozen.keras_network(weights, blocks):
+            np.testing.assert_allclose(network(batch), expected, rtol=1e-4, atol=1e-5 * expected.max())
+        batch = expected
 
 
-def test_layers_that_vgg16_does_not_have_are_refused():
-    with pytest.raises(TypeError, match="norm is a BatchNormalization"):
-        frozen.to_onnx(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.BatchNormalization(name="norm")]))
+IN_THREADS = """
+import sys
+from pathlib import Path
+import numpy as np
+from stages.lib import frozen, images
+pixels = np.random.default_rng(1).integers(0, 256, (6, 96, 96, 3), np.uint8)
+found = frozen.outputs(Path(sys.argv[1]), ["block1", "block2"], pixels, lambda pixels: images.preprocess(pixels[None], "vgg16"))
+print(np.concatenate(list(found)).tobytes().hex())
+print(*({"keras", "tensorflow"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.skipif(frozen._nvidia(), reason="for a machine without a GPU")
+def test_frozen_blocks_are_the_same_to_the_byte_from_any_number_of_threads_and_need_no_tensorflow(pipeline):
+    words = [sys.executable, "-c", IN_THREADS, pipeline / "models/vgg16.weights.h5"]
+    printed = []
+    for threads in "13":
+        env = os.environ | {"OMP_NUM_THREADS": threads}
+        printed.append(subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout)
+    assert printed[0] == printed[1] and len(printed[0]) == 2 * 4 * 6 * 24 * 24 * 128 + 2
 
 
 def test_memory_of_activations_does_not_grow_with_the_photos(pipeline):
@@ -76,7 +96,7 @@ def test_the_count_of_operations_is_vgg16s_own():
 
 def test_work_is_that_of_every_photo():
     given = params.load(ROOT / "params.yaml")
-    frozen_part = vgg16.below(vgg16.build(given["image_size"]), "block4_pool")
+    frozen_part = vgg16.part(vgg16.build(given["image_size"]), params.BLOCKS[:4])
     given["finetune"]["epochs"], given["activations"]["views"] = 1, 1
     work = bench.work(given)
     assert work["activations"] == pytest.approx(3200 * bench.gflop(frozen_part)[0])

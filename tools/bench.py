@@ -64,9 +64,9 @@ def work(settings: dict) -> dict[str, float]:
     sizes, size = settings["subsample"], settings["image_size"]
     train, validation, test = (2 * sizes[split] for split in ("train", "validation", "test"))
     views = train * settings["activations"]["views"]
-    network, cut = vgg16.build(size), vgg16.cut_layer(settings["finetune"]["unfreeze"])
-    frozen, _ = gflop(vgg16.below(network, cut))
-    rest, rest_step = gflop(vgg16.above(network, cut))
+    network, unfrozen = vgg16.build(size), settings["finetune"]["unfreeze"]
+    frozen, _ = gflop(vgg16.part(network, params.BLOCKS[: -len(unfrozen)]))
+    rest, rest_step = gflop(vgg16.part(network, unfrozen))
     cnn, cnn_step = gflop(models.small_cnn(settings["small_cnn"]["image_size"], 2, settings["small_cnn"]))
     epochs = settings["finetune"]["epochs"]
     return {

@@ -18,6 +18,7 @@ from stages.lib.progress import progress
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 Image.init()  # Pillow knows JPEG, PNG, GIF and BMP without, the others only after it
 MIN_SIDE = 16  # px; below this there is nothing to see
+MEAN_BGR = (103.939, 116.779, 123.68)  # of ImageNet
 MAX_PIXELS = 150_000_000  # a 108-megapixel phone photo passes, a decompression bomb doesn't
 
 
@@ -91,6 +92,16 @@ def read(paths: Sequence[Path], size: int, label: str) -> np.ndarray:
             row[:] = pixels
             bar.update(1)
     return array
+
+
+def preprocess(pixels: np.ndarray, how: str) -> np.ndarray:
+    """uint8 RGB pixels (..., 3) as the float32 that VGG16 reads.
+
+    `vgg16`: what its weights were trained with, BGR less the ImageNet mean. `rescale`: the blog's 1/255.
+    """
+    if how == "rescale":
+        return pixels.astype(np.float32) / 255
+    return pixels[..., ::-1].astype(np.float32) - np.float32(MEAN_BGR)
 
 
 def random_numbers(seed: int, view: int, sha256: str) -> np.random.Generator:

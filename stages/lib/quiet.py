@@ -10,7 +10,7 @@ import sys
 
 from stages.lib import environment
 
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(environment.THREADS))
+os.environ["TF_NUM_INTRAOP_THREADS"] = str(environment.THREADS)  # whatever a process that started this one had
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
