@@ -101,7 +101,7 @@ def curve(folder: Path, level: str, name: str) -> list[tuple[float, float]]:
 def restore(folder: Path) -> None:
     """Put a clone back as it was committed."""
     subprocess.run(["git", "restore", "."], cwd=folder, check=True)
-    run(folder, "dvc", "checkout", "--quiet", "--force")
+    run(folder, "dvc", "checkout", "--quiet", "--force", "dvc.yaml")  # publish/dvc.yaml may not have run
 
 
 @pytest.fixture(scope="session")
@@ -157,7 +157,7 @@ def clone(folder: Path) -> Path:
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com"]
     listed = subprocess.run([*git, "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file() and not name.startswith("metrics/") and name != "dvc.lock":
+        if (ROOT / name).is_file() and not name.startswith("metrics/") and Path(name).name != "dvc.lock":
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     change(folder, **TINY, download__source="kaggle", download__sha256=None)

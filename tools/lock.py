@@ -18,10 +18,7 @@ from stages.lib import params
 from stages.lib.errors import UserError
 from tools import command
 
-LOCK = Path("dvc.lock")
-
-
-def load(text: str) -> dict[str, dict]:
+def load(text: str, name: str) -> dict[str, dict]:
     """The stages in the text of a dvc.yaml or dvc.lock; none in an empty one.
 
     Raises
@@ -32,7 +29,12 @@ def load(text: str) -> dict[str, dict]:
     try:
         return (YAML(typ="safe", pure=True).load(text) or {}).get("stages") or {}
     except YAMLError as error:
-        raise UserError(f"{LOCK} or {params.PIPELINE} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def stages(*files: Path) -> dict[str, dict]:
+    """The stages of all files that are there."""
+    return {name: stage for file in files if file.exists() for name, stage in load(file.read_text(), str(file)).items()}
 
 
 def entries(locked: dict) -> dict[str, object]:
@@ -92,8 +94,8 @@ def md5(path: str) -> str | None:
 
 def differences() -> list[str]:
     """One line for everything in which dvc.lock differs from what is in git, by stage; none if it belongs."""
-    settings, pipeline = params.load(), load(params.PIPELINE.read_text())
-    lock = load(LOCK.read_text() if LOCK.exists() else "")
+    settings, pipeline = params.load(), stages(*params.PIPELINES)
+    lock = stages(*(file.with_suffix(".lock") for file in params.PIPELINES))
     makers = {path: stage for stage in pipeline for path in paths(pipeline[stage], "outs", "metrics", "plots")}
     made = {path: entries(lock.get(stage, {})).get(path) for path, stage in makers.items()}
     lines = [f"{stage}: dvc.lock has it, dvc.yaml hasn't" for stage in lock if stage not in pipeline]
@@ -117,7 +119,7 @@ def differences() -> list[str]:
 def main() -> None:
     if lines := differences():
         print(*lines, sep="\n")
-        sys.exit("dvc.lock does not belong to what is in git: run `dvc repro` and commit what it wrote.")
+        sys.exit("dvc.lock does not belong to what is in git: run `dvc repro -P` and commit what it wrote.")
     print("dvc.lock belongs to params.yaml, dvc.yaml, the code and the metrics.")
 
 

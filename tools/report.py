@@ -72,7 +72,7 @@ def diff(kind: str, *arguments: str) -> dict[str, dict]:
 
 def stages(commit: str | None) -> dict[str, dict[str, object]]:
     """Every stage's lock entry, laid flat."""
-    return {stage: lock.entries(entry) for stage, entry in lock.load(text(str(lock.LOCK), commit)).items()}
+    return {stage: lock.entries(entry) for stage, entry in lock.load(text(LOCK, commit), LOCK).items()}
 
 
 def predictions(commit: str | None) -> Predictions | None:

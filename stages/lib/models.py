@@ -1,13 +1,20 @@
-"""The networks: the blog's small convnet, and the classifier that goes on top of VGG16.
+"""The networks: the blog's small convnet, and the classifier that goes on top of VGG16; and their files, which repeat.
 
 This is the only module that knows a sigmoid from a softmax.
 """
 
+import json
+import os
+import re
+import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import keras
 import numpy as np
 from keras import layers
+
+from stages.lib import files
 
 
 def penalty(params: Mapping) -> keras.Regularizer | None:
@@ -80,3 +87,28 @@ def probabilities(model: keras.Model, batch: np.ndarray) -> np.ndarray:
     """Every class' probability, sigmoid or softmax: float array of shape (n, classes)."""
     output = model.predict_on_batch(batch).astype(np.float64)
     return np.hstack([1 - output, output]) if output.shape[1] == 1 else output
+
+
+def save(model: keras.Model, path: Path, about: Mapping | None = None) -> None:
+    """Write a .keras file for inference whose bytes depend on the model alone; `about` goes with it as about.json.
+
+    Keras notes the time of saving in the file's metadata and in the zip around it; here it is always 1980. It also
+    marks what layers share by an address in memory; here such objects are counted.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"part-{path.name}")
+    keras.Model(model.inputs, model.outputs, name=model.name).save(part)  # without the optimiser's state
+    with zipfile.ZipFile(part) as dated:
+        contents = {name: dated.read(name) for name in sorted(dated.namelist())}
+    metadata = json.loads(contents["metadata.json"]) | {"date_saved": "1980-01-01"}
+    contents["metadata.json"] = json.dumps(metadata).encode()
+    addresses: dict[str, str] = {}
+    contents["config.json"] = re.sub(
+        r'(?<="shared_object_id": )\d+',
+        lambda found: addresses.setdefault(found[0], str(len(addresses))),
+        contents["config.json"].decode(),
+    ).encode()
+    if about:
+        contents["about.json"] = json.dumps(about).encode()
+    files.write_zip(part, contents.items())
+    os.replace(part, path)

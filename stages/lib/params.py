@@ -15,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 from stages.lib.errors import UserError
 
 PARAMS = Path("params.yaml")
-PIPELINE = Path("dvc.yaml")
+PIPELINES = (Path("dvc.yaml"), Path("publish/dvc.yaml"))
 BLOCKS = ["block1", "block2", "block3", "block4", "block5"]
 
 Check = tuple[str, Callable[[Any], bool]]  # what is expected, in words, and whether a value is that
@@ -162,8 +162,11 @@ def for_stage(stage: str) -> MappingProxyType:
 
 
 def declared(stage: str) -> dict:
-    """What dvc.yaml says of a stage."""
-    return YAML(typ="safe", pure=True).load(PIPELINE)["stages"][stage]
+    """What the dvc.yaml that has a stage says of it."""
+    stages: dict = {}
+    for path in PIPELINES:
+        stages |= YAML(typ="safe", pure=True).load(path)["stages"]
+    return stages[stage]
 
 
 def _pick(params: dict, keys: list[str]) -> dict:

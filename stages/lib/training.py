@@ -1,15 +1,12 @@
-"""What the three trainings share: batches of cached views, `fit` with its learning curves and its resuming, repeatable
-model files."""
+"""What the three trainings share: batches of cached views, and `fit` with its learning curves and its resuming."""
 
 import functools
 import hashlib
 import json
 import math
 import os
-import re
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -248,32 +245,9 @@ def fit(
         )
     activations.VALIDATION.mkdir(parents=True, exist_ok=True)
     np.save(activations.VALIDATION / f"{name}.npy", epoch.probabilities)
-    save(model, Path("models", f"{name}.keras"))
+    models.save(model, Path("models", f"{name}.keras"))
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
         for abandoned in CHECKPOINTS.iterdir():  # by runs that nobody went on with, or that died as they wrote
             if time.time() - abandoned.stat().st_mtime > ABANDONED_SECONDS:
                 abandoned.unlink(missing_ok=True)
-
-
-def save(model: keras.Model, path: Path) -> None:
-    """Write a .keras file for inference whose bytes depend on the model alone.
-
-    Keras notes the time of saving in the file's metadata and in the zip around it; here it is always 1980. It also
-    marks what layers share by an address in memory; here such objects are counted.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"part-{path.name}")
-    keras.Model(model.inputs, model.outputs, name=model.name).save(part)  # without the optimiser's state
-    with zipfile.ZipFile(part) as dated:
-        contents = {name: dated.read(name) for name in sorted(dated.namelist())}
-    metadata = json.loads(contents["metadata.json"]) | {"date_saved": "1980-01-01"}
-    contents["metadata.json"] = json.dumps(metadata).encode()
-    addresses: dict[str, str] = {}
-    contents["config.json"] = re.sub(
-        r'(?<="shared_object_id": )\d+',
-        lambda found: addresses.setdefault(found[0], str(len(addresses))),
-        contents["config.json"].decode(),
-    ).encode()
-    files.write_zip(part, contents.items())
-    os.replace(part, path)
