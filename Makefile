@@ -30,14 +30,15 @@ ACCURATE := finetune.epochs=1
 SCHEMES = $(firstword $(subst ://, ,$(URL))) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
 PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure,$(sort $(SCHEMES))))))
 
-.PHONY: help repro blog accurate seeds views sweep search experiments bench test test-slow table plots remote push pull check-lock report pull-repro comment clean lock
+.PHONY: help repro blog accurate seeds views sweep search experiments publish bench test test-slow table plots remote push pull check-lock report pull-repro comment clean lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
+COMMANDS := $(BIN)/predict $(BIN)/submit
 REPRO := python -m tools.repro $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS),--photos "$(PHOTOS)")
 
-repro: $(BIN)/.run $(PLUGINS) ## set up, choose where photos come from, run the pipeline, show the results
+repro: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## set up, choose where photos come from, run the pipeline, show the results
 	@$(REPRO) $(SET)
 
 blog: $(BIN)/.run ## the same with the Keras blog's own recipe
@@ -63,11 +64,14 @@ experiments: $(BIN)/.run ## show them: validation results, level 3's seconds, an
 search: $(BIN)/.run ## look for better params with Optuna, for MINUTES (60)
 	@python -m tools.search --minutes $(or $(MINUTES),60)
 
+publish: $(BIN)/.run $(COMMANDS) ## make the files for others, after an experiment: models/classifier.onnx and .keras
+	@dvc repro publish/dvc.yaml
+
 bench: $(BIN)/.run ## how fast it is, beside the blog's scripts and the machine's ceiling (half an hour)
 	@python -m tools.bench
 
 test: $(BIN)/.test ## set up and run the tests
-	@python -m pytest
+	@python -m pytest -n 2 --dist loadfile
 
 test-slow: $(BIN)/.test ## what make test leaves out: above all the whole default recipe, cold, against dvc.lock
 	@python -m pytest -m slow
@@ -112,6 +116,11 @@ lock: ## pin the dependencies anew, for every platform, from requirements/*.in
 	$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv
 	for name in run test npm s3 ssh gs azure; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+
+# From any folder; -P: a folder's own `tools` is not taken for ours.
+$(COMMANDS): Makefile | $(BIN)/.run
+	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/python" -P -m tools.%s "$$@"\n' "$(CURDIR)" "$(CURDIR)/$(BIN)" $(@F) > $@
+	@chmod +x $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \

@@ -190,6 +190,23 @@ def test_a_run_that_no_commit_has_is_not_repeated(first, tmp_path):
         assert stages_run(remote.run(second, "dvc", "exp", "run", "--pull", "--allow-missing", *back)) == []
 
 
+def test_the_classifier_is_fetched_by_its_version_and_runs(first, photos, tmp_path):
+    """README's model registry: a tag of GTO's, and the file from the remote that the repository names."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/photo.jpg").write_bytes(photos["cat"][0])
+    with folder_remote(tmp_path) as remote:
+        shared(first, remote)
+        run(first, "gto", "register", "classifier", GIT_COMMITTER_NAME="test", GIT_COMMITTER_EMAIL="test@example.com")
+        subprocess.run(["git", "push", "-q", "--tags", "origin"], cwd=first, check=True)
+        tags = subprocess.run(["git", "ls-remote", "--tags", tmp_path / "origin"], capture_output=True, text=True).stdout
+        assert "refs/tags/classifier@v0.0.1" in tags
+        remote.run(tmp_path / "elsewhere", "dvc", "artifacts", "get", str(tmp_path / "origin"), "classifier")
+    fetched = tmp_path / "elsewhere/classifier.onnx"
+    assert fetched.read_bytes() == (first / "models/classifier.onnx").read_bytes()
+    words = ["tools.predict", "--model", str(fetched), str(tmp_path / "elsewhere/photo.jpg")]
+    assert run(ROOT, *words).endswith(f"  {tmp_path}/elsewhere/photo.jpg\n")
+
+
 def test_a_corrupted_object_is_refused(first, tmp_path):
     with folder_remote(tmp_path) as remote:
         second = cloned(shared(first, remote), tmp_path / "second")

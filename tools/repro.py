@@ -26,10 +26,11 @@ from tools import command, experiment, table
 
 CHOSEN = Path(".cache/source")
 BROUGHT = Path("data/raw/source.json")
-TRACKED = ("params.yaml", "dvc.lock", "metrics")
+TRACKED = ("params.yaml", "dvc.lock", "metrics", "publish")
 ARCHIVE_BYTES = {"kaggle": 0.6e9, "microsoft": 0.9e9, "cifar10": 0.5e9, "path": 0.0}
 NEXT = """\
-next:  . .venv/bin/activate                   for dvc and python
+next:  . .venv/bin/activate                   for dvc, python and predict
+       predict ~/pictures                     what is on your own
        dvc exp run -S finetune.lr=0.0001      an experiment: only level 3 runs again
        dvc exp show --only-changed            compare experiments
        dvc plots show                         curves, confusion and ROC as a page
@@ -152,6 +153,9 @@ def main() -> None:
     if brought() == source:
         CHOSEN.parent.mkdir(exist_ok=True)
         CHOSEN.write_text(source + "\n")
+    if not status:
+        words = [sys.executable, "-m", "dvc", "repro", "publish/dvc.yaml"]
+        status = subprocess.run(words, env=experiment.environment()).returncode
     print()
     if status:
         say_what_changed(before)

@@ -1,0 +1,216 @@
+"""The exported classifier, and what people run with it."""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnxruntime
+import pytest
+from conftest import ROOT, run, settings, stages_run
+
+from stages import export
+from stages.lib import dataset, images, models, params, vgg16
+from tools import predict
+
+
+@pytest.fixture(scope="module")
+def pictures(photos, tmp_path_factory) -> Path:
+    """A folder of four photos, two of them deeper, a file that is none, and one that is broken."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "much deeper").mkdir()
+    (folder / "cat 10.jpg").write_bytes(photos["cat"][0])
+    (folder / "cat 9.JPG").write_bytes(photos["cat"][1])
+    (folder / "much deeper/hündchen.jpg").write_bytes(photos["dog"][0])
+    (folder / "much deeper/x,y.jpg").write_bytes(photos["dog"][1])
+    (folder / "notes.txt").write_text("nothing to see")
+    (folder / "broken.jpg").write_bytes(photos["dog"][2][:200])
+    return folder
+
+
+def call(pipeline: Path, *words, folder: Path | None = None, given: str | None = None, status: int = 0):
+    """What `predict` prints, on both streams, when it is called in a folder."""
+    command = [sys.executable, "-P", "-m", "tools.predict", "--model", pipeline / export.ONNX, *words]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder or ROOT, env=env, input=given, capture_output=True, text=True)
+    assert done.returncode == status and "Traceback" not in done.stderr, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def test_the_classifier_is_the_trained_model_with_its_preprocessing(pipeline):
+    """On every test photo: ONNX Runtime, the Keras file, and VGG16 with the trained level 3 on top of it."""
+    size = settings(pipeline)["image_size"]
+    photos = dataset.of_split(dataset.read_manifest(pipeline / dataset.MANIFEST), "test")
+    paths = [pipeline / photo.path for photo in photos]
+    pixels = np.stack([images.resize(images.decode(path.read_bytes(), size), size) for path in paths])
+    classifier = predict.Classifier(pipeline / export.ONNX)
+    computed = classifier.probabilities(pixels)
+    whole = keras.saving.load_model(pipeline / export.KERAS)
+    np.testing.assert_allclose(whole.predict_on_batch(pixels), computed, atol=1e-4)
+
+    below = vgg16.part(vgg16.load(pipeline / export.WEIGHTS), params.BLOCKS[:4])
+    tuned = keras.saving.load_model(pipeline / export.MODEL, compile=False)
+    trained = models.probabilities(tuned, below.predict_on_batch(keras.applications.vgg16.preprocess_input(pixels.astype(float))))
+    np.testing.assert_allclose(computed, trained, atol=1e-4)
+
+    with open(pipeline / "data/predictions.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["level"] == "finetune" and row["file"].startswith("test/")]
+    assert [row["file"] for row in rows] == [photo.file for photo in photos]
+    evaluated = [[float(row["probability_cat"]), float(row["probability_dog"])] for row in rows]
+    np.testing.assert_allclose(computed, evaluated, atol=0.01)  # those are of activations that were cached as float16
+
+
+@pytest.mark.parametrize("pooling", ["flatten", "average", "max"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_every_classifier_and_preprocessing_can_be_exported(pooling, classes):
+    below = vgg16.part(vgg16.build(48), params.BLOCKS[:2])
+    given = {"pooling": pooling, "units": 5, "dropout": 0.5, "l1": 0.0, "l2": 0.0}
+    preprocessing = keras.layers.Rescaling(1 / 255, name="preprocessing")
+    chain = [preprocessing, *export.layers_of(below), *export.layers_of(models.top(below.output_shape[1:], classes, given))]
+    pixels = np.random.default_rng(1).integers(0, 256, (4, 48, 48, 3), np.uint8)
+    expected = export.to_keras(chain, 48).predict_on_batch(pixels)
+    assert expected.shape == (4, classes)
+    session = onnxruntime.InferenceSession(export.to_onnx(chain, 48, classes, {}).SerializeToString())
+    np.testing.assert_allclose(session.run(None, {"pixels": pixels})[0], expected, atol=1e-5)
+
+
+def test_a_layer_that_no_network_here_has_is_refused():
+    with pytest.raises(TypeError, match="odd is a BatchNormalization"):
+        export.to_onnx([keras.layers.BatchNormalization(name="odd")], 48, 2, {})
+
+
+def test_the_files_say_what_they_are(pipeline):
+    about = json.loads(call(pipeline, "--about")[0])
+    with zipfile.ZipFile(pipeline / export.KERAS) as archive:
+        assert json.loads(archive.read("about.json")) == about
+    assert about["classes"] == ["cat", "dog"] and about["data"]["photos"] == {"train": 48, "validation": 20, "test": 16}
+    assert about["metrics"] == json.loads((pipeline / "metrics/metrics.json").read_text())["finetune"]
+
+
+def test_no_experiment_waits_for_the_export(pipeline):
+    assert not [stage for stage in stages_run(run(pipeline, "dvc", "repro", "--force", "--dry")) if "export" in stage]
+
+
+def test_a_folder_in_order_and_what_is_broken_on_the_other_stream(pipeline, pictures):
+    printed, errors = call(pipeline, pictures, status=1)
+    lines = printed.splitlines()
+    assert [line.split("  ", 2)[2] for line in lines] == [
+        f"{pictures}/{name}" for name in ("cat 9.JPG", "cat 10.jpg", "much deeper/hündchen.jpg", "much deeper/x,y.jpg")
+    ]
+    assert all(re.match(r"(cat|dog)  (0\.[5-9]\d\d|1\.000)  /", line) for line in lines)
+    broken, last = errors.splitlines()
+    assert broken.startswith(f"{pictures}/broken.jpg: can't be decoded")
+    assert re.fullmatch(r"5 pictures, [\d.]+ a second, 1 could not be read", last)
+
+
+def test_globs_lists_and_paths_from_the_folder_one_is_in(pipeline, pictures):
+    def names(printed):
+        return [line.split("  ", 2)[2] for line in printed.splitlines()]
+
+    assert names(call(pipeline, "*.JPG", "**/x*", folder=pictures)[0]) == ["cat 9.JPG", "much deeper/x,y.jpg"]
+    assert names(call(pipeline, "-", folder=pictures, given="cat 10.jpg\n\ncat 9.JPG\r\n")[0]) == ["cat 10.jpg", "cat 9.JPG"]
+    printed, errors = call(pipeline, "nowhere.jpg", "no*thing", "cat 9.JPG", folder=pictures, status=1)
+    assert names(printed) == ["cat 9.JPG"]
+    assert errors.splitlines()[:2] == ["nowhere.jpg: No such file or directory", "no*thing: No such file or directory"]
+
+
+def test_csv_and_json_say_the_same(pipeline, pictures):
+    rows = list(csv.DictReader(io.StringIO(call(pipeline, pictures / "much deeper", "--format", "csv")[0])))
+    found = [json.loads(line) for line in call(pipeline, pictures / "much deeper", "--format", "json")[0].splitlines()]
+    assert [row["file"] for row in rows] == [row["file"] for row in found] == [
+        f"{pictures}/much deeper/{name}" for name in ("hündchen.jpg", "x,y.jpg")
+    ]  # fmt: skip
+    for row, other in zip(rows, found):
+        assert row["class"] == other["class"] and other["probability"] == max(other["probabilities"].values())
+        assert {kind: float(row[f"probability_{kind}"]) for kind in ("cat", "dog")} == other["probabilities"]
+
+
+def test_mistakes_are_one_line(pipeline, pictures, tmp_path):
+    for words, expected in (
+        ([], "which pictures?"),
+        (["x.jpg", "--model", tmp_path / "none.onnx"], "No classifier at .*none.onnx: `make repro` makes one"),
+        (["x.jpg", "--model", pictures / "notes.txt"], "is no classifier that this project exported"),
+    ):
+        _, errors = call(pipeline, *words, status=2 if not words else 1)
+        assert re.search(expected, errors.splitlines()[-1])
+
+
+def test_no_tensorflow_is_imported_and_a_reader_may_leave(pipeline, pictures):
+    code = "import sys; from tools import predict; sys.exit(bool({'tensorflow', 'keras', 'dvc'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+    many = "\n".join([str(pictures / "cat 10.jpg")] * 2000)
+    command = f"{sys.executable} -m tools.predict --model {pipeline / export.ONNX} - | head -n 1"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, input=many, capture_output=True, text=True)
+    assert len(done.stdout.splitlines()) == 1 and "Traceback" not in done.stderr and "Broken" not in done.stderr
+
+
+def test_memory_does_not_grow_with_the_pictures(pipeline, pictures):
+    peaks = []
+    for count in (50, 1000):
+        code = "import sys; from stages.lib import stage; from tools import predict\ntry: predict.main()\nexcept SystemExit: pass\n"
+        code += "print(stage.peak_memory_mb())"
+        words = [sys.executable, "-c", code, "--model", pipeline / export.ONNX, "-"]
+        given = f"{pictures / 'cat 10.jpg'}\n" * count
+        done = subprocess.run(words, cwd=ROOT, input=given, capture_output=True, text=True, check=True)
+        *lines, peak = done.stdout.splitlines()
+        assert len(lines) == count
+        peaks.append(int(peak))
+    assert peaks[1] < peaks[0] + 20
+
+
+def test_the_commands_run_from_any_folder(tmp_path):
+    """What the Makefile writes into .venv/bin, with this Python."""
+    (tmp_path / "other/tools").mkdir(parents=True)
+    (tmp_path / "other/tools/__init__.py").write_text("raise SystemExit('another project')")
+    made = tmp_path / "bin"
+    made.mkdir()
+    (made / ".run").touch()
+    os.symlink(sys.executable, made / "python")
+    subprocess.run(["make", "-s", f"BIN={made}", f"{made}/predict"], cwd=ROOT, check=True)
+    written = (made / "predict").read_text().replace(f"{ROOT}/{made}", str(made))  # BIN is a path in the project
+    (made / "predict").write_text(written)
+    done = subprocess.run([made / "predict", "--help"], cwd=tmp_path / "other", capture_output=True, text=True)
+    assert done.stdout.startswith("usage: predict "), done.stdout + done.stderr
+
+
+@pytest.fixture
+def kaggle(photos, tmp_path) -> Path:
+    """A folder with the competition's two files, of three photos, the last one broken."""
+    with zipfile.ZipFile(tmp_path / "test1.zip", "w") as archive:
+        for number, data in ((10, photos["cat"][0]), (2, photos["dog"][0]), (3, b"\xff\xd8 broken")):
+            archive.writestr(f"test1/{number}.jpg", data)
+    (tmp_path / "sample.csv").write_text("id,label\n2,0.5\n3,0.5\n10,0.5\n")
+    return tmp_path
+
+
+def submit(pipeline: Path, folder: Path, *words: str, check: bool = True) -> str:
+    return run(ROOT, "tools.submit", str(folder / "test1.zip"), "--model", str(pipeline / export.ONNX), "--out",
+               str(folder / "submission.csv"), *words, check=check)  # fmt: skip
+
+
+def test_a_submission_has_the_samples_ids_and_clipped_probabilities(pipeline, kaggle):
+    printed = submit(pipeline, kaggle, "--sample", str(kaggle / "sample.csv"), "--clip", "0.4")
+    assert "test1/3.jpg: can't be" in printed or "test1/3.jpg: not a picture; its label is 0.5" in printed
+    assert printed.splitlines()[-1].endswith(f"3 photos, the ids of {kaggle / 'sample.csv'}; 1 could not be read")
+    header, *rows = csv.reader((kaggle / "submission.csv").read_text().splitlines())
+    assert header == ["id", "label"] and [row[0] for row in rows] == ["2", "3", "10"] and rows[1][1] == "0.500000"
+    assert all(0.4 <= float(label) <= 0.6 for _, label in rows)
+
+
+@pytest.mark.parametrize("sample, expected", [
+    ("id,label\n2,0.5\n3,0.5\n", "lacks 1 photos that .*test1.zip has: 10"),
+    ("id,label\n2,0.5\n3,0.5\n10,0.5\n11,0.5\n", "lacks 1 photos that .*sample.csv asks for: 11"),
+    ("name,label\n2,0.5\n", "begins with name,label"),
+    ("id,label\nx,0.5\n", "can't be read as Kaggle's sampleSubmission.csv"),
+])  # fmt: skip
+def test_other_ids_than_the_samples_are_refused(pipeline, kaggle, sample, expected):
+    (kaggle / "sample.csv").write_text(sample)
+    assert re.search(expected, submit(pipeline, kaggle, "--sample", str(kaggle / "sample.csv"), check=False))
+    assert not list(kaggle.glob("submission*"))

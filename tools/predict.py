@@ -1,0 +1,199 @@
+"""Say what is on pictures, and how sure the classifier is. `. .venv/bin/activate`, then from anywhere:
+
+    predict photo.jpg
+    predict ~/pictures 'more/*.png' --format csv > found.csv
+    find / -name '*.jpg' | predict - --format json
+
+Reads files, folders with all below them, globs, and `-` for a list of files on standard input. Prints a line a picture
+as soon as it is known. A picture that can't be read is a line on standard error, and makes the exit status 1.
+
+The classifier is models/classifier.onnx, which `make repro` writes, or another one of this project's, by --model. It runs
+by ONNX Runtime; TensorFlow is not imported.
+"""
+
+import argparse
+import csv
+import glob
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from tqdm import tqdm
+
+from stages.lib import archive, environment, images
+from stages.lib.errors import UserError
+from tools import command
+
+MODEL = Path(__file__).parent.parent / "models/classifier.onnx"
+BATCH_SIZE = 16  # pictures; on a CPU larger ones are no faster
+SORTED = 10_000  # names; more are not held, so that folders of millions don't show in memory
+
+
+class Classifier:
+    """An exported classifier.
+
+    `about` says what it is: its `classes` in the order of the probabilities, `image_size`, data and metrics.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or is no classifier of this project.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            raise UserError(f"No classifier at {path}: `make repro` makes one, or name another by --model.")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = environment.THREADS
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["about"])
+            self.classes, self.size = self.about["classes"], self.about["image_size"]
+        except Exception as error:  # ONNX Runtime has a dozen, with no common ancestor of their own
+            raise UserError(f"{path} is no classifier that this project exported ({type(error).__name__}).") from None
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Every class' probability for uint8 pixels of shape (n, size, size, 3): float32 of shape (n, classes)."""
+        return self.session.run(None, {"pixels": pixels})[0]
+
+    def read(self, data: bytes) -> np.ndarray:
+        """A picture's pixels as `probabilities` takes them; images.UnreadablePhoto where it is none."""
+        return images.resize(images.decode(data, self.size), self.size)
+
+
+def stream(classifier: Classifier, items: Iterable, data: Callable) -> Iterator[tuple[object, np.ndarray | str]]:
+    """Each item with its probabilities, or with the reason why there are none, in order and in flat memory.
+
+    `data` gives an item's bytes; an OSError of it is such a reason.
+    """
+
+    def pixels(item) -> np.ndarray | str:
+        try:
+            return classifier.read(data(item))
+        except OSError as error:
+            return error.strerror or str(error)
+        except images.UnreadablePhoto as error:
+            return str(error)
+
+    items = iter(items)
+    with ThreadPoolExecutor(environment.THREADS) as pool:
+        while some := list(itertools.islice(items, BATCH_SIZE)):
+            read = list(pool.map(pixels, some))
+            readable = [array for array in read if not isinstance(array, str)]
+            computed = iter(classifier.probabilities(np.stack(readable)) if readable else ())
+            yield from ((item, array if isinstance(array, str) else next(computed)) for item, array in zip(some, read))
+
+
+def walk(folder: str) -> Iterator[str]:
+    """The pictures in a folder and below it, by their names' endings; hidden ones and links to folders are left out."""
+    with os.scandir(folder) as entries:
+        while some := sorted(itertools.islice(entries, SORTED), key=lambda entry: archive.natural(entry.name)):
+            for entry in some:
+                if entry.is_dir(follow_symlinks=False):
+                    if not entry.name.startswith("."):
+                        yield from walk(entry.path)
+                elif archive.is_photo(entry.name):
+                    yield entry.path
+
+
+def files(paths: Iterable[str]) -> Iterator[str]:
+    """The files that are meant by paths, one after the other."""
+    for path in paths:
+        if path == "-":
+            yield from filter(None, (line.rstrip("\r\n") for line in sys.stdin))
+        elif os.path.isdir(path):
+            yield from walk(path)
+        elif glob.has_magic(path) and not os.path.exists(path):
+            found = glob.iglob(path, recursive=True)
+            first = next(found, None)
+            # What matches nothing is named like a file that isn't there.
+            yield from [path] if first is None else files(itertools.chain([first], found))
+        else:
+            yield path
+
+
+def as_table(classes: list[str]) -> Callable:
+    width = max(map(len, classes))
+    return lambda name, row: f"{classes[row.argmax()]:<{width}}  {row.max():.3f}  {name}"
+
+
+def as_csv(classes: list[str]) -> Callable:
+    writer = csv.writer(line := Line(), lineterminator="")
+    writer.writerow(["file", "class", *(f"probability_{name}" for name in classes)])
+    print(line.text)
+
+    def written(name: str, row: np.ndarray) -> str:
+        writer.writerow([name, classes[row.argmax()], *(f"{value:.6f}" for value in row)])
+        return line.text
+
+    return written
+
+
+class Line:
+    """The file that csv writes a line to."""
+
+    def write(self, text: str) -> None:
+        self.text = text
+
+
+def as_json(classes: list[str]) -> Callable:
+    """A line, and an object, a picture."""
+
+    def written(name: str, row: np.ndarray) -> str:
+        every = {kind: round(float(value), 6) for kind, value in zip(classes, row)}
+        best = classes[row.argmax()]
+        return json.dumps({"file": name, "class": best, "probability": every[best], "probabilities": every}, ensure_ascii=False)
+
+    return written
+
+
+FORMATS = {"table": as_table, "csv": as_csv, "json": as_json}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="predict", description=__doc__.splitlines()[0].partition(" `")[0])
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders, globs, or - for a list on standard input")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="json has an object a line")
+    parser.add_argument("--model", type=Path, default=MODEL, help="default: what `make repro` wrote")
+    parser.add_argument("--about", action="store_true", help="say what the classifier is, as JSON")
+    options = parser.parse_args()
+    if not options.paths and not options.about:
+        parser.error("which pictures? Name files, folders or globs, or - for a list on standard input")
+    for file in sys.stdin, sys.stdout, sys.stderr:
+        file.reconfigure(errors="surrogateescape")  # a file's name may be any bytes
+    classifier = Classifier(options.model)
+    if options.about:
+        print(json.dumps(classifier.about, indent=2, ensure_ascii=False))
+    start, right, wrong = time.perf_counter(), 0, 0
+    line = FORMATS[options.format](classifier.classes) if options.paths else None
+    # On a terminal the lines themselves are the progress.
+    with tqdm(unit=" pictures", file=sys.stderr, disable=sys.stdout.isatty() or not sys.stderr.isatty()) as bar:
+        for name, found in stream(classifier, files(options.paths), lambda name: Path(name).read_bytes()):
+            bar.update(1)
+            if isinstance(found, str):
+                wrong += 1
+                bar.write(f"{name}: {found}", file=sys.stderr)
+            else:
+                right += 1
+                print(line(name, found), flush=sys.stdout.isatty())
+    if right + wrong > 1:
+        rate = (right + wrong) / (time.perf_counter() - start)
+        unread = f", {wrong} could not be read" if wrong else ""
+        print(f"{right + wrong} pictures, {rate:.1f} a second{unread}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    try:
+        command.start(main)
+    except BrokenPipeError:  # `predict folder | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
