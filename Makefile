@@ -30,7 +30,7 @@ ACCURATE := finetune.epochs=1
 SCHEMES = $(firstword $(subst ://, ,$(URL))) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
 PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure,$(sort $(SCHEMES))))))
 
-.PHONY: help repro blog accurate seeds views sweep search experiments publish bench test test-slow table plots remote push pull check-lock report pull-repro comment clean lock
+.PHONY: help repro blog accurate seeds views sweep search experiments check publish bench test test-slow table plots remote push pull check-lock report pull-repro comment clean lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -64,7 +64,11 @@ experiments: $(BIN)/.run ## show them: validation results, level 3's seconds, an
 search: $(BIN)/.run ## look for better params with Optuna, for MINUTES (60)
 	@python -m tools.search --minutes $(or $(MINUTES),60)
 
-publish: $(BIN)/.run $(COMMANDS) ## make the files for others, after an experiment: models/classifier.onnx and .keras
+check: $(BIN)/.run ## look a folder of your own photos over before a long run: PHOTOS=~/pictures
+	@test -n "$(PHOTOS)" || { echo 'make check PHOTOS=~/pictures' >&2; exit 1; }
+	@python -m tools.check "$(PHOTOS)"
+
+publish: $(BIN)/.run $(COMMANDS) ## after an experiment: the classifier's files, gallery, heat maps, near-duplicates, card
 	@dvc repro publish/dvc.yaml
 
 bench: $(BIN)/.run ## how fast it is, beside the blog's scripts and the machine's ceiling (half an hour)

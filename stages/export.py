@@ -9,7 +9,6 @@ its dvc.lock can't be known before they are written. `git log -S` with dvc.lock'
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
@@ -18,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from stages.lib import dataset, files, images, models, vgg16
+from stages.lib import chain, dataset, files, images, models, vgg16
 from stages.lib.params import BLOCKS
 
 WEIGHTS = Path("models/vgg16.weights.h5")
@@ -29,19 +28,10 @@ ONNX = Path("models/classifier.onnx")
 KERAS = Path("models/classifier.keras")
 
 
-def layers_of(model: keras.Model) -> Iterator[keras.Layer]:
-    """The layers of a chain of layers and of chains, in order, without inputs."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from layers_of(layer)
-        elif not isinstance(layer, keras.layers.InputLayer):
-            yield layer
-
-
-def chain(params) -> list[keras.Layer]:
+def whole(params) -> list[keras.Layer]:
     """The whole network, from pixels to the output layer."""
     network = vgg16.load(WEIGHTS)
-    frozen = list(layers_of(vgg16.part(network, BLOCKS[: -len(params["finetune"]["unfreeze"])])))
+    frozen = list(chain.layers_of(vgg16.part(network, BLOCKS[: -len(params["finetune"]["unfreeze"])])))
     if params["preprocessing"] == "rescale":
         preprocessing = keras.layers.Rescaling(1 / 255, name="preprocessing")
     else:
@@ -49,7 +39,7 @@ def chain(params) -> list[keras.Layer]:
         kernel, bias = frozen[0].get_weights()
         frozen[0].set_weights([kernel[:, :, ::-1], bias])
         preprocessing = keras.layers.Rescaling(1.0, [-mean for mean in reversed(images.MEAN_BGR)], name="preprocessing")
-    return [preprocessing, *frozen, *layers_of(keras.saving.load_model(MODEL, compile=False))]
+    return [preprocessing, *frozen, *chain.layers_of(keras.saving.load_model(MODEL, compile=False))]
 
 
 def to_keras(layers: list[keras.Layer], size: int) -> keras.Model:
@@ -139,7 +129,7 @@ def main(params) -> None:
         },
         "metrics": json.loads(METRICS.read_text())["finetune"],
     }
-    layers = chain(params)
+    layers = whole(params)
     models.save(to_keras(layers, size), KERAS, about)
     onnx.save(to_onnx(layers, size, len(classes), about), ONNX)
 

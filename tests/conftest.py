@@ -191,7 +191,7 @@ def pipeline(train_zip, weights_wheel, tmp_path_factory) -> Path:
     """A clone in which the whole DAG has run once. Tests leave it as they found it."""
     folder = with_downloads(clone(tmp_path_factory.mktemp("pipeline")), weights_wheel)
     output = run(folder, "dvc", "repro", "--all-pipelines", DOGS_VS_CATS_ARCHIVE=str(train_zip))
-    assert len(stages_run(output)) == 10, output
+    assert len(stages_run(output)) == 15, output
     subprocess.run(["git", "add", "-A"], cwd=folder, check=True)
     commit = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "-qm", "run"]
     subprocess.run(commit, cwd=folder, check=True)

@@ -70,15 +70,17 @@ def test_deps_name_all_code_of_a_stage_and_no_other(name):
 def test_outs_are_cached_and_nothing_turns_the_run_cache_off():
     for name, declared in DECLARED.items():
         assert "always_changed" not in declared
-        options = {option for out in declared["outs"] if isinstance(out, dict) for given in out.values() for option in given}
-        # With `cache: false` on an out that is neither metric nor plot, DVC's run cache leaves the stage out.
-        assert options <= {"push"}, f"{name}: a plain out with {options}"
+        outs = [out for out in declared.get("outs", ()) if isinstance(out, dict)]
+        options = {option for out in outs for given in out.values() for option in given}
+        # With `cache: false` on an out that is neither metric nor plot, DVC's run cache leaves the stage out. The card
+        # takes a second, and is for git.
+        assert options <= {"push"} or name == "card", f"{name}: a plain out with {options}"
 
 
 def test_the_run_cache_has_every_stage(pipeline):
     yaml = YAML(typ="safe", pure=True)
     runs = {yaml.load(path)["cmd"] for path in (pipeline / ".dvc/cache/runs").glob("*/*/*")}
-    assert {f"python -m stages.{name}" for name in STAGES} <= runs
+    assert {f"python -m stages.{name}" for name in STAGES if name != "card"} <= runs
 
 
 def test_a_second_run_runs_nothing(pipeline):

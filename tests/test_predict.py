@@ -16,8 +16,8 @@ import onnxruntime
 import pytest
 from conftest import ROOT, run, settings, stages_run
 
-from stages import export
-from stages.lib import dataset, images, models, params, vgg16
+from stages import export, quantize
+from stages.lib import chain, dataset, images, models, params, vgg16
 from tools import predict
 
 
@@ -73,17 +73,28 @@ def test_every_classifier_and_preprocessing_can_be_exported(pooling, classes):
     below = vgg16.part(vgg16.build(48), params.BLOCKS[:2])
     given = {"pooling": pooling, "units": 5, "dropout": 0.5, "l1": 0.0, "l2": 0.0}
     preprocessing = keras.layers.Rescaling(1 / 255, name="preprocessing")
-    chain = [preprocessing, *export.layers_of(below), *export.layers_of(models.top(below.output_shape[1:], classes, given))]
+    layers = [preprocessing, *chain.layers_of(below), *chain.layers_of(models.top(below.output_shape[1:], classes, given))]
     pixels = np.random.default_rng(1).integers(0, 256, (4, 48, 48, 3), np.uint8)
-    expected = export.to_keras(chain, 48).predict_on_batch(pixels)
+    expected = export.to_keras(layers, 48).predict_on_batch(pixels)
     assert expected.shape == (4, classes)
-    session = onnxruntime.InferenceSession(export.to_onnx(chain, 48, classes, {}).SerializeToString())
+    session = onnxruntime.InferenceSession(export.to_onnx(layers, 48, classes, {}).SerializeToString())
     np.testing.assert_allclose(session.run(None, {"pixels": pixels})[0], expected, atol=1e-5)
 
 
 def test_a_layer_that_no_network_here_has_is_refused():
     with pytest.raises(TypeError, match="odd is a BatchNormalization"):
         export.to_onnx([keras.layers.BatchNormalization(name="odd")], 48, 2, {})
+
+
+def test_the_small_classifier_says_nearly_the_same(pipeline, pictures):
+    scores = json.loads((pipeline / "metrics/int8.json").read_text())
+    assert scores["same_class_as_float32"] >= 0.8 and 0 <= scores["test"]["accuracy"] <= 1
+    small, large = pipeline / quantize.INT8, pipeline / export.ONNX
+    assert small.stat().st_size < 0.3 * large.stat().st_size
+    assert predict.Classifier(small).about == predict.Classifier(large).about
+    printed, _ = call(pipeline, pictures / "cat 10.jpg", "--format", "json", "--model", small)
+    given, _ = call(pipeline, pictures / "cat 10.jpg", "--format", "json")
+    assert json.loads(printed)["probabilities"]["cat"] == pytest.approx(json.loads(given)["probabilities"]["cat"], abs=0.1)
 
 
 def test_the_files_say_what_they_are(pipeline):

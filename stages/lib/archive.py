@@ -5,6 +5,7 @@ import os
 import re
 import stat
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from stages.lib.errors import UserError
@@ -56,24 +57,29 @@ def natural(name: str) -> list:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
-def by_class(archive: zipfile.ZipFile, layout: str) -> dict[str, list[zipfile.ZipInfo]]:
-    """The archive's photos by class name, classes sorted, photos in natural order.
+def classes_of(names: Sequence[str], layout: str) -> list[str]:
+    """The class of each photo by its path, "" for one outside class folders.
 
     Parameters
     ----------
-    archive : zipfile.ZipFile
+    names : sequence of str
+        Paths of photos, with `/`.
     layout : {"name", "folder"}
         Where a class stands: at the start of a file's name (Kaggle's `train/cat.0.jpg`), or as the first folder
-        below what all photos share (`PetImages/Cat/0.jpg`). Photos outside class folders belong to no class.
+        below what all photos share (`PetImages/Cat/0.jpg`).
     """
-    photos = [entry for entry in archive.infolist() if not entry.is_dir() and is_photo(entry.filename)]
-    paths = [PurePosixPath(entry.filename) for entry in photos]
+    paths = [PurePosixPath(name) for name in names]
     if layout == "name":
-        names = [path.name.split(".")[0] for path in paths]
-    else:
-        folders = [path.parts[:-1] for path in paths]
-        shared = len(os.path.commonprefix(folders)) if len(set(folders)) > 1 else 0
-        names = [parts[shared] if len(parts) > shared else "" for parts in folders]
+        return [path.name.split(".")[0] for path in paths]
+    folders = [path.parts[:-1] for path in paths]
+    shared = len(os.path.commonprefix(folders)) if len(set(folders)) > 1 else 0
+    return [parts[shared] if len(parts) > shared else "" for parts in folders]
+
+
+def by_class(archive: zipfile.ZipFile, layout: str) -> dict[str, list[zipfile.ZipInfo]]:
+    """The archive's photos by class name, as `classes_of` has it: classes sorted, photos in natural order."""
+    photos = [entry for entry in archive.infolist() if not entry.is_dir() and is_photo(entry.filename)]
+    names = classes_of([entry.filename for entry in photos], layout)
     classes: dict[str, list[zipfile.ZipInfo]] = {name: [] for name in sorted(set(names)) if name}
     for name, entry in zip(names, photos):
         if name:

@@ -1,0 +1,161 @@
+"""Pictures of what level 3 does: its worst mistakes, where it looks, and augmented views as they are trained on.
+
+Writes data/gallery/mistakes.png, gradcam.png and augmentation.png. They show photographs, so they are cached, and not in
+git.
+"""
+
+import textwrap
+from pathlib import Path
+
+from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
+import keras
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+from PIL import Image
+
+from stages.lib import activations, chain, dataset, images, predicted
+
+MODEL = Path("models/finetune.keras")
+GALLERY = Path("data/gallery")
+SPLITS = ("validation", "test")
+MISTAKES, COLUMNS = 12, 4
+VIEWS = 5  # augmented ones beside each photo
+SIZE = 224  # px, of a photo in a picture
+
+
+class Answer:
+    """What level 3 said of a photo."""
+
+    def __init__(self, file: str, label: int, probabilities: np.ndarray, classes: list[str]) -> None:
+        self.file, self.label, self.said, self.sure = file, label, int(probabilities.argmax()), float(probabilities.max())
+        self.right = self.said == int(label)
+        self.own = float(probabilities[label])
+        verdict = f"{classes[label]}, {self.sure:.3f}" if self.right else f"{classes[label]}, said {classes[self.said]} {self.sure:.3f}"
+        self.caption = f"{verdict}\n{self.split} {textwrap.shorten(Path(file).name, 24, placeholder='...')}"
+
+    @property
+    def split(self) -> str:
+        return self.file.partition("/")[0]
+
+    def photo(self) -> np.ndarray:
+        return images.resize(images.decode((dataset.PHOTOS / self.file).read_bytes(), SIZE), SIZE)
+
+
+def answers() -> list[Answer]:
+    """Level 3's answers for validation and test photos, the worst mistakes first, the surest right ones last."""
+    found = []
+    for split in SPLITS:
+        files, labels, probabilities, classes = predicted.read("finetune", split)
+        found += [Answer(file, label, row, classes) for file, label, row in zip(files, labels, probabilities)]
+    return sorted(found, key=lambda answer: (answer.right, answer.own, answer.file))
+
+
+def grad_cam(layers: list[keras.Layer], inputs: np.ndarray, kind: int) -> np.ndarray:
+    """Where a class is seen: an array of the last convolution's height and width, from 0 to 1.
+
+    Grad-CAM (Selvaraju et al., ICCV 2017): the last convolution's channels, each weighted by the mean gradient of the
+    class' score before sigmoid or softmax, added up, and only what speaks for the class.
+
+    Parameters
+    ----------
+    layers : list of keras.Layer
+        A network, its last layer dense.
+    inputs : array of shape (1, height, width, channels)
+        What the network reads.
+    kind : int
+        The class' number.
+    """
+    last = max(number for number, layer in enumerate(layers) if isinstance(layer, keras.layers.Conv2D))
+    features = tf.convert_to_tensor(inputs, tf.float32)
+    for layer in layers[: last + 1]:
+        features = layer(features)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        output = features
+        for layer in layers[last + 1 : -1]:
+            output = layer(output)
+        scores = output @ layers[-1].kernel + layers[-1].bias
+        score = (scores if kind else -scores)[:, 0] if scores.shape[1] == 1 else scores[:, kind]
+    weights = tf.reduce_mean(tape.gradient(score, features), (1, 2), keepdims=True)
+    seen = np.asarray(tf.nn.relu(tf.reduce_sum(weights * features, -1)))[0]
+    return seen / seen.max() if seen.max() > 0 else seen
+
+
+def grid(rows: int, columns: int, title: str, note: str) -> tuple[Figure, np.ndarray]:
+    """An empty picture of so many photos: the figure and its axes of shape (rows, columns)."""
+    figure = Figure(figsize=(2.6 * columns, 3.0 * rows + 1.1), layout="constrained", dpi=100)
+    figure.suptitle(title, fontsize=16, fontweight="bold")
+    figure.supxlabel(note, fontsize=11)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    return figure, axes
+
+
+def mistakes(found: list[Answer]) -> Figure:
+    wrong = [answer for answer in found if not answer.right]
+    shown = wrong[:MISTAKES]
+    note = f"{len(wrong)} of {len(found)} validation and test photos are mistaken; the surest mistakes first" if wrong else ""
+    title = "Level 3's worst mistakes" if wrong else f"Level 3 mistook none of {len(found)} validation and test photos"
+    figure, axes = grid(max(1, -(-len(shown) // COLUMNS)), COLUMNS, title, note)
+    for axis, answer in zip(axes.flat, shown):
+        axis.imshow(answer.photo())
+        axis.set_title(answer.caption, fontsize=10)
+    return figure
+
+
+def heat_maps(found: list[Answer]) -> Figure:
+    """Pairs of a photo and what speaks for the class that was said, for four mistakes and four right answers."""
+    wrong, right = [[a for a in found if a.right is kind] for kind in (False, True)]
+    shown = wrong[:4] + right[:2] + right[-2:]
+    layers = list(chain.layers_of(keras.saving.load_model(MODEL, compile=False)))
+    arrays = {split: activations.read(activations.ACTIVATIONS, split) for split in SPLITS}
+    places = {split: {photo.file: row for row, photo in enumerate(photos)} for split, (_, photos) in arrays.items()}
+    note = "bright where the network sees what it says; first mistakes, then right answers, unsure and sure ones"
+    figure, axes = grid(-(-len(shown) // 2), 4, "Where level 3 looks (Grad-CAM)", note)
+    for (left, over), answer in zip(axes.reshape(-1, 2), shown):
+        photo = answer.photo()
+        array = arrays[answer.split][0][places[answer.split][answer.file]][:1]
+        seen = Image.fromarray(grad_cam(layers, array, answer.said)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        left.imshow(photo)
+        left.set_title(answer.caption, fontsize=10)
+        over.imshow(photo)
+        over.imshow(np.asarray(seen), cmap="inferno", alpha=0.55, vmin=0, vmax=1)
+    return figure
+
+
+def augmentation(manifest: list[dataset.Photo], params) -> Figure:
+    """Two photos of different classes, plain and as level 1 and the cached activations see them."""
+    train = dataset.of_split(manifest, "train")
+    photos = [next(photo for photo in train if photo.kind == kind) for kind in dataset.class_names(train)[:2]]
+    levels = {"level 1": params["small_cnn"]["augmentation"], "levels 2 and 3": params["activations"]["augmentation"]}
+    title, note = "Augmentation as it is applied", "first the photo as it is, squashed to a square; then views of it"
+    figure, axes = grid(len(photos) * len(levels), VIEWS + 1, title, note)
+    rows = iter(axes)
+    for photo in photos:
+        plain = images.resize(images.decode(photo.path.read_bytes(), SIZE), SIZE)
+        for level, strength in levels.items():
+            first, *others = next(rows)
+            first.imshow(plain)
+            first.set_title(f"{photo.kind}, {level}", fontsize=10)
+            for number, axis in enumerate(others, start=1):
+                rng = images.random_numbers(params["activations"]["seed"], number, photo.sha256)
+                axis.imshow(images.augment(images.padded(plain), SIZE, strength, rng))
+    return figure
+
+
+def main(params) -> None:
+    found = answers()
+    GALLERY.mkdir(parents=True, exist_ok=True)
+    pictures = {
+        "mistakes": mistakes(found),
+        "gradcam": heat_maps(found),
+        "augmentation": augmentation(dataset.read_manifest(), params),
+    }
+    for name, figure in pictures.items():
+        figure.savefig(GALLERY / f"{name}.png", metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    stage.run("gallery", main)

@@ -1,0 +1,74 @@
+"""`make check`: what it finds in a folder before a long run."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import run
+from PIL import Image
+
+
+@pytest.fixture
+def mine(photos, tmp_path) -> Path:
+    """30 photos of each of two classes, and one of everything that can be wrong."""
+    for kind, files in photos.items():
+        (tmp_path / "mine" / kind / "deeper").mkdir(parents=True)
+        for number, data in enumerate(files[:30]):
+            (tmp_path / "mine" / kind / "deeper" / f"{number}.jpg").write_bytes(data)
+    mine = tmp_path / "mine"
+    (mine / "cat/broken.jpg").write_bytes(photos["cat"][0][:100])
+    (mine / "cat/copy.jpg").write_bytes(photos["cat"][1])
+    with Image.open(io.BytesIO(photos["cat"][2])) as image:
+        image.resize((150, 120)).save(mine / "dog/resized.png")
+    (mine / "notes.txt").write_text("no photo")
+    return mine
+
+
+def test_what_is_wrong_with_a_folder_is_said(pipeline, mine):
+    before = {path: path.stat().st_mtime_ns for path in mine.rglob("*")}
+    output = run(pipeline, "tools.check", str(mine), check=False)
+    assert "2 classes, 63 photos, 61 of them usable" in output
+    assert "cat: 30, shorter side 64 to 64 px" in output and "dog: 31, shorter side 64 to 120 px" in output
+    assert "can't be used: 1\n  cat/broken.jpg: can't be decoded" in output
+    assert "copies, of which the first counts: 1\n  cat/copy.jpg = cat/deeper/1.jpg" in output
+    assert "near-duplicates in different classes, one of them wrong: 1\n  cat/deeper/2.jpg ~ dog/resized.png" in output
+    assert "params.yaml asks for 24 + 10 + 8 = 42 photos a class." in output
+    assert 'SET="subsample.train=18 subsample.validation=6 subsample.test=6"' in output.splitlines()[-1]
+    assert {path: path.stat().st_mtime_ns for path in mine.rglob("*")} == before
+
+
+def test_a_label_that_the_other_photos_speak_against_is_named(pipeline, photos, tmp_path):
+    """Photos of one class and drawings of another: two of each in the wrong folder."""
+    rng = np.random.default_rng(1)
+    for kind in ("photo", "noise"):
+        (tmp_path / "mine" / kind).mkdir(parents=True)
+    for number in range(20):
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), "uint8")).save(tmp_path / f"mine/noise/{number}.png")
+        (tmp_path / f"mine/photo/{number}.jpg").write_bytes(photos["dog"][number])
+    os.rename(tmp_path / "mine/photo/7.jpg", tmp_path / "mine/noise/odd.jpg")
+    output = run(pipeline, "tools.check", str(tmp_path / "mine"), check=False)
+    assert "labels to look at: 1\n  noise/odd.jpg looks like photo\n" in output
+
+
+@pytest.mark.parametrize(
+    "layout, message",
+    [
+        ({}, "has no photos in class folders."),
+        ({"cat": 3}, "At least two classes are needed"),
+        ({"cat": 20, "dog": 9}, 'The class dog has 9. Ask for fewer: make repro ... SET="subsample.train=7 subsample.validation=1 '),
+        ({"cat": 20, "dog": 2}, "The class dog has 2 usable photos: add some."),
+    ],
+)
+def test_what_would_stop_a_run_is_said_at_once(pipeline, photos, tmp_path, layout, message):
+    for kind, count in layout.items():
+        (tmp_path / kind).mkdir()
+        for number, data in enumerate(photos[kind][:count]):
+            (tmp_path / kind / f"{number}.jpg").write_bytes(data)
+    assert message in run(pipeline, "tools.check", str(tmp_path), check=False)
+
+
+def test_no_folder_is_one_line(pipeline, tmp_path):
+    (line,) = run(pipeline, "tools.check", str(tmp_path / "nowhere"), check=False).splitlines()
+    assert line.endswith("nowhere is no folder: name one with a folder of photos for every class.")

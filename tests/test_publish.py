@@ -1,0 +1,125 @@
+"""What `make publish` draws and writes: curves, near-duplicates, pictures, the model card."""
+
+import csv
+import io
+import json
+
+import keras
+import numpy as np
+import pytest
+from conftest import settings
+from PIL import Image
+
+from stages import diagnose, duplicates, gallery
+from stages.lib import activations, chain, dataset, predicted
+
+
+def rows(path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_calibration_counts_every_photo_once():
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.0, 1.0], [0.04, 0.96]])
+    found = diagnose.calibration(np.array([0, 0, 0, 1, 1]), probabilities)
+    assert found == [(0.5, 1.0, 1), (0.8, 0.0, 1), (0.9, 1.0, 1), (0.98, 1.0, 2)]
+
+
+@pytest.mark.parametrize("level", diagnose.LEVELS)
+def test_curves_are_of_the_levels_test_photos(pipeline, level):
+    _, labels, probabilities, classes = predicted.read(level, "test", pipeline / predicted.PREDICTIONS)
+    assert len(labels) == 16 and classes == ["cat", "dog"]
+    bins = rows(pipeline / f"metrics/calibration/{level}.csv")
+    right = sum(float(row["accuracy"]) * int(row["photos"]) for row in bins)
+    scores = json.loads((pipeline / "metrics/metrics.json").read_text())[level]["test"]
+    assert sum(int(row["photos"]) for row in bins) == 16 and right / 16 == pytest.approx(scores["accuracy"], abs=1e-5)
+    curve = rows(pipeline / f"metrics/precision_recall/{level}.csv")
+    assert {row["class"] for row in curve} == {"dog"}
+    # Said of every photo: all dogs are found, and as many are dogs as there are.
+    assert (float(curve[0]["recall"]), float(curve[0]["precision"])) == (1, 0.5)
+
+
+def test_a_photo_resized_recompressed_or_brightened_is_found_and_others_are_not(photos, tmp_path):
+    files = photos["cat"][:20] + photos["dog"][:20]
+    with Image.open(io.BytesIO(files[3])) as image:
+        changed = image.resize((200, 150)), image.point(lambda value: min(255, value + 25)), image.rotate(90)
+    paths = []
+    for number, data in enumerate(files):
+        paths.append(tmp_path / f"{number}.jpg")
+        paths[-1].write_bytes(data)
+    for number, image in enumerate(changed):
+        paths.append(tmp_path / f"changed{number}.jpg")
+        image.save(paths[-1], quality=60)
+    hashes, thumbnails = (np.array(column) for column in zip(*map(duplicates.looks, paths)))
+    found = duplicates.pairs(hashes, thumbnails)
+    assert {(one, other) for _, one, other in found} == {(3, 40), (3, 41), (40, 41)}
+
+
+def test_near_duplicates_come_with_their_names(pipeline):
+    files = {photo.file: photo.original for photo in dataset.read_manifest(pipeline / dataset.MANIFEST)}
+    with open(pipeline / duplicates.DUPLICATES, newline="") as file:
+        header, *found = csv.reader(file)
+    assert header == ["correlation", "file1", "original1", "file2", "original2"]
+    assert all(files[row[1]] == row[2] and files[row[3]] == row[4] for row in found)
+
+
+@pytest.mark.parametrize("outputs, activation", [(1, "sigmoid"), (3, "softmax")])
+def test_grad_cam_is_the_class_activation_map_where_that_is_known(outputs, activation):
+    """With average pooling and one dense layer, gradients are the layer's weights: the map of Zhou et al., CVPR 2016."""
+    convolution = keras.layers.Conv2D(4, 3, padding="same", activation="relu")
+    dense = keras.layers.Dense(outputs, activation=activation)
+    model = keras.Sequential([keras.Input((6, 6, 3)), convolution, keras.layers.GlobalAveragePooling2D(), dense])
+    photo = np.random.default_rng(1).normal(size=(1, 6, 6, 3)).astype("float32")
+    features = np.asarray(convolution(photo))[0]
+    for kind in range(max(2, outputs)):
+        weights = np.asarray(dense.kernel)[:, kind] if outputs > 1 else np.asarray(dense.kernel)[:, 0] * (1 if kind else -1)
+        expected = np.maximum(features @ weights, 0)
+        seen = gallery.grad_cam(list(chain.layers_of(model)), photo, kind)
+        np.testing.assert_allclose(seen, expected / (expected.max() or 1), atol=1e-5)
+
+
+def test_grad_cam_of_level_3(pipeline):
+    layers = list(chain.layers_of(keras.saving.load_model(pipeline / gallery.MODEL, compile=False)))
+    array, _ = activations.read(pipeline / activations.ACTIVATIONS, "test")
+    cat, dog = (gallery.grad_cam(layers, array[0, :1], kind) for kind in (0, 1))
+    assert cat.shape == dog.shape == (4, 4) and 0 <= min(cat.min(), dog.min()) and max(cat.max(), dog.max()) == 1
+    assert not np.allclose(cat, dog)
+
+
+def test_pictures_show_photos(pipeline):
+    for name in ("mistakes", "gradcam", "augmentation"):
+        with Image.open(pipeline / gallery.GALLERY / f"{name}.png") as picture:
+            assert np.asarray(picture.convert("L")).std() > 20, name
+
+
+def test_the_worst_mistakes_come_first_and_sure_right_answers_last(pipeline, monkeypatch):
+    monkeypatch.chdir(pipeline)
+    found = gallery.answers()
+    wrong = [answer for answer in found if not answer.right]
+    assert len(found) == 36 and found[: len(wrong)] == wrong and wrong
+    for some in (wrong, found[len(wrong) :]):
+        assert [answer.own for answer in some] == sorted(answer.own for answer in some)
+    assert f", said {'dog' if wrong[0].label == 0 else 'cat'} {wrong[0].sure:.3f}\n{wrong[0].split} " in wrong[0].caption
+
+
+def test_the_gallery_without_a_mistake(pipeline, monkeypatch):
+    monkeypatch.chdir(pipeline)
+    right = [answer for answer in gallery.answers() if answer.right]
+    picture = io.BytesIO()
+    gallery.mistakes(right).savefig(picture)
+    assert "mistook none" in gallery.mistakes(right).get_suptitle()
+    gallery.heat_maps(right).savefig(picture)
+
+
+def test_the_card_has_every_level_param_and_class(pipeline):
+    card = (pipeline / "REPORT.md").read_text(encoding="utf-8")
+    metrics = json.loads((pipeline / "metrics/metrics.json").read_text())
+    for level in metrics.values():
+        for scores in level.values():
+            assert f"| {scores['accuracy']:.3f} ({scores['accuracy_low']:.3f}-{scores['accuracy_high']:.3f}) | " in card
+    assert "| cat | 24 | 10 | 8 |" in card and f"| `finetune.lr` | `{settings(pipeline)['finetune']['lr']}` |" in card
+    files, labels, probabilities, classes = predicted.read("finetune", "test", pipeline / predicted.PREDICTIONS)
+    wrong = probabilities.argmax(1) != labels
+    for number, kind in enumerate(classes):
+        missed = int((wrong & (labels == number)).sum())
+        assert (f"- {kind}: of 8 test photos, {missed} taken for" if missed else f"- {kind}: of 8 test photos, none") in card

@@ -1,0 +1,167 @@
+"""Look a folder of class folders over before a long run. `make check PHOTOS=~/pictures`
+
+    python -m tools.check ~/pictures
+
+Counts and sizes; what can't be read; copies and near-duplicates; photos that look like another class, going by the other
+photos of the folder; and how many photos the params ask for. Reads only. Exits with status 1 where a run would fail.
+"""
+
+import argparse
+import hashlib
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binomtest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from stages import activations, duplicates
+from stages.lib import archive, dataset, environment, frozen, images, params
+from stages.lib.errors import UserError
+from stages.lib.progress import progress
+from tools import command, experiment
+
+SHOWN = 8  # lines of each kind
+FOLDS = 5
+SIZE = 160  # px, of the photos whose features are compared
+SUSPICIOUS = 0.05  # a photo's own class gets less than this by the others
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of a photo at a first look; `wrong` says why it can't be used."""
+
+    name: str
+    kind: str
+    wrong: str = ""
+    side: int = 0  # the shorter one, px
+    sha256: str = ""
+    bits: np.uint64 = np.uint64(0)
+    thumbnail: np.ndarray | None = None
+
+
+def look(path: Path, name: str, kind: str) -> Look:
+    try:
+        data = path.read_bytes()
+        image = images.decode(data)
+        bits, thumbnail = duplicates.looks(path)
+    except OSError as error:
+        return Look(name, kind, error.strerror or str(error))
+    except images.UnreadablePhoto as error:
+        return Look(name, kind, str(error))
+    return Look(name, kind, "", min(image.size), hashlib.sha256(data).hexdigest(), bits, thumbnail)
+
+
+def section(title: str, lines: list[str]) -> None:
+    """Print a heading with a count, and the first of its lines."""
+    if lines:
+        print(f"\n{title}: {len(lines)}")
+        print(*(f"  {line}" for line in lines[:SHOWN]), sep="\n")
+        if len(lines) > SHOWN:
+            print("  ...")
+
+
+def other_class(photos: list[Look], load: Callable[[Look], np.ndarray]) -> list[tuple[float, Look, str]]:
+    """Photos that by all others look like another class: (probability of the own class, photo, that class), worst first.
+
+    Logistic regression on VGG16's features, averaged over the photo, cross-validated: what is said of a photo is
+    said without it.
+    """
+    features = []
+    with progress(len(photos), "labels") as bar:
+        for some in frozen.outputs(activations.WEIGHTS, params.BLOCKS, photos, load):
+            features += list(some.mean((1, 2)))
+            bar.update(len(some))
+    classes = sorted({photo.kind for photo in photos})
+    labels = np.array([classes.index(photo.kind) for photo in photos])
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=1000, class_weight="balanced"))
+    probabilities = cross_val_predict(model, np.array(features), labels, cv=FOLDS, method="predict_proba")
+    own = probabilities[np.arange(len(labels)), labels]
+    worst = [number for number in np.argsort(own) if own[number] < SUSPICIOUS]
+    return [(float(own[number]), photos[number], classes[probabilities[number].argmax()]) for number in worst]
+
+
+def what_params_ask(counts: Counter, settings: dict) -> str | None:
+    """Why a run with these params would fail with so many usable photos a class; None if it wouldn't. Prints what a
+    test accuracy would mean."""
+    sizes = settings["subsample"]
+    asked = sum(sizes[split] for split in dataset.SPLITS)
+    print(f"\nparams.yaml asks for {' + '.join(str(sizes[split]) for split in dataset.SPLITS)} = {asked} photos a class.")
+    if len(counts) < 2:
+        return "At least two classes are needed: one folder each."
+    fewest = min(counts.values())
+    problem = None
+    if fewest < asked:
+        test, validation = max(1, fewest // 5), max(1, fewest // 5)
+        sizes = {"train": fewest - test - validation, "validation": validation, "test": test}
+        if sizes["train"] < 1:
+            return f"The class {min(counts, key=counts.get)} has {fewest} usable photos: add some."
+        words = " ".join(f"subsample.{split}={size}" for split, size in sizes.items())
+        problem = f'The class {min(counts, key=counts.get)} has {fewest}. Ask for fewer: make repro ... SET="{words}"'
+    tested = sizes["test"] * len(counts)
+    interval = binomtest(round(0.9 * tested), tested).proportion_ci(0.95, method="wilson")
+    print(f"With {tested} test photos an accuracy of 0.9 means {interval.low:.2f} to {interval.high:.2f}, by its 95 % interval.")
+    return problem
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].partition(" `")[0])
+    parser.add_argument("folder", type=Path, help="a folder of class folders")
+    folder = parser.parse_args().folder.expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder: name one with a folder of photos for every class.")
+    files = archive.photos_in(folder)
+    kinds = archive.classes_of([name for name, _ in files], "folder")
+    found = [(path, name, kind) for (name, path), kind in zip(files, kinds) if kind]
+    if not found:
+        raise UserError(f"{folder} has no photos in class folders.")
+    paths = {name: path for path, name, _ in found}
+    with progress(len(found), "photos") as bar, ThreadPoolExecutor(environment.THREADS) as pool:
+        looks = []
+        for photo in pool.map(lambda item: look(*item), found):
+            looks.append(photo)
+            bar.update(1)
+
+    by_digest = defaultdict(list)
+    for photo in looks:
+        if not photo.wrong:
+            by_digest[photo.sha256].append(photo)
+    usable = [same[0] for same in by_digest.values()]
+    counts = Counter(photo.kind for photo in usable)
+    print(f"{len(counts)} classes, {len(looks)} photos, {len(usable)} of them usable")
+    for kind in sorted({photo.kind for photo in looks}):
+        sides = [photo.side for photo in usable if photo.kind == kind]
+        size = f"shorter side {min(sides)} to {max(sides)} px, mostly about {np.median(sides):.0f}" if sides else "none usable"
+        print(f"  {kind}: {counts[kind]}, {size}")
+    section("can't be used", [f"{photo.name}: {photo.wrong}" for photo in looks if photo.wrong])
+    copies = [[photo.name for photo in same] for same in by_digest.values() if len(same) > 1]
+    section("copies, of which the first counts", [" = ".join(names) for names in copies])
+    if usable:
+        hashes, thumbnails = np.array([p.bits for p in usable]), np.array([p.thumbnail for p in usable])
+        alike = [(usable[one], usable[other]) for _, one, other in duplicates.pairs(hashes, thumbnails)]
+        across = [f"{one.name} ~ {other.name}" for one, other in alike if one.kind != other.kind]
+        section("near-duplicates in different classes, one of them wrong", across)
+        section("near-duplicates in one class", [f"{a.name} ~ {b.name}" for a, b in alike if a.kind == b.kind])
+    if len(counts) > 1 and min(counts.values()) >= FOLDS:
+        subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", "pretrained"], env=experiment.environment(), check=True)
+
+        def load(photo: Look) -> np.ndarray:
+            pixels = images.resize(images.decode(paths[photo.name].read_bytes(), SIZE), SIZE)
+            return images.preprocess(pixels[None], "vgg16")
+
+        doubtful = other_class(usable, load)
+        section("labels to look at", [f"{photo.name} looks like {kind}" for _, photo, kind in doubtful])
+    if problem := what_params_ask(counts, params.load()):
+        sys.exit(problem)
+
+
+if __name__ == "__main__":
+    command.start(main)
