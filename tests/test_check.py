@@ -40,16 +40,16 @@ def test_what_is_wrong_with_a_folder_is_said(pipeline, mine):
 
 
 def test_a_label_that_the_other_photos_speak_against_is_named(pipeline, photos, tmp_path):
-    """Photos of one class and drawings of another: two of each in the wrong folder."""
+    """A dog among pictures of noise."""
     rng = np.random.default_rng(1)
-    for kind in ("photo", "noise"):
+    for kind in ("dog", "noise"):
         (tmp_path / "mine" / kind).mkdir(parents=True)
     for number in range(20):
         Image.fromarray(rng.integers(0, 256, (64, 64, 3), "uint8")).save(tmp_path / f"mine/noise/{number}.png")
-        (tmp_path / f"mine/photo/{number}.jpg").write_bytes(photos["dog"][number])
-    os.rename(tmp_path / "mine/photo/7.jpg", tmp_path / "mine/noise/odd.jpg")
+        (tmp_path / f"mine/dog/{number}.jpg").write_bytes(photos["dog"][number])
+    os.rename(tmp_path / "mine/dog/7.jpg", tmp_path / "mine/noise/odd.jpg")
     output = run(pipeline, "tools.check", str(tmp_path / "mine"), check=False)
-    assert "labels to look at: 1\n  noise/odd.jpg looks like photo\n" in output
+    assert "labels to look at: 1\n  noise/odd.jpg looks like dog\n" in output
 
 
 @pytest.mark.parametrize(

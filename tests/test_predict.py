@@ -176,21 +176,6 @@ def test_memory_does_not_grow_with_the_pictures(pipeline, pictures):
     assert peaks[1] < peaks[0] + 20
 
 
-def test_the_commands_run_from_any_folder(tmp_path):
-    """What the Makefile writes into .venv/bin, with this Python."""
-    (tmp_path / "other/tools").mkdir(parents=True)
-    (tmp_path / "other/tools/__init__.py").write_text("raise SystemExit('another project')")
-    made = tmp_path / "bin"
-    made.mkdir()
-    (made / ".run").touch()
-    os.symlink(sys.executable, made / "python")
-    subprocess.run(["make", "-s", f"BIN={made}", f"{made}/predict"], cwd=ROOT, check=True)
-    written = (made / "predict").read_text().replace(f"{ROOT}/{made}", str(made))  # BIN is a path in the project
-    (made / "predict").write_text(written)
-    done = subprocess.run([made / "predict", "--help"], cwd=tmp_path / "other", capture_output=True, text=True)
-    assert done.stdout.startswith("usage: predict "), done.stdout + done.stderr
-
-
 @pytest.fixture
 def kaggle(photos, tmp_path) -> Path:
     """A folder with the competition's two files, of three photos, the last one broken."""

@@ -1,5 +1,6 @@
 """Every command of TUTORIAL.md, one after the other, in one shell, in a clone."""
 
+import json
 import os
 import re
 import subprocess
@@ -49,3 +50,10 @@ def test_every_command_of_the_tutorial_runs(train_zip, weights_wheel, tmp_path):
     params = subprocess.run(["git", "show", "lower-rate:params.yaml"], cwd=origin, capture_output=True, text=True).stdout
     assert re.search(r"^  lr: (1e-0?5|0\.00001)", params, re.MULTILINE)
     assert "finetune" in (folder / "report/report.md").read_text()
+
+    # What make wrote runs from any folder, and doesn't take that one's modules for its own.
+    (tmp_path / "elsewhere/tools").mkdir(parents=True)
+    (tmp_path / "elsewhere/tools/__init__.py").write_text("raise SystemExit('another project')")
+    words = [folder / ".venv/bin/predict", "--about"]
+    done = subprocess.run(words, cwd=tmp_path / "elsewhere", capture_output=True, text=True)
+    assert json.loads(done.stdout)["classes"] == ["cat", "dog"], done.stderr
