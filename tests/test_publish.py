@@ -19,10 +19,20 @@ def rows(path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_calibration_counts_every_photo_once():
-    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.0, 1.0], [0.04, 0.96]])
-    found = diagnose.calibration(np.array([0, 0, 0, 1, 1]), probabilities)
-    assert found == [(0.5, 1.0, 1), (0.8, 0.0, 1), (0.9, 1.0, 1), (0.98, 1.0, 2)]
+def test_calibration_counts_every_photo_once_the_least_sure_first():
+    sure = np.linspace(0.5, 1, 25)
+    labels = np.arange(25) % 5 != 0  # every fifth one is wrong: class 0, where 1 is said
+    found = diagnose.calibration(labels.astype(int), np.column_stack([1 - sure, sure]))
+    assert sum(count for *_, count in found) == 25 and len(found) == 10
+    assert [row[0] for row in found] == sorted(row[0] for row in found)
+    assert sum(accuracy * count for _, accuracy, count in found) == pytest.approx(20)
+
+
+def test_levels_stand_beside_the_blog(pipeline):
+    found = {row["level"]: float(row["accuracy"]) for row in rows(pipeline / "metrics/levels.csv")}
+    metrics = json.loads((pipeline / "metrics/metrics.json").read_text())
+    assert len(found) == 9 and found["3 fine-tuning: the blog"] == 0.94
+    assert found["3 fine-tuning: test"] == metrics["finetune"]["test"]["accuracy"]
 
 
 @pytest.mark.parametrize("level", diagnose.LEVELS)
