@@ -359,5 +359,7 @@ def test_metrics_and_plots_come_from_git_alone(pipeline, tmp_path):
     assert 0 <= shown["metrics/metrics.json"]["data"]["finetune"]["test"]["accuracy"] <= 1
     run(clone, "dvc", "plots", "show", "--out", "page")
     page = (clone / "page/index.html").read_text()
-    for plot in DVC["plots"]:
-        assert next(iter(plot)) in page
+    for path in params.PIPELINES:
+        for plot in YAML(typ="safe", pure=True).load(ROOT / path)["plots"]:
+            # Pictures of photographs are not in git.
+            assert isinstance(plot, str) or next(iter(plot)) in page

@@ -17,7 +17,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 import requests
-from conftest import ROOT, run, stages_run
+from conftest import ROOT, offline, run, stages_run
 from moto.server import ThreadedMotoServer
 
 COMMIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "-qam"]
@@ -196,7 +196,8 @@ def test_the_classifier_is_fetched_by_its_version_and_runs(first, photos, tmp_pa
     (tmp_path / "elsewhere/photo.jpg").write_bytes(photos["cat"][0])
     with folder_remote(tmp_path) as remote:
         shared(first, remote)
-        run(first, "gto", "register", "classifier", GIT_COMMITTER_NAME="test", GIT_COMMITTER_EMAIL="test@example.com")
+        somebody = {"GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@example.com"}
+        subprocess.run(["gto", "register", "classifier"], cwd=first, env=offline(**somebody), check=True)
         subprocess.run(["git", "push", "-q", "--tags", "origin"], cwd=first, check=True)
         tags = subprocess.run(["git", "ls-remote", "--tags", tmp_path / "origin"], capture_output=True, text=True).stdout
         assert "refs/tags/classifier@v0.0.1" in tags

@@ -80,7 +80,7 @@ def test_make_repro_says_what_it_chose_shows_the_table_and_how_to_undo(pipeline,
     try:
         assert f"Photos from kaggle: DOGS_VS_CATS_ARCHIVE names {train_zip}." in output
         assert "$ dvc exp run -S download.source=kaggle" in output
-        assert set(stages_run(output)) <= {"download"}, "only its digest was noted"
+        assert set(stages_run(output)) <= {"download", "card"}, "only its digest was noted"
         assert settings(pipeline)["download"]["sha256"]
         assert "1 small convnet from scratch" in output and "next:" in output
         assert "params.yaml" in output.splitlines()[-1] and "git restore" in output.splitlines()[-1]
