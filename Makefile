@@ -50,7 +50,7 @@ accurate: $(BIN)/.run ## the same with a recipe that takes more time, for accura
 seeds: $(BIN)/.run ## train levels 2 and 3 from five seeds and show mean and spread
 	@python -m tools.seeds
 
-views: $(BIN)/.run ## what 1, 2, 4 and 8 augmented views bring and cost (over an hour)
+views: $(BIN)/.run ## what 1, 2, 4 and 8 augmented views bring and cost (half an hour)
 	@python -m tools.views
 
 sweep: $(BIN)/.run ## experiments side by side: SET="finetune.lr=1e-5,1e-4 finetune.dropout=0.3,0.5" JOBS=2

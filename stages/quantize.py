@@ -24,7 +24,7 @@ FLOAT32 = Path("models/classifier.onnx")
 INT8 = Path("models/classifier.int8.onnx")
 SCORES = Path("metrics/int8.json")
 CALIBRATION = 64  # photos
-BATCH_SIZE = 16
+BATCH_SIZE = 4  # with 16 the calibration took 4 GB
 
 
 def batches(photos: Sequence[dataset.Photo], size: int) -> Iterator[np.ndarray]:
