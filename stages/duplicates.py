@@ -24,9 +24,9 @@ THUMBNAIL = 32  # px
 BLOCK = 1024  # photos that are compared with all others at once
 
 
-def looks(path: Path) -> tuple[np.uint64, np.ndarray]:
+def looks(photo: Image.Image) -> tuple[np.uint64, np.ndarray]:
     """A photo's perceptual hash, and its greyscale thumbnail, flat, of mean 0 and length 1 (0 if it is all one grey)."""
-    image = images.decode(path.read_bytes(), 2 * THUMBNAIL).convert("L")
+    image = photo.convert("L")
     bits = np.packbits(imagehash.phash(image).hash).view(np.uint64)[0]
     grey = np.asarray(image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR), np.float64).ravel()
     grey -= grey.mean()
@@ -49,7 +49,7 @@ def main(params) -> None:
     photos = dataset.read_manifest()
     with progress(len(photos), "photos") as bar, ThreadPoolExecutor(environment.THREADS) as pool:
         found = []
-        for look in pool.map(looks, (photo.path for photo in photos)):
+        for look in pool.map(lambda photo: looks(images.decode(photo.path.read_bytes(), 2 * THUMBNAIL)), photos):
             found.append(look)
             bar.update(1)
     hashes, thumbnails = (np.array(column) for column in zip(*found))

@@ -53,7 +53,7 @@ def look(path: Path, name: str, kind: str) -> Look:
     try:
         data = path.read_bytes()
         image = images.decode(data)
-        bits, thumbnail = duplicates.looks(path)
+        bits, thumbnail = duplicates.looks(image)
     except OSError as error:
         return Look(name, kind, error.strerror or str(error))
     except images.UnreadablePhoto as error:
