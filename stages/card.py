@@ -6,11 +6,11 @@ After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. It has no d
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from stages.lib import stage  # isort: skip: first the clock starts
 from stages.lib import dataset, predicted
+from stages.lib.tree import leaves
 
 CARD = Path("REPORT.md")
 LEVELS = {"small_cnn": "1 small convnet", "top": "2 classifier on VGG16's features", "finetune": "3 fine-tuned, exported"}
@@ -22,11 +22,6 @@ def rows(path: str) -> list[list[str]]:
     """The rows of a CSV file, without its header."""
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.reader(file))[1:]
-
-
-def leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in tree.items():
-        yield from leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, value)]
 
 
 def table(header: list[str], body) -> str:

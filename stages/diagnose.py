@@ -4,16 +4,14 @@ Writes metrics/levels.csv, accuracies beside the blog's; metrics/precision_recal
 metrics/calibration/<level>.csv: of photos that were said with so much confidence, how many were right.
 """
 
-import csv
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 from stages.lib import stage  # isort: skip: first the clock starts
 import numpy as np
 from sklearn.metrics import precision_recall_curve
 
-from stages.lib import predicted
+from stages.lib import predicted, tables
 
 LEVELS = {  # and the blog's validation accuracy, of its figures the middle
     "small_cnn": ("1 small convnet", 0.8),
@@ -52,20 +50,14 @@ def precision_recall(labels: np.ndarray, probabilities: np.ndarray, positive: in
     return [(round(float(x), 6), round(float(y), 6)) for x, y in zip(recall, precision)]
 
 
-def write(path: Path, header: list[str], rows: Iterable) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
-
-
 def main(params) -> None:
-    write(METRICS / "levels.csv", ["level", "accuracy"], levels(json.loads((METRICS / "metrics.json").read_text())))
+    tables.write(METRICS / "levels.csv", ["level", "accuracy"], levels(json.loads((METRICS / "metrics.json").read_text())))
     for level in LEVELS:
         _, labels, probabilities, classes = predicted.read(level, "test")
-        write(METRICS / "calibration" / f"{level}.csv", ["confidence", "accuracy", "photos"], calibration(labels, probabilities))
+        tables.write(METRICS / "calibration" / f"{level}.csv", ["confidence", "accuracy", "photos"], calibration(labels, probabilities))
         shown = range(1, 2) if len(classes) == 2 else range(len(classes))
         rows = ((*point, classes[number]) for number in shown for point in precision_recall(labels, probabilities, number))
-        write(METRICS / "precision_recall" / f"{level}.csv", ["recall", "precision", "class"], rows)
+        tables.write(METRICS / "precision_recall" / f"{level}.csv", ["recall", "precision", "class"], rows)
 
 
 if __name__ == "__main__":

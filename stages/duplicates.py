@@ -5,8 +5,6 @@ photos are near-duplicates if their perceptual hashes (64 bits of a cosine trans
 their greyscale thumbnails correlate by `CORRELATION` or more. Writes data/duplicates.csv, the most alike first.
 """
 
-import csv
-import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from stages.lib import dataset, environment, images
+from stages.lib import dataset, environment, images, tables
 from stages.lib.progress import progress
 
 DUPLICATES = Path("data/duplicates.csv")
@@ -54,11 +52,8 @@ def main(params) -> None:
             bar.update(1)
     hashes, thumbnails = (np.array(column) for column in zip(*found))
     alike = pairs(hashes, thumbnails)
-    with open(DUPLICATES, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["correlation", *itertools.chain.from_iterable((f"file{n}", f"original{n}") for n in (1, 2))])
-        for correlation, *both in alike:
-            writer.writerow([correlation, *itertools.chain.from_iterable((photos[n].file, photos[n].original) for n in both)])
+    names = [(correlation, *(name for n in both for name in (photos[n].file, photos[n].original))) for correlation, *both in alike]
+    tables.write(DUPLICATES, ["correlation", "file1", "original1", "file2", "original2"], names)
     across = sum(photos[one].split != photos[other].split for _, one, other in alike)
     print(f"{len(alike)} pairs of near-duplicates among {len(photos)} photos, {across} of them across splits")
 

@@ -7,7 +7,6 @@ Writes metrics/metrics.json (`<level>.<split>.accuracy`, `accuracy_low`, `accura
 metrics/confusion/, metrics/roc/ (test photos) and data/predictions.csv (every photo's probabilities).
 """
 
-import csv
 import json
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from stages.lib import stage, quiet  # isort: skip: first the clock starts, then
 import keras
 import numpy as np
 
-from stages.lib import activations, dataset, images, metrics, models
+from stages.lib import activations, dataset, images, metrics, models, tables
 from stages.lib.progress import progress
 
 LEVELS = ("small_cnn", "top", "finetune")
@@ -45,12 +44,6 @@ def predict(level: str, photos: list[dataset.Photo]) -> np.ndarray:
     return np.concatenate(outputs)
 
 
-def write_csv(path: Path, header: list[str], rows) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
-
-
 def main(params) -> None:
     manifest = dataset.read_manifest()
     classes = dataset.class_names(manifest)
@@ -67,12 +60,12 @@ def main(params) -> None:
                 predictions.append([level, photo.file, photo.kind, *(f"{value:.9g}" for value in row)])
             if split == "test":
                 confusion = [(classes[label], classes[row.argmax()]) for label, row in zip(labels, probabilities)]
-                write_csv(METRICS / "confusion" / f"{level}.csv", ["actual", "predicted"], confusion)
+                tables.write(METRICS / "confusion" / f"{level}.csv", ["actual", "predicted"], confusion)
                 curves = range(1, 2) if len(classes) == 2 else range(len(classes))
                 curve = [(*point, classes[c]) for c in curves for point in metrics.roc(labels, probabilities, c)]
                 header = ["false_positive_rate", "true_positive_rate", "class"]
-                write_csv(METRICS / "roc" / f"{level}.csv", header, curve)
-    write_csv(PREDICTIONS, ["level", "file", "class", *(f"probability_{name}" for name in classes)], predictions)
+                tables.write(METRICS / "roc" / f"{level}.csv", header, curve)
+    tables.write(PREDICTIONS, ["level", "file", "class", *(f"probability_{name}" for name in classes)], predictions)
     (METRICS / "metrics.json").write_text(json.dumps(scores, indent=2) + "\n")
 
 

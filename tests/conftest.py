@@ -62,12 +62,6 @@ def change(folder: Path, **values) -> None:
     yaml.dump(tree, folder / "params.yaml")
 
 
-def leaves(tree: dict, prefix: str = ""):
-    """The (dotted name, value) of every param in a tree."""
-    for key, value in tree.items():
-        yield from leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-
-
 def offline(**environment: str) -> dict[str, str]:
     """The environment of a run: this Python first on the path, no network, no archive that nobody named."""
     env = {name: value for name, value in os.environ.items() if name != sources.ARCHIVE_VARIABLE}

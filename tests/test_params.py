@@ -7,11 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, clone, leaves, run
+from conftest import ROOT, clone, run
 from dvc.utils.hydra import apply_overrides
 
 from stages.lib import params
 from stages.lib.errors import UserError
+from stages.lib.tree import leaves
 from tools import repro
 
 

@@ -12,7 +12,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, change, curve, leaves, restore, run, settings, stages_run
+from conftest import ROOT, change, curve, restore, run, settings, stages_run
 from keras.src.legacy.saving import legacy_h5_format
 from ruamel.yaml import YAML
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
@@ -20,6 +20,7 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from stages import pretrained
 from stages.lib import activations, dataset, images, params, stage, training, vgg16
 from stages.lib.errors import UserError
+from stages.lib.tree import leaves
 
 DECLARED: dict = {}  # every stage's part of its dvc.yaml
 for path in params.PIPELINES:

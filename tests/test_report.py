@@ -18,6 +18,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from stages.lib import fetch
+from stages.lib.tree import leaves
 from tools import comment, lock, report, table
 
 ROOT = Path(__file__).parent.parent
@@ -122,7 +123,7 @@ def test_metrics_are_those_of_both_commits(project, written):
 def test_params_and_stages_are_those_that_changed_since_the_branch_left(project, written):
     text, old = written
     trees = [YAML(typ="safe", pure=True).load(at(project, commit, "params.yaml")) for commit in (old, "HEAD")]
-    was, now = (dict(leaf for key, value in tree.items() for leaf in lock.leaves(key, value)) for tree in trees)
+    was, now = (dict(leaves(tree)) for tree in trees)
     changed = {name for name in was.keys() | now.keys() if was.get(name) != now.get(name)}
     rows = {name: values for name, *values in cells(text, "Params")}
     assert rows.keys() == changed and "image_size" not in rows

@@ -8,7 +8,6 @@ over data that isn't there. Exits with status 1 and a line for every difference.
 
 import hashlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -16,7 +15,9 @@ from ruamel.yaml.error import YAMLError
 
 from stages.lib import params
 from stages.lib.errors import UserError
+from stages.lib.tree import leaves
 from tools import command
+
 
 def load(text: str, name: str) -> dict[str, dict]:
     """The stages in the text of a dvc.yaml or dvc.lock; none in an empty one.
@@ -41,17 +42,8 @@ def entries(locked: dict) -> dict[str, object]:
     """A stage's lock entry laid flat: `cmd`, `param <dotted name>` and every path, with its value or md5."""
     flat = {"cmd": locked.get("cmd")}
     for tree in locked.get("params", {}).values():
-        flat |= {f"param {name}": value for key, value in tree.items() for name, value in leaves(key, value)}
+        flat |= {f"param {name}": value for name, value in leaves(tree)}
     return flat | {file["path"]: file["md5"] for group in ("deps", "outs") for file in locked.get(group, [])}
-
-
-def leaves(name: str, value: object) -> Iterator[tuple[str, object]]:
-    """The (dotted name, value) of every param under a name."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from leaves(f"{name}.{key}", inner)
-    else:
-        yield name, value
 
 
 def paths(declared: dict, *groups: str) -> dict[str, dict]:
@@ -79,7 +71,7 @@ def expected(declared: dict, locked: dict, settings: dict, made: dict[str, objec
         value: object = settings
         for name in key.split("."):
             value = value.get(name) if isinstance(value, dict) else None
-        flat |= {f"param {name}": value for name, value in leaves(key, value)}
+        flat |= {f"param {name}": value for name, value in leaves({key: value})}
     for path in paths(declared, "deps"):
         flat[path] = made[path] if path in made else md5(path)
     for path, flags in paths(declared, "outs", "metrics", "plots").items():

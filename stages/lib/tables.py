@@ -1,0 +1,12 @@
+"""CSV files that an output or a plot is."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+
+def write(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
+    """Write a CSV file, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
