@@ -84,6 +84,7 @@ def test_make_repro_says_what_it_chose_shows_the_table_and_how_to_undo(pipeline,
         assert settings(pipeline)["download"]["sha256"]
         assert "1 small convnet from scratch" in output and "next:" in output
         assert "params.yaml" in output.splitlines()[-1] and "git restore" in output.splitlines()[-1]
+        assert "REPORT.md" in output.splitlines()[-1], "the card names the digest"
         again = run(pipeline, "tools.repro", **nobody)
         assert stages_run(again) == [] and "No tracked file changed." in again
     finally:

@@ -14,3 +14,5 @@ def start(main: Callable[[], None], stopped: str = "Stopped.") -> None:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(stopped)
+    finally:
+        sys.stdout.flush()  # in a log, what was printed stands before the message that ends it

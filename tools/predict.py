@@ -187,7 +187,6 @@ def main() -> None:
         rate = (right + wrong) / (time.perf_counter() - start)
         unread = f", {wrong} could not be read" if wrong else ""
         print(f"{right + wrong} pictures, {rate:.1f} a second{unread}", file=sys.stderr)
-    sys.stdout.flush()
     sys.exit(bool(wrong))
 
 

@@ -26,7 +26,7 @@ from tools import command, experiment, table
 
 CHOSEN = Path(".cache/source")
 BROUGHT = Path("data/raw/source.json")
-TRACKED = ("params.yaml", "dvc.lock", "metrics", "publish")
+TRACKED = ("params.yaml", "dvc.lock", "metrics", "publish", "REPORT.md")
 ARCHIVE_BYTES = {"kaggle": 0.6e9, "microsoft": 0.9e9, "cifar10": 0.5e9, "path": 0.0}
 NEXT = """\
 next:  . .venv/bin/activate                   for dvc, python and predict
