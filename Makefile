@@ -7,6 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # one of them plain, take turns, and mirroring draws the flips anew.
 BLOG := image_size=150 preprocessing=rescale \
   subsample.train=1000 subsample.validation=400 subsample.order=archive \
+  small_cnn.class_weights=false top.class_weights=false finetune.class_weights=false \
   small_cnn.image_size=150 'small_cnn.filters=[32,32,64]' small_cnn.first_stride=1 small_cnn.batch_norm=false \
   small_cnn.pooling=flatten small_cnn.units=64 small_cnn.dropout=0.5 small_cnn.l1=0 small_cnn.l2=0 \
   small_cnn.optimizer=rmsprop small_cnn.lr=0.001 small_cnn.momentum=0 small_cnn.schedule=constant \
@@ -59,7 +60,7 @@ sweep: $(BIN)/.run ## experiments side by side: SET="finetune.lr=1e-5,1e-4 finet
 
 experiments: $(BIN)/.run ## show them: validation results, level 3's seconds, and the params in which they differ
 	@dvc exp show --only-changed --sort-by metrics/metrics.json:finetune.validation.log_loss \
-	  --drop '(stages|data|models)/|metrics/timing/(?!finetune)|(small_cnn|top).*log_loss|.*(\.test\.|_low$$|_high$$|roc_auc|peak_memory_mb)'
+	  --drop '(stages|data|models)/|metrics/timing/(?!finetune)|(small_cnn|top).*log_loss|.*(\.test\.|_low$$|_high$$|balanced_accuracy|roc_auc|peak_memory_mb)'
 
 search: $(BIN)/.run ## look for better params with Optuna, for MINUTES (60)
 	@python -m tools.search --minutes $(or $(MINUTES),60)

@@ -55,8 +55,8 @@ def results() -> str:
         for split in SPLITS:
             s = metrics[level][split]
             accuracy = f"{s['accuracy']:.3f} ({s['accuracy_low']:.3f}-{s['accuracy_high']:.3f})"
-            body.append([name, split, accuracy, f"{s['log_loss']:.3f}", f"{s['roc_auc']:.4f}"])
-    return table(["level", "photos", "accuracy (95 % Wilson interval)", "log loss", "ROC AUC"], body)
+            body.append([name, split, accuracy, f"{s['balanced_accuracy']:.3f}", f"{s['log_loss']:.3f}", f"{s['roc_auc']:.4f}"])
+    return table(["level", "photos", "accuracy (95 % Wilson interval)", "balanced accuracy", "log loss", "ROC AUC"], body)
 
 
 def failures() -> str:

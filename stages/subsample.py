@@ -2,6 +2,7 @@
 
     dvc exp run -S subsample.seed=2                   # another draw
     dvc exp run -S subsample.order=archive            # the blog's: the first 1000 train, the next 400 validate
+    dvc exp run -S subsample.train=0.6 -S subsample.validation=0.2 -S subsample.test=0.2      # shares of every class
 
 Writes data/photos/<split>/<class>/, data/manifest.csv and data/skipped.csv. The archive is read in place, as far
 as is needed. A photo that can't be used is skipped and listed, and the next one takes its place. A photo whose
@@ -14,7 +15,8 @@ import json
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -28,7 +30,7 @@ SKIPPED = Path("data/skipped.csv")
 
 
 def usable(photos: zipfile.ZipFile, entries: list[zipfile.ZipInfo], seen: dict, skipped: list) -> Iterator:
-    """The usable photos among `entries`, as (original name, bytes, sha256); the others go to `skipped`."""
+    """The usable photos among `entries`, as (entry, sha256); the others go to `skipped`."""
     for entry in entries:
         try:
             if entry.file_size > archive.MAX_PHOTO_BYTES:
@@ -42,13 +44,39 @@ def usable(photos: zipfile.ZipFile, entries: list[zipfile.ZipInfo], seen: dict, 
             skipped.append((entry.filename, str(error)))
             continue
         seen[sha256] = entry.filename
-        yield entry.filename, data, sha256
+        yield entry, sha256
+
+
+def counts(params: Mapping, found: int | None = None) -> dict[str, int]:
+    """How many photos of a class each split takes, from a class of `found` usable ones where params ask for shares.
+
+    Raises
+    ------
+    UserError
+        Where numbers and shares are mixed, shares add up to more than 1, or `found` is too few for every split to have
+        a photo.
+    """
+    asked = {split: params[split] for split in dataset.SPLITS}
+    words = "subsample.train, subsample.validation and subsample.test"
+    if len({type(value) for value in asked.values()}) > 1:
+        raise UserError(f"{words} are {', '.join(map(str, asked.values()))}: give three numbers, or three shares.")
+    if not shares(params):
+        return asked
+    if sum(asked.values()) > 1 + 1e-9:
+        raise UserError(f"{words} are shares that add up to {sum(asked.values()):g}: 1 at most.")
+    ends = np.round(np.cumsum([0, *asked.values()]) * (found or 0)).astype(int)  # else three roundings may add up to more
+    return dict(zip(asked, np.diff(ends).tolist()))
+
+
+def shares(params: Mapping) -> bool:
+    """Whether params ask for shares of each class' photos instead of numbers."""
+    return isinstance(params["train"], float)
 
 
 def draw(params, bar) -> tuple[list[dataset.Photo], list]:
     """Write the photos of all splits; returns their manifest and what was skipped."""
     source = json.loads((RAW / "source.json").read_text())
-    places = [(split, number) for split in dataset.SPLITS for number in range(params[split])]
+    wanted = None if shares(params) else sum(counts(params).values())
     manifest, seen, skipped = [], {}, []
     with archive.open_zip(RAW / "photos.zip") as photos:
         classes = archive.by_class(photos, source["layout"])
@@ -60,20 +88,28 @@ def draw(params, bar) -> tuple[list[dataset.Photo], list]:
                 # Seeded by the class too: its draw does not depend on which other classes there are.
                 rng = np.random.default_rng([params["seed"], *kind.encode()])
                 entries = [entries[i] for i in rng.permutation(len(entries))]
-            before = len(manifest)
-            for (split, number), (original, data, sha256) in zip(places, usable(photos, entries, seen, skipped)):
-                file = f"{split}/{kind}/{number:05d}{PurePosixPath(original).suffix.lower()}"
+            found = []
+            for photo in islice(usable(photos, entries, seen, skipped), wanted):
+                found.append(photo)
+                bar.update(1)
+            sizes = counts(params, len(found))
+            if wanted and len(found) < wanted:
+                raise UserError(
+                    f"the class {kind} has {len(found)} usable photos of {len(entries)}; "
+                    f"{' + '.join(map(str, sizes.values()))} = {wanted} are asked for. Lower subsample.train, "
+                    "subsample.validation or subsample.test, or give shares of each class, such as 0.6, 0.2 and 0.2."
+                )
+            if not all(sizes.values()):
+                raise UserError(
+                    f"the class {kind} has {len(found)} usable photos of {len(entries)}, too few for every split to get one."
+                )
+            places = ((split, number) for split, size in sizes.items() for number in range(size))
+            for (split, number), (entry, sha256) in zip(places, found):
+                file = f"{split}/{kind}/{number:05d}{PurePosixPath(entry.filename).suffix.lower()}"
                 target = dataset.PHOTOS / file
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(data)
-                manifest.append(dataset.Photo(file, kind, split, original, sha256))
-                bar.update(1)
-            if (drawn := len(manifest) - before) < len(places):
-                raise UserError(
-                    f"the class {kind} has {drawn} usable photos of {len(entries)}; "
-                    f"{' + '.join(str(params[split]) for split in dataset.SPLITS)} = {len(places)} are asked for. "
-                    "Lower subsample.train, subsample.validation or subsample.test."
-                )
+                target.write_bytes(photos.read(entry))
+                manifest.append(dataset.Photo(file, kind, split, entry.filename, sha256))
     manifest.sort(key=lambda photo: (dataset.SPLITS.index(photo.split), photo.file))
     return manifest, skipped
 

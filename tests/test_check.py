@@ -34,8 +34,9 @@ def test_what_is_wrong_with_a_folder_is_said(pipeline, mine):
     assert "can't be used: 1\n  cat/broken.jpg: can't be decoded" in output
     assert "copies, of which the first counts: 1\n  cat/copy.jpg = cat/deeper/1.jpg" in output
     assert "near-duplicates in different classes, one of them wrong: 1\n  cat/deeper/2.jpg ~ dog/resized.png" in output
-    assert "params.yaml asks for 24 + 10 + 8 = 42 photos a class." in output
-    assert 'SET="subsample.train=18 subsample.validation=6 subsample.test=6"' in output.splitlines()[-1]
+    assert "params.yaml asks for 24 train, 10 validation, 8 test photos a class." in output
+    assert "too few to say how well they are told apart: 2\n  cat\n  dog\n" in output
+    assert 'SET="subsample.train=0.6 subsample.validation=0.2 subsample.test=0.2"' in output.splitlines()[-1]
     assert {path: path.stat().st_mtime_ns for path in mine.rglob("*")} == before
 
 
@@ -57,8 +58,8 @@ def test_a_label_that_the_other_photos_speak_against_is_named(pipeline, photos, 
     [
         ({}, "has no photos in class folders."),
         ({"cat": 3}, "At least two classes are needed"),
-        ({"cat": 20, "dog": 9}, 'The class dog has 9. Ask for fewer: make repro ... SET="subsample.train=7 subsample.validation=1 '),
-        ({"cat": 20, "dog": 2}, "The class dog has 2 usable photos: add some."),
+        ({"cat": 20, "dog": 9}, 'The class dog has 9. Ask for shares of every class: make repro ... SET="subsample.train=0.6 subsample.v'),
+        ({"cat": 20, "dog": 3}, "The class dog has 3 usable photos: add some."),
     ],
 )
 def test_what_would_stop_a_run_is_said_at_once(pipeline, photos, tmp_path, layout, message):

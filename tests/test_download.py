@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import http.server
+import io
 import json
 import os
 import shutil
@@ -12,11 +13,13 @@ import sys
 import threading
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 from conftest import (
     NO_INDEX, NO_NETWORK, change, clone, kaggle_zip, offline, restore, run, settings, stages_run, with_downloads,
 )  # fmt: skip
+from PIL import Image
 
 from stages.lib import fetch, files, sources
 from stages.lib.errors import UserError
@@ -156,13 +159,26 @@ def test_cifar10_comes_with_its_own_digests(cifar10, folder):
     assert note(folder)["sha256"] == files.sha256_of(folder / "data/raw/photos.zip") == files.sha256_of(cifar10)
 
 
+def test_cifar10_as_class_folders(cifar10, tmp_path):
+    os.chdir(cifar10.parent.parent.parent)
+    mine = tmp_path / "mine"
+    run(Path.cwd(), "tools.cifar10", str(mine), "all=2", "ship=5")
+    assert {folder.name: len(list(folder.iterdir())) for folder in mine.iterdir()} == {
+        kind: 5 if kind == "ship" else 2 for kind in sources.CIFAR10_CLASSES
+    }
+    for words, message in ([mine, "cat=1"], "is there already"), ([tmp_path / "new", "lion=1"], "lion=1: expected a class"):
+        assert message in run(Path.cwd(), "tools.cifar10", *map(str, words), check=False)
+
+
 def own_folder(path, photos):
-    """Three class folders with names as people have them, one of them a link."""
-    classes = {"Kätzchen zu Hause": photos["cat"][:50], "Nachbars Katzen": photos["cat"][50:], "犬": photos["dog"][:50]}
+    """Three class folders with names as people have them, one of them a link, with folders inside, and few dogs."""
+    classes = {"Kätzchen zu Hause": photos["cat"][:50], "Nachbars Katzen": photos["cat"][50:], "犬": photos["dog"][:12]}
     for name, of_class in classes.items():
-        (path / name).mkdir(parents=True)
+        (path / name / "2024 Sommer" / "am Meer").mkdir(parents=True)
         for number, data in enumerate(of_class):
-            (path / name / f"Bild {number}.jpg").write_bytes(data)
+            (path / name / ("" if number % 2 else "2024 Sommer/am Meer") / f"Bild {number}.jpg").write_bytes(data)
+    with Image.open(io.BytesIO(photos["dog"][12])) as image:
+        image.save(path / "犬" / "IMG_0001.HEIC", "HEIF")
     shutil.move(path / "犬", path.parent / "dogs")
     (path / "犬").symlink_to(path.parent / "dogs")
     (path / "犬" / "gone.jpg").symlink_to("nowhere.jpg")
@@ -175,7 +191,9 @@ def own_folder(path, photos):
 def test_a_photo_added_to_an_own_folder_is_noticed(folder, photos, weights_wheel, tmp_path_factory):
     mine = own_folder(tmp_path_factory.mktemp("mine") / "Anna's photos (1), #2 & more", photos)
     with_downloads(folder, weights_wheel)
-    run(folder, "tools.repro", "--photos", str(mine))
+    change(folder, subsample__train=0.5, subsample__validation=0.25, subsample__test=0.25)
+    output = run(folder, "tools.repro", "--photos", str(mine))
+    assert "50% training, 25% validation and 25% test photos a class" in output
     first = settings(folder)["download"]
     assert first["source"] == "path" and first["sha256"]
     assert "Kätzchen zu Hause" in (folder / "data/manifest.csv").read_text(encoding="utf-8")
@@ -185,6 +203,17 @@ def test_a_photo_added_to_an_own_folder_is_noticed(folder, photos, weights_wheel
     assert {row["class"] for row in rows} == set(classes)
     for row in rows:
         assert sum(float(row[f"probability_{name}"]) for name in classes) == pytest.approx(1, abs=1e-5)
+    tested = [row for row in rows if row["level"] == "finetune" and row["file"].startswith("test/")]
+    assert [sum(row["class"] == name for row in tested) for name in classes] == [12, 12, 3]
+    with open(folder / "data/manifest.csv", newline="", encoding="utf-8") as file:
+        assert {"犬/IMG_0001.HEIC", "犬/2024 Sommer/am Meer/Bild 0.jpg"} <= {row["original"] for row in csv.DictReader(file)}
+    scores = json.loads((folder / "metrics/metrics.json").read_text())["finetune"]["test"]
+    said = [max(classes, key=lambda name, row=row: float(row[f"probability_{name}"])) for row in tested]
+    recalls = [
+        sum(answer == name for row, answer in zip(tested, said) if row["class"] == name) / count
+        for name, count in zip(classes, (12, 12, 3))
+    ]
+    assert scores["balanced_accuracy"] == pytest.approx(sum(recalls) / 3, abs=1e-6)
     assert str(mine) not in (folder / "data/raw/source.json").read_text()
     assert stages_run(run(folder, "tools.repro")) == []
 

@@ -3,13 +3,15 @@
 import csv
 import io
 import zipfile
+from collections import Counter
 
 import numpy as np
 import pytest
 from conftest import change, clone, jpeg, run
 from PIL import Image
 
-from stages.lib import images
+from stages import subsample
+from stages.lib import dataset, images, models
 
 STRENGTH = {"flip": True, "shear": 0.2, "zoom": 0.2, "rotation": 10, "shift": 0.05, "colour": 0.2}
 STILL = dict.fromkeys(STRENGTH, 0) | {"flip": False}
@@ -45,7 +47,7 @@ def test_greyscale_cmyk_palette_and_transparency_become_rgb(photo):
     assert np.asarray(images.decode(png(clear))).min() == 255  # over white, not the colour that nobody sees
 
 
-@pytest.mark.parametrize("kind", ["WEBP", "TIFF", "GIF", "BMP"])
+@pytest.mark.parametrize("kind", ["WEBP", "HEIF", "AVIF", "TIFF", "GIF", "BMP"])
 def test_other_formats_are_read(photo, kind):
     file = io.BytesIO()
     photo.save(file, kind, **({"lossless": True} if kind == "WEBP" else {}))
@@ -164,3 +166,42 @@ def test_another_seed_is_another_draw_and_the_same_seed_the_same(drawn):
     again, _ = drawn(subsample__seed=1)
     other, _ = drawn(subsample__seed=2)
     assert first == again and first != other
+
+
+def test_shares_of_every_class_are_drawn_and_no_photo_twice(drawn):
+    manifest, _ = drawn(subsample__train=0.5, subsample__validation=0.25, subsample__test=0.2)
+    sizes = Counter((row["split"], row["class"]) for row in manifest)
+    found = 50  # usable cats, and dogs
+    expected = subsample.counts({"train": 0.5, "validation": 0.25, "test": 0.2}, found)
+    assert sizes == {(split, kind): size for split, size in expected.items() for kind in ("cat", "dog")}
+    assert len({row["sha256"] for row in manifest}) == len(manifest)
+
+
+@pytest.mark.parametrize(
+    "shares, found, sizes",
+    [
+        ((0.6, 0.2, 0.2), 300, (180, 60, 60)),
+        ((0.6, 0.2, 0.2), 4, (2, 1, 1)),
+        ((0.33, 0.33, 0.34), 50, (16, 17, 17)),  # rounded one by one they would be 16, 16 and 17
+        ((0.5, 0.2, 0.1), 10, (5, 2, 1)),
+        ((1000, 400, 200), None, (1000, 400, 200)),
+    ],
+)
+def test_how_many_photos_a_share_is(shares, found, sizes):
+    assert tuple(subsample.counts(dict(zip(dataset.SPLITS, shares)), found).values()) == sizes
+
+
+@pytest.mark.parametrize(
+    "shares, message",
+    [((0.6, 0.3, 0.2), "add up to 1.1"), ((0.6, 100, 0.2), "give three numbers, or three shares"), ((0.6, 0.2, 0.01), "too few")],
+)
+def test_shares_that_make_no_sense_are_one_line(drawn, shares, message):
+    with pytest.raises(AssertionError, match=message):
+        drawn(**{f"subsample__{split}": share for split, share in zip(dataset.SPLITS, shares)})
+
+
+def test_with_class_weights_every_class_counts_alike():
+    labels = np.array([0] * 30 + [1] * 3 + [2] * 12)
+    weights = models.class_weights(labels)
+    assert [weights[n] * np.sum(labels == n) for n in range(3)] == pytest.approx([15, 15, 15])
+    assert models.class_weights(np.array([0, 1, 1, 0])) is None

@@ -29,7 +29,7 @@ from tools import command, lock, table
 REPORT = Path("report")
 PREDICTIONS, PHOTOS = "data/predictions.csv", "data/photos"
 SPLITS = ("validation", "test")
-SCORES = ("accuracy", "accuracy_low", "accuracy_high", "log_loss", "roc_auc")
+SCORES = ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "log_loss", "roc_auc")
 BEFORE, AFTER = "#D55E00", "#0072B2"  # vermillion and blue of Okabe and Ito's palette, told apart by every eye
 # one line: GitHub breaks a comment where its text breaks
 NOTE = (
@@ -128,9 +128,9 @@ def metrics_table(commit: str, before: Predictions | None, after: Predictions | 
         for split in SPLITS:
             of = {score: changes.get(f"{level}.{split}.{score}", {}) for score in SCORES}
             old, new = ({score: change.get(side) for score, change in of.items()} for side in ("old", "new"))
-            if None in (*old.values(), *new.values()):
+            if None in (old["accuracy"], new["accuracy"]):
                 lines.append(
-                    [name, split, *("-" if None in side.values() else table.cell(side) for side in (old, new))]
+                    [name, split, *("-" if side["accuracy"] is None else table.cell(side) for side in (old, new))]
                 )
                 lines[-1] += ["-"] * 4
                 continue

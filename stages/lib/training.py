@@ -218,7 +218,8 @@ def fit(
 
     With `patience` above 0, training stops once the validation loss has not improved for so many epochs, and the
     weights of its best epoch are kept; with 0 it runs to the end and keeps the last. A part of an epoch counts as one:
-    `train` has only that part of the photos.
+    `train` has only that part of the photos. With `class_weights` every class has the same share in the loss that is
+    trained on, however many photos it has.
 
     A run that was interrupted, by whatever, goes on from the last epoch that it finished, and ends with the weights that
     it would have had.
@@ -230,6 +231,7 @@ def fit(
     epochs = math.ceil(params["epochs"])
     model.compile(optimizer(params, len(train) * epochs), loss=models.loss(model), metrics=["accuracy"], jit_compile=jit_compile)
     model.optimizer.build(model.trainable_variables)
+    weights = models.class_weights(train.labels) if params["class_weights"] else None
     checkpoint = CHECKPOINTS / f"{name}-{identity(name)[:16]}.npz" if epochs > 1 else None
     with Live(str(CURVES / name), save_dvc_exp=False, dvcyaml=False) as live:
         epoch = Epochs(train, validation, params, live, checkpoint)
@@ -240,6 +242,7 @@ def fit(
             initial_epoch=done,
             epochs=epochs,
             callbacks=[epoch],
+            class_weight=weights,
             shuffle=False,  # `Batches` shuffles, in an order that its seed alone decides
             verbose=1 if sys.stdout.isatty() else 2,
         )
