@@ -1,4 +1,4 @@
-"""What VGG16's frozen layers put out, once for every augmented view of every photo.
+"""What the pretrained network's frozen layers put out, once for every augmented view of every photo.
 
 Everything below the cut stays as it was pretrained, so its output for one picture never changes. Computed once
 and cached, an experiment with another learning rate, dropout, seed or number of epochs trains only what lies above.
@@ -14,10 +14,9 @@ from stages.lib import stage  # isort: skip: first the clock starts
 import numpy as np
 
 from stages.lib import activations, dataset, frozen, images
-from stages.lib.params import BLOCKS
 from stages.lib.progress import progress
 
-WEIGHTS = Path("models/vgg16.weights.h5")
+WEIGHTS = Path("models/backbone.weights.h5")
 
 
 def views_of(photo: dataset.Photo, views: int, size: int, strength, seed: int) -> np.ndarray:
@@ -31,21 +30,21 @@ def views_of(photo: dataset.Photo, views: int, size: int, strength, seed: int) -
 def main(params) -> None:
     size, strength, seed = params["image_size"], params["activations"]["augmentation"], params["activations"]["seed"]
     manifest = dataset.read_manifest()
-    blocks = BLOCKS[: -len(params["finetune"]["unfreeze"])]
-    shape = frozen.output_shape(blocks, (size, size, 3))
+    network = frozen.Frozen(WEIGHTS, params["backbone"], params["finetune"]["unfreeze"])
+    shape = network.output_shape((size, size, 3))
 
     for split in dataset.SPLITS:
         photos = dataset.of_split(manifest, split)
         views = params["activations"]["views"] if split == "train" else 1
 
         def pictures(photo, views=views):
-            return images.preprocess(views_of(photo, views, size, strength, seed), params["preprocessing"])
+            return network.preprocess(views_of(photo, views, size, strength, seed), params["preprocessing"])
 
         with (
             activations.writer(activations.ACTIVATIONS, photos, views, shape) as append,
             progress(views * len(photos), f"{split} views", "views") as bar,
         ):
-            for computed in frozen.outputs(WEIGHTS, blocks, photos, pictures):
+            for computed in network.outputs(photos, pictures):
                 append(computed)
                 bar.update(len(computed))
 

@@ -1,6 +1,6 @@
-"""VGG16's bottleneck features: the pretrained rest of the network, run over the cached activations.
+"""Bottleneck features: the pretrained rest of the network, run over the cached activations.
 
-Writes data/bottleneck/<split>.npy and .csv, the output of block5's pooling for every view.
+Writes data/bottleneck/<split>.npy and .csv, the network's output (VGG16's: that of block5's pooling) for every view.
 """
 
 from pathlib import Path
@@ -11,19 +11,19 @@ import numpy as np
 from stages.lib import activations, dataset, frozen
 from stages.lib.progress import progress
 
-WEIGHTS = Path("models/vgg16.weights.h5")
+WEIGHTS = Path("models/backbone.weights.h5")
 
 
 def main(params) -> None:
-    blocks = params["finetune"]["unfreeze"]
+    network = frozen.Frozen(WEIGHTS, params["backbone"], params["finetune"]["unfreeze"], above=True)
     for split in dataset.SPLITS:
         below, photos = activations.read(activations.ACTIVATIONS, split)
         views = below.shape[1]
         with (
-            activations.writer(activations.BOTTLENECK, photos, views, frozen.output_shape(blocks, below.shape[2:])) as append,
+            activations.writer(activations.BOTTLENECK, photos, views, network.output_shape(below.shape[2:])) as append,
             progress(views * len(photos), f"{split} views", "views") as bar,
         ):
-            for computed in frozen.outputs(WEIGHTS, blocks, below, lambda photo: photo.astype(np.float32)):
+            for computed in network.outputs(below, lambda photo: photo.astype(np.float32)):
                 append(computed)
                 bar.update(len(computed))
 

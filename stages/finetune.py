@@ -1,4 +1,4 @@
-"""Level 3: train VGG16's last blocks together with the level-2 classifier, on the cached activations.
+"""Level 3: train the pretrained network's last blocks together with the level-2 classifier, on the cached activations.
 
     dvc exp run -S finetune.lr=1e-4
     dvc exp run -S 'finetune.unfreeze=[block4,block5]'      # moves the cut, so activations are computed anew
@@ -11,22 +11,25 @@ from pathlib import Path
 from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
 import keras
 
-from stages.lib import activations, models, training, vgg16
+from stages.lib import activations, backbone, models, training
 
-WEIGHTS = Path("models/vgg16.weights.h5")
+WEIGHTS = Path("models/backbone.weights.h5")
 TOP = Path("models/top.keras")
 
 
 def build(params) -> keras.Model:
     """The unfrozen blocks, pretrained, under the classifier of level 2, with level 3's own regularisation."""
     tuning = params["finetune"]
-    network = vgg16.load(WEIGHTS, params["image_size"])
-    rest = vgg16.part(network, tuning["unfreeze"], models.penalty(tuning))
+    network = backbone.load(params["backbone"], WEIGHTS, params["image_size"])
+    rest = backbone.above(network, tuning["unfreeze"], models.penalty(tuning))
     trained = keras.saving.load_model(TOP, compile=False)
     regularisation = {name: tuning[name] for name in ("dropout", "l1", "l2")}
     top = models.top(rest.output_shape[1:], models.classes(trained), {**params["top"], **regularisation})
     top.set_weights(trained.get_weights())
-    return keras.Model(rest.input, top(rest.output), name="finetune")
+    output = rest.output
+    for layer in top.layers[1:]:  # one after the other, not as a network inside the network
+        output = layer(output)
+    return keras.Model(rest.input, output, name="finetune")
 
 
 def main(params) -> None:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from PIL import Image
 
-from stages.lib import activations, chain, dataset, images, predicted
+from stages.lib import activations, dataset, images, predicted
 
 MODEL = Path("models/finetune.keras")
 GALLERY = Path("data/gallery")
@@ -51,31 +51,33 @@ def answers() -> list[Answer]:
     return sorted(found, key=lambda answer: (answer.right, answer.own, answer.file))
 
 
-def grad_cam(layers: list[keras.Layer], inputs: np.ndarray, kind: int) -> np.ndarray:
-    """Where a class is seen: an array of the last convolution's height and width, from 0 to 1.
+def halves(model: keras.Model) -> tuple[keras.Model, keras.Model, keras.layers.Dense]:
+    """A network up to the last map that no pooling has shrunk, from there to its last layer, and that layer, dense."""
+    pools = tuple(getattr(keras.layers, f"{which}Pooling2D") for which in ("Max", "Average"))
+    maps = [layer for layer in model.layers if len(layer.output.shape) == 4 and not isinstance(layer, pools)]
+    seen, last = maps[-1].output, model.layers[-1]
+    return keras.Model(model.input, seen), keras.Model(seen, last.input), last
 
-    Grad-CAM (Selvaraju et al., ICCV 2017): the last convolution's channels, each weighted by the mean gradient of the
-    class' score before sigmoid or softmax, added up, and only what speaks for the class.
+
+def grad_cam(below: keras.Model, above: keras.Model, last: keras.layers.Dense, inputs: np.ndarray, kind: int) -> np.ndarray:
+    """Where a class is seen: an array of the last map's height and width, from 0 to 1.
+
+    Grad-CAM (Selvaraju et al., ICCV 2017): the map's channels, each weighted by the mean gradient of the class' score
+    before sigmoid or softmax, added up, and only what speaks for the class.
 
     Parameters
     ----------
-    layers : list of keras.Layer
-        A network, its last layer dense.
+    below, above, last
+        The network, as `halves` has it.
     inputs : array of shape (1, height, width, channels)
         What the network reads.
     kind : int
         The class' number.
     """
-    last = max(number for number, layer in enumerate(layers) if isinstance(layer, keras.layers.Conv2D))
-    features = tf.convert_to_tensor(inputs, tf.float32)
-    for layer in layers[: last + 1]:
-        features = layer(features)
+    features = below(tf.convert_to_tensor(inputs, tf.float32))
     with tf.GradientTape() as tape:
         tape.watch(features)
-        output = features
-        for layer in layers[last + 1 : -1]:
-            output = layer(output)
-        scores = output @ layers[-1].kernel + layers[-1].bias
+        scores = above(features) @ last.kernel + last.bias
         score = (scores if kind else -scores)[:, 0] if scores.shape[1] == 1 else scores[:, kind]
     weights = tf.reduce_mean(tape.gradient(score, features), (1, 2), keepdims=True)
     seen = np.asarray(tf.nn.relu(tf.reduce_sum(weights * features, -1)))[0]
@@ -109,7 +111,7 @@ def heat_maps(found: list[Answer]) -> Figure:
     """Pairs of a photo and what speaks for the class that was said, for four mistakes and four right answers."""
     wrong, right = [[a for a in found if a.right is kind] for kind in (False, True)]
     shown = wrong[:4] + right[:2] + right[-2:]
-    layers = list(chain.layers_of(keras.saving.load_model(MODEL, compile=False)))
+    network = halves(keras.saving.load_model(MODEL, compile=False))
     arrays = {split: activations.read(activations.ACTIVATIONS, split) for split in SPLITS}
     places = {split: {photo.file: row for row, photo in enumerate(photos)} for split, (_, photos) in arrays.items()}
     note = "bright where the network sees what it says; first mistakes, then right answers, unsure and sure ones"
@@ -117,7 +119,7 @@ def heat_maps(found: list[Answer]) -> Figure:
     for (left, over), answer in zip(axes.reshape(-1, 2), shown):
         photo = answer.photo()
         array = arrays[answer.split][0][places[answer.split][answer.file]][:1]
-        seen = Image.fromarray(grad_cam(layers, array, answer.said)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        seen = Image.fromarray(grad_cam(*network, array, answer.said)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         left.imshow(photo)
         left.set_title(answer.caption, fontsize=10)
         over.imshow(photo)

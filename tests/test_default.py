@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, run
 
-from stages.lib import files, params, sources, vgg16
+from stages.lib import backbone, files, params, sources
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +31,6 @@ def test_a_cold_run_in_a_fresh_clone_gives_every_hash_of_the_committed_lock(tmp_
         for split in ("validation", "test"):
             assert metrics[level][split]["accuracy"] >= least, (level, split)
     tuned = keras.saving.load_model(clone / "models/finetune.keras", compile=False)
-    before = vgg16.load(clone / "models/vgg16.weights.h5", 224)
+    before = backbone.load("VGG16", clone / "models/backbone.weights.h5", 224)
     for name in ("block5_conv1", "block5_conv2", "block5_conv3"):
         assert not np.array_equal(tuned.get_layer(name).get_weights()[0], before.get_layer(name).get_weights()[0])

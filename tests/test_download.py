@@ -15,6 +15,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import pillow_heif
 import pytest
 from conftest import (
     NO_INDEX, NO_NETWORK, change, clone, kaggle_zip, offline, restore, run, settings, stages_run, with_downloads,
@@ -178,7 +179,7 @@ def own_folder(path, photos):
         for number, data in enumerate(of_class):
             (path / name / ("" if number % 2 else "2024 Sommer/am Meer") / f"Bild {number}.jpg").write_bytes(data)
     with Image.open(io.BytesIO(photos["dog"][12])) as image:
-        image.save(path / "犬" / "IMG_0001.HEIC", "HEIF")
+        pillow_heif.from_pillow(image).save(path / "犬" / "IMG_0001.HEIC")
     shutil.move(path / "犬", path.parent / "dogs")
     (path / "犬").symlink_to(path.parent / "dogs")
     (path / "犬" / "gone.jpg").symlink_to("nowhere.jpg")

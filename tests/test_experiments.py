@@ -95,12 +95,13 @@ def test_what_experiments_share_goes_by_the_stages_that_come_first():
 SPENT = """
 import sys, time
 from pathlib import Path
-from stages.lib import quiet, frozen, vgg16
+from stages.lib import quiet, backbone, frozen
 import numpy as np
-network = vgg16.load(Path(sys.argv[1]))
+network = backbone.load("VGG16", Path(sys.argv[1]))
 batch = np.random.default_rng(1).random((16, 96, 96, 3), np.float32)
+below = frozen.Frozen(Path(sys.argv[1]), "VGG16", ["block4", "block5"])
 def ncnn():
-    list(frozen.outputs(Path(sys.argv[1]), ["block1", "block2", "block3"], batch, lambda picture: picture[None]))
+    list(below.outputs(batch, lambda picture: picture[None]))
 for run in ncnn, lambda: network.predict_on_batch(batch):
     run()
     wall, spent = time.perf_counter(), time.process_time()
@@ -113,7 +114,7 @@ for run in ncnn, lambda: network.predict_on_batch(batch):
 @pytest.mark.skipif(sys.platform == "linux" and len(os.sched_getaffinity(0)) < 2, reason="takes two cores")
 def test_a_worker_keeps_to_its_share_of_the_cores(pipeline):
     """Even where the process that started it, like this one, has set TensorFlow's own variable to all of them."""
-    words = [sys.executable, "-c", SPENT, pipeline / "models/vgg16.weights.h5"]
+    words = [sys.executable, "-c", SPENT, pipeline / "models/backbone.weights.h5"]
     env = os.environ | {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "2"}
     done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     for runtime, cores in zip(("ncnn", "TensorFlow"), map(float, done.stdout.split())):

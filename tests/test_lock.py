@@ -116,7 +116,7 @@ def test_a_param_changed_and_a_stage_removed_by_hand(project):
         line.startswith("finetune: param finetune.lr is ") and line.endswith("; in dvc.lock 0.7") for line in lines
     )
     readers = {
-        line.split(": ")[0] for line in lines if "models/vgg16.weights.h5 is not there, by stage pretrained" in line
+        line.split(": ")[0] for line in lines if "models/backbone.weights.h5 is not there, by stage pretrained" in line
     }
     assert readers == {"activations", "bottleneck", "finetune", "export"}
 

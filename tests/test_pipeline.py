@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from stages import pretrained
-from stages.lib import activations, dataset, images, params, stage, training, vgg16
+from stages.lib import activations, backbone, dataset, images, params, stage, training
 from stages.lib.errors import UserError
 from stages.lib.tree import leaves
 
@@ -115,7 +115,7 @@ def test_unfreezing_block4_moves_the_cut_and_trains_it(experiment, pipeline):
     array, _ = activations.read(pipeline / activations.ACTIVATIONS, "train")
     assert array.shape == (48, 2, 8, 8, 256)
     tuned = keras.saving.load_model(pipeline / "models/finetune.keras", compile=False)
-    frozen = vgg16.load(pipeline / "models/vgg16.weights.h5", 64)
+    frozen = backbone.load("VGG16", pipeline / "models/backbone.weights.h5", 64)
     moved = {layer.name for layer in frozen.layers if layer.weights and has_moved(layer, tuned)}
     assert moved == {f"block{block}_conv{number}" for block in (4, 5) for number in (1, 2, 3)}
 
@@ -211,8 +211,8 @@ def test_an_output_can_be_kept_from_the_teams_remote(pipeline):
 
 def test_finetuning_moves_block5_and_only_block5(pipeline):
     tuned = keras.saving.load_model(pipeline / "models/finetune.keras", compile=False)
-    pretrained = vgg16.load(pipeline / "models/vgg16.weights.h5", 64)
-    assert vgg16.digest(pretrained) == vgg16.WEIGHTS_DIGEST
+    pretrained = backbone.load("VGG16", pipeline / "models/backbone.weights.h5", 64)
+    assert backbone.digest(pretrained) == backbone.VGG16_DIGEST
     assert {layer.name for layer in pretrained.layers if layer.weights and has_moved(layer, tuned)} == {
         "block5_conv1", "block5_conv2", "block5_conv3"
     }  # fmt: skip
@@ -224,20 +224,20 @@ def test_keras_own_weights_file_gives_the_same_bytes(pipeline, tmp_path, monkeyp
     written = pipeline / pretrained.WEIGHTS
     distributed = tmp_path / pretrained.KERAS_FILE
     with h5py.File(distributed, "w") as file:
-        legacy_h5_format.save_weights_to_hdf5_group(file, vgg16.load(written, 64))
+        legacy_h5_format.save_weights_to_hdf5_group(file, backbone.load("VGG16", written, 64))
     model = keras.applications.VGG16(include_top=False, weights=str(distributed), input_shape=(None, None, 3))
     monkeypatch.chdir(tmp_path)
-    pretrained.save(model, "Keras")
+    pretrained.save(model, "VGG16", "Keras")
     assert (tmp_path / pretrained.WEIGHTS).read_bytes() == written.read_bytes()
 
 
 def test_other_weights_are_refused(pipeline, tmp_path, monkeypatch):
-    model = vgg16.load(pipeline / pretrained.WEIGHTS, 64)
+    model = backbone.load("VGG16", pipeline / pretrained.WEIGHTS, 64)
     layer = model.get_layer("block5_conv3")
     layer.set_weights([layer.get_weights()[0] * 1.0001, layer.get_weights()[1]])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="have the digest .*, expected"):
-        pretrained.save(model, "Keras")
+        pretrained.save(model, "VGG16", "Keras")
     assert not (tmp_path / "models").exists()
 
 
@@ -245,7 +245,7 @@ def test_other_weights_are_refused(pipeline, tmp_path, monkeypatch):
 def test_activations_and_the_rest_equal_the_whole_network(pipeline, split):
     """Photo by photo by name: the file's own pixels through the whole of VGG16 give the cached features."""
     whole = keras.applications.VGG16(include_top=False, weights=None, input_shape=(64, 64, 3))
-    whole.load_weights(pipeline / "models/vgg16.weights.h5")
+    whole.load_weights(pipeline / "models/backbone.weights.h5")
     features, photos = activations.read(pipeline / activations.BOTTLENECK, split)
     for row in (0, len(photos) // 2, len(photos) - 1):
         pixels = images.resize(images.decode((pipeline / "data/photos" / photos[row].file).read_bytes(), 64), 64)
@@ -255,7 +255,7 @@ def test_activations_and_the_rest_equal_the_whole_network(pipeline, split):
 
 def test_augmented_views_differ_and_belong_to_their_photo(pipeline):
     given = settings(pipeline)
-    frozen = vgg16.part(vgg16.load(pipeline / "models/vgg16.weights.h5"), params.BLOCKS[:4])
+    frozen = backbone.below(backbone.load("VGG16", pipeline / "models/backbone.weights.h5"), ["block5"])
     array, photos = activations.read(pipeline / activations.ACTIVATIONS, "train")
     for row in (0, 30):
         photo = photos[row]
@@ -263,7 +263,7 @@ def test_augmented_views_differ_and_belong_to_their_photo(pipeline):
         rng = images.random_numbers(given["activations"]["seed"], 1, photo.sha256)
         view = images.augment(images.padded(plain), 64, given["activations"]["augmentation"], rng)
         assert not np.array_equal(view, plain)
-        expected = frozen.predict_on_batch(images.preprocess(view[None], "vgg16"))[0]
+        expected = frozen.predict_on_batch(images.preprocess(view[None], "imagenet"))[0]
         np.testing.assert_allclose(array[row, 1].astype("float32"), expected, atol=0.02 * expected.max())
 
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT, run, settings, stages_run
 
 from stages import export, quantize
-from stages.lib import chain, dataset, images, models, params, vgg16
+from stages.lib import backbone, dataset, images, models, params, to_onnx
 from tools import predict
 
 
@@ -55,7 +55,7 @@ def test_the_classifier_is_the_trained_model_with_its_preprocessing(pipeline):
     whole = keras.saving.load_model(pipeline / export.KERAS)
     np.testing.assert_allclose(whole.predict_on_batch(pixels), computed, atol=1e-4)
 
-    below = vgg16.part(vgg16.load(pipeline / export.WEIGHTS), params.BLOCKS[:4])
+    below = backbone.below(backbone.load("VGG16", pipeline / export.WEIGHTS), ["block5"])
     tuned = keras.saving.load_model(pipeline / export.MODEL, compile=False)
     trained = models.probabilities(tuned, below.predict_on_batch(keras.applications.vgg16.preprocess_input(pixels.astype(float))))
     np.testing.assert_allclose(computed, trained, atol=1e-4)
@@ -70,20 +70,27 @@ def test_the_classifier_is_the_trained_model_with_its_preprocessing(pipeline):
 @pytest.mark.parametrize("pooling", ["flatten", "average", "max"])
 @pytest.mark.parametrize("classes", [2, 3])
 def test_every_classifier_and_preprocessing_can_be_exported(pooling, classes):
-    below = vgg16.part(vgg16.build(48), params.BLOCKS[:2])
+    below = backbone.below(backbone.build("VGG16", 48), params.BLOCKS[2:])
     given = {"pooling": pooling, "units": 5, "dropout": 0.5, "l1": 0.0, "l2": 0.0}
-    preprocessing = keras.layers.Rescaling(1 / 255, name="preprocessing")
-    layers = [preprocessing, *chain.layers_of(below), *chain.layers_of(models.top(below.output_shape[1:], classes, given))]
+    parts = [export.preprocessing("VGG16", "rescale"), below, models.top(below.output_shape[1:], classes, given)]
     pixels = np.random.default_rng(1).integers(0, 256, (4, 48, 48, 3), np.uint8)
-    expected = export.to_keras(layers, 48).predict_on_batch(pixels)
+    expected = export.to_keras(parts, 48).predict_on_batch(pixels)
     assert expected.shape == (4, classes)
-    session = onnxruntime.InferenceSession(export.to_onnx(layers, 48, classes, {}).SerializeToString())
+    session = onnxruntime.InferenceSession(to_onnx.convert(parts, 48, {}).SerializeToString())
     np.testing.assert_allclose(session.run(None, {"pixels": pixels})[0], expected, atol=1e-5)
 
 
 def test_a_layer_that_no_network_here_has_is_refused():
-    with pytest.raises(TypeError, match="odd is a BatchNormalization"):
-        export.to_onnx([keras.layers.BatchNormalization(name="odd")], 48, 2, {})
+    with pytest.raises(TypeError, match="odd is a UpSampling2D"):
+        to_onnx.convert([keras.layers.UpSampling2D(name="odd")], 48, {})
+
+
+@pytest.mark.parametrize("name", params.BACKBONES)
+@pytest.mark.parametrize("how", ["imagenet", "rescale"])
+def test_preprocessing_in_the_classifier_is_keras_own(name, how):
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 5, 5, 3), np.uint8)
+    expected = pixels / 255 if how == "rescale" else backbone.preprocess(name, pixels)
+    np.testing.assert_allclose(export.preprocessing(name, how)(pixels.astype("float32")), expected, rtol=1e-5, atol=1e-4)
 
 
 def test_the_small_classifier_says_nearly_the_same(pipeline, pictures):

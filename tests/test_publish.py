@@ -11,7 +11,7 @@ from conftest import settings
 from PIL import Image
 
 from stages import diagnose, duplicates, gallery
-from stages.lib import activations, chain, dataset, images, predicted
+from stages.lib import activations, dataset, images, predicted
 
 
 def rows(path) -> list[dict[str, str]]:
@@ -84,14 +84,14 @@ def test_grad_cam_is_the_class_activation_map_where_that_is_known(outputs, activ
     for kind in range(max(2, outputs)):
         weights = np.asarray(dense.kernel)[:, kind] if outputs > 1 else np.asarray(dense.kernel)[:, 0] * (1 if kind else -1)
         expected = np.maximum(features @ weights, 0)
-        seen = gallery.grad_cam(list(chain.layers_of(model)), photo, kind)
+        seen = gallery.grad_cam(*gallery.halves(model), photo, kind)
         np.testing.assert_allclose(seen, expected / (expected.max() or 1), atol=1e-5)
 
 
 def test_grad_cam_of_level_3(pipeline):
-    layers = list(chain.layers_of(keras.saving.load_model(pipeline / gallery.MODEL, compile=False)))
+    network = gallery.halves(keras.saving.load_model(pipeline / gallery.MODEL, compile=False))
     array, _ = activations.read(pipeline / activations.ACTIVATIONS, "test")
-    cat, dog = (gallery.grad_cam(layers, array[0, :1], kind) for kind in (0, 1))
+    cat, dog = (gallery.grad_cam(*network, array[0, :1], kind) for kind in (0, 1))
     assert cat.shape == dog.shape == (4, 4) and 0 <= min(cat.min(), dog.min()) and max(cat.max(), dog.max()) == 1
     assert not np.allclose(cat, dog)
 

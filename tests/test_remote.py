@@ -264,7 +264,7 @@ def test_a_remote_that_dies_midway_leaves_the_cache_right(first, tmp_path):
         remote.connect(second)
         output = remote.run(second, "dvc", "pull", check=False)
         assert wire.budget <= 0 and "ERROR: " in output
-        assert not (second / "models/vgg16.weights.h5").exists()
+        assert not (second / "models/backbone.weights.h5").exists()
         cache_is_right(second)
         remote.settings["endpointurl"] = endpoint
         remote.connect(second)

@@ -11,20 +11,22 @@ import numpy as np
 import pytest
 from conftest import ROOT, change, restore, run
 
-from stages.lib import activations, dataset, frozen, images, params, stage, vgg16
+from stages.lib import activations, backbone, dataset, frozen, images, params, stage
 from tools import bench
 
 
 @pytest.mark.parametrize("unfreeze", [["block5"], ["block4", "block5"], ["block2", "block3", "block4", "block5"]])
 def test_frozen_blocks_put_out_what_keras_does(pipeline, unfreeze):
-    weights = pipeline / "models/vgg16.weights.h5"
+    weights = pipeline / "models/backbone.weights.h5"
     pixels = np.random.default_rng(1).integers(0, 256, (5, 70, 70, 3), np.uint8)  # an odd number of rows on the way
-    batch = images.preprocess(pixels, "vgg16")
-    for blocks in params.BLOCKS[: -len(unfreeze)], unfreeze:
-        expected = vgg16.part(vgg16.load(weights), blocks).predict_on_batch(batch)
-        assert expected.shape[1:] == frozen.output_shape(blocks, batch.shape[1:])
-        for network in frozen.ncnn_network(weights, blocks), frozen.keras_network(weights, blocks):
-            np.testing.assert_allclose(network(batch), expected, rtol=1e-4, atol=1e-5 * expected.max())
+    batch = images.preprocess(pixels, "imagenet")
+    network = backbone.load("VGG16", weights)
+    for above in False, True:
+        expected = (backbone.above if above else backbone.below)(network, unfreeze).predict_on_batch(batch)
+        part = frozen.Frozen(weights, "VGG16", unfreeze, above)
+        assert expected.shape[1:] == part.output_shape(batch.shape[1:])
+        computed = np.concatenate(list(part.outputs(batch, lambda picture: picture[None])))
+        np.testing.assert_allclose(computed, expected, rtol=1e-4, atol=1e-5 * expected.max())
         batch = expected
 
 
@@ -32,9 +34,10 @@ IN_THREADS = """
 import sys
 from pathlib import Path
 import numpy as np
-from stages.lib import frozen, images
+from stages.lib import frozen
 pixels = np.random.default_rng(1).integers(0, 256, (6, 96, 96, 3), np.uint8)
-found = frozen.outputs(Path(sys.argv[1]), ["block1", "block2"], pixels, lambda pixels: images.preprocess(pixels[None], "vgg16"))
+network = frozen.Frozen(Path(sys.argv[1]), "VGG16", ["block3", "block4", "block5"])
+found = network.outputs(pixels, lambda pixels: network.preprocess(pixels[None], "imagenet"))
 print(np.concatenate(list(found)).tobytes().hex())
 print(*({"keras", "tensorflow"} & set(sys.modules)))
 """
@@ -42,7 +45,7 @@ print(*({"keras", "tensorflow"} & set(sys.modules)))
 
 @pytest.mark.skipif(frozen._nvidia(), reason="for a machine without a GPU")
 def test_frozen_blocks_are_the_same_to_the_byte_from_any_number_of_threads_and_need_no_tensorflow(pipeline):
-    words = [sys.executable, "-c", IN_THREADS, pipeline / "models/vgg16.weights.h5"]
+    words = [sys.executable, "-c", IN_THREADS, pipeline / "models/backbone.weights.h5"]
     printed = []
     for threads in "13":
         env = os.environ | {"OMP_NUM_THREADS": threads}
@@ -89,14 +92,14 @@ def test_peak_memory_is_a_process_own(pipeline):
 
 
 def test_the_count_of_operations_is_vgg16s_own():
-    forward, step = bench.gflop(vgg16.build(224))
+    forward, step = bench.gflop(backbone.build("VGG16", 224))
     assert forward == pytest.approx(2 * 15.3, rel=0.01)  # 15.3 billion multiply-adds, says the ResNet paper
     assert 3 * forward - step == pytest.approx(2 * 224 * 224 * 27 * 64 / 1e9)  # no gradient of the photos
 
 
 def test_work_is_that_of_every_photo():
     given = params.load(ROOT / "params.yaml")
-    frozen_part = vgg16.part(vgg16.build(given["image_size"]), params.BLOCKS[:4])
+    frozen_part = backbone.below(backbone.build("VGG16", given["image_size"]), ["block5"])
     given["finetune"]["epochs"], given["activations"]["views"] = 1, 1
     work = bench.work(given)
     assert work["activations"] == pytest.approx(3200 * bench.gflop(frozen_part)[0])

@@ -22,7 +22,7 @@ import keras
 import numpy as np
 from ruamel.yaml import YAML
 
-from stages.lib import models, params, sources, vgg16
+from stages.lib import backbone, models, sources
 from stages.lib.errors import UserError
 from tools import command, experiment
 
@@ -64,9 +64,9 @@ def work(settings: dict) -> dict[str, float]:
     sizes, size = settings["subsample"], settings["image_size"]
     train, validation, test = (2 * sizes[split] for split in ("train", "validation", "test"))
     views = train * settings["activations"]["views"]
-    network, unfrozen = vgg16.build(size), settings["finetune"]["unfreeze"]
-    frozen, _ = gflop(vgg16.part(network, params.BLOCKS[: -len(unfrozen)]))
-    rest, rest_step = gflop(vgg16.part(network, unfrozen))
+    network, unfrozen = backbone.build(settings["backbone"], size), settings["finetune"]["unfreeze"]
+    frozen, _ = gflop(backbone.below(network, unfrozen))
+    rest, rest_step = gflop(backbone.above(network, unfrozen))
     cnn, cnn_step = gflop(models.small_cnn(settings["small_cnn"]["image_size"], 2, settings["small_cnn"]))
     epochs = settings["finetune"]["epochs"]
     return {

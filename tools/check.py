@@ -72,15 +72,15 @@ def section(title: str, lines: list[str]) -> None:
             print("  ...")
 
 
-def other_class(photos: list[Look], load: Callable[[Look], np.ndarray]) -> list[tuple[float, Look, str]]:
+def other_class(photos: list[Look], network: frozen.Frozen, load: Callable[[Look], np.ndarray]) -> list[tuple[float, Look, str]]:
     """Photos that by all others look like another class: (probability of the own class, photo, that class), worst first.
 
-    Logistic regression on VGG16's features, averaged over the photo, cross-validated: what is said of a photo is
+    Logistic regression on the pretrained network's features, averaged over the photo, cross-validated: what is said of a photo is
     said without it.
     """
     features = []
     with progress(len(photos), "labels") as bar:
-        for some in frozen.outputs(activations.WEIGHTS, params.BLOCKS, photos, load):
+        for some in network.outputs(photos, load):
             features += list(some.mean((1, 2)))
             bar.update(len(some))
     classes = sorted({photo.kind for photo in photos})
@@ -134,6 +134,7 @@ def main() -> None:
             looks.append(photo)
             bar.update(1)
 
+    settings = params.load()
     by_digest = defaultdict(list)
     for photo in looks:
         if not photo.wrong:
@@ -156,14 +157,15 @@ def main() -> None:
         section("near-duplicates in one class", [f"{a.name} ~ {b.name}" for a, b in alike if a.kind == b.kind])
     if len(counts) > 1 and min(counts.values()) >= FOLDS:
         subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", "pretrained"], env=experiment.environment(), check=True)
+        network = frozen.Frozen(activations.WEIGHTS, settings["backbone"], [])
 
         def load(photo: Look) -> np.ndarray:
             pixels = images.resize(images.decode(paths[photo.name].read_bytes(), SIZE), SIZE)
-            return images.preprocess(pixels[None], "vgg16")
+            return network.preprocess(pixels[None], "imagenet")
 
-        doubtful = other_class(usable, load)
+        doubtful = other_class(usable, network, load)
         section("labels to look at", [f"{photo.name} looks like {kind}" for _, photo, kind in doubtful])
-    if problem := what_params_ask(counts, params.load()):
+    if problem := what_params_ask(counts, settings):
         sys.exit(problem)
 
 

@@ -16,7 +16,7 @@ from stages.lib import quiet  # isort: skip: first, it keeps TensorFlow quiet
 import keras
 from keras import layers
 
-from stages.lib import stage, vgg16
+from stages.lib import backbone, stage
 
 SIZE, BATCH, EPOCHS = 150, 16, 50
 
@@ -48,7 +48,7 @@ def classifier() -> keras.Sequential:
 
 
 def convolutions() -> keras.Model:
-    return vgg16.load("models/vgg16.weights.h5", SIZE)
+    return backbone.load("VGG16", "models/backbone.weights.h5", SIZE)
 
 
 def small_cnn() -> dict:

@@ -14,7 +14,8 @@ import keras
 import numpy as np
 
 from stages import activations
-from stages.lib import dataset, frozen, images, params, vgg16
+from stages.lib import backbone, dataset, frozen, images, params
+from stages.lib.errors import UserError
 from tools import command
 
 PHOTOS, REPEATS = 32, 3
@@ -31,22 +32,25 @@ def best(run: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
     return seconds, computed
 
 
-def in_keras(weights: Path, blocks: list[str], policy: str) -> keras.Model:
+def in_keras(weights: Path, unfreeze: list[str], policy: str) -> keras.Model:
     keras.config.set_dtype_policy(policy)
-    return vgg16.part(vgg16.load(weights), blocks)
+    return backbone.below(backbone.load("VGG16", weights), unfreeze)
 
 
 def main() -> None:
     settings = params.load()
-    size, blocks = settings["image_size"], params.BLOCKS[: -len(settings["finetune"]["unfreeze"])]
+    if settings["backbone"] != "VGG16":
+        raise UserError("ncnn runs VGG16 alone: set backbone to VGG16.")
+    size, unfreeze = settings["image_size"], settings["finetune"]["unfreeze"]
+    network = frozen.Frozen(activations.WEIGHTS, "VGG16", unfreeze)
     photos = dataset.of_split(dataset.read_manifest(), "validation")[:PHOTOS]
     pixels = [images.resize(images.decode(photo.path.read_bytes(), size), size) for photo in photos]
     batch = images.preprocess(np.stack(pixels), settings["preprocessing"])
 
     def ncnn() -> np.ndarray:
-        return np.concatenate(list(frozen.outputs(activations.WEIGHTS, blocks, batch, lambda photo: photo[None])))
+        return np.concatenate(list(network.outputs(batch, lambda photo: photo[None])))
 
-    float32, bfloat16 = (in_keras(activations.WEIGHTS, blocks, policy) for policy in ("float32", "mixed_bfloat16"))
+    float32, bfloat16 = (in_keras(activations.WEIGHTS, unfreeze, policy) for policy in ("float32", "mixed_bfloat16"))
     runs = {
         "ncnn, float32": ncnn,
         "TensorFlow, float32": lambda: float32.predict_on_batch(batch),

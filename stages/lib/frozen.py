@@ -1,6 +1,6 @@
-"""VGG16's frozen blocks, run as fast as the machine allows: by ncnn on a CPU, by Keras on a GPU.
+"""Frozen layers, run as fast as the machine allows: VGG16's by ncnn on a CPU, all others by Keras.
 
-On a CPU neither Keras nor TensorFlow is imported.
+For VGG16 on a CPU neither Keras nor TensorFlow is imported.
 """
 
 import collections
@@ -14,39 +14,68 @@ import h5py
 import ncnn
 import numpy as np
 
-from stages.lib import environment
+from stages.lib import environment, images
+from stages.lib.params import BLOCKS
 
 CONVOLUTIONS = {"block1": 2, "block2": 2, "block3": 3, "block4": 3, "block5": 3}
 FILTERS = {"block1": 64, "block2": 128, "block3": 256, "block4": 512, "block5": 512}
-GPU_BATCH = 32  # items
+BATCH = 32  # items, where Keras computes
 
 
-def output_shape(blocks: Sequence[str], shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """What consecutive blocks make of an array of shape (height, width, channels): each halves height and width."""
-    return shape[0] >> len(blocks), shape[1] >> len(blocks), FILTERS[blocks[-1]]
-
-
-def outputs(weights: Path, blocks: Sequence[str], items: Iterable, load: Callable) -> Iterator[np.ndarray]:
-    """The output of consecutive blocks for every item's pictures, in order, some pictures at a time.
+class Frozen:
+    """The layers below or above the cut, as they were pretrained.
 
     Parameters
     ----------
     weights : Path
         What the `pretrained` stage wrote.
-    blocks : sequence of str
-        Their names, such as ["block1", "block2"].
-    items : iterable
-    load : callable (item) -> float32 array of shape (k, height, width, channels)
-        An item's pictures as the first block reads them. It runs in threads, ahead of what is asked for by a few items.
+    backbone : str
+        The network's name in `keras.applications`.
+    unfreeze : sequence of str
+        Where it is cut: what the first layers above begin with. Empty: it isn't, all layers are below.
+    above : bool
+        Which part.
     """
-    with ThreadPoolExecutor(environment.THREADS) as pool:
-        if _nvidia():
-            network, loaded = keras_network(weights, blocks), _ahead(pool, load, items, 2 * GPU_BATCH)
-            while some := list(itertools.islice(loaded, GPU_BATCH)):
-                yield network(np.concatenate(some))
+
+    def __init__(self, weights: Path, backbone: str, unfreeze: Sequence[str], above: bool = False) -> None:
+        self.blocks = unfreeze if above else BLOCKS[: len(BLOCKS) - len(unfreeze)]
+        self.backbone = backbone
+        self.ncnn = backbone == "VGG16" and not _nvidia()
+        if self.ncnn:
+            self.network = ncnn_network(weights, self.blocks)
         else:
-            network = ncnn_network(weights, blocks)
-            yield from _ahead(pool, lambda item: network(load(item)), items, 2 * environment.THREADS)
+            self.model = keras_part(weights, backbone, unfreeze, above)
+
+    def output_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """What they make of an array of shape (height, width, channels)."""
+        if self.ncnn:  # each block halves height and width
+            return shape[0] >> len(self.blocks), shape[1] >> len(self.blocks), FILTERS[self.blocks[-1]]
+        return self.model.compute_output_shape((None, *shape))[1:]
+
+    def preprocess(self, pixels: np.ndarray, how: str) -> np.ndarray:
+        """uint8 RGB pixels (..., 3) as the float32 that the network reads: `imagenet` or `rescale`."""
+        if self.backbone == "VGG16" or how == "rescale":
+            return images.preprocess(pixels, how)
+        from stages.lib import backbone  # imported already, for the model
+
+        return backbone.preprocess(self.backbone, pixels)
+
+    def outputs(self, items: Iterable, load: Callable) -> Iterator[np.ndarray]:
+        """What they put out for every item's pictures, in order, some pictures at a time.
+
+        Parameters
+        ----------
+        items : iterable
+        load : callable (item) -> float32 array of shape (k, height, width, channels)
+            An item's pictures as the first layer reads them. It runs in threads, ahead of what is asked for by a few items.
+        """
+        with ThreadPoolExecutor(environment.THREADS) as pool:
+            if self.ncnn:
+                yield from _ahead(pool, lambda item: self.network(load(item)), items, 2 * environment.THREADS)
+                return
+            loaded = _ahead(pool, load, items, 2 * BATCH)
+            while some := list(itertools.islice(loaded, BATCH)):
+                yield self.model.predict_on_batch(np.concatenate(some))
 
 
 def _nvidia() -> bool:
@@ -69,15 +98,15 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, count: int
         yield waiting.popleft().result()
 
 
-def keras_network(weights: Path, blocks: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
-    """What computes the blocks' output for a batch, wherever Keras computes."""
-    from stages.lib import quiet, vgg16  # isort: skip: TensorFlow takes seconds and half a gigabyte to import
+def keras_part(weights: Path, name: str, unfreeze: Sequence[str], above: bool):
+    """The part as a Keras model."""
+    from stages.lib import quiet, backbone  # isort: skip: TensorFlow takes seconds and half a gigabyte to import
 
-    return vgg16.part(vgg16.load(weights), blocks).predict_on_batch
+    return (backbone.above if above else backbone.below)(backbone.load(name, weights), unfreeze)
 
 
 def ncnn_network(weights: Path, blocks: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
-    """What computes the blocks' output for a batch in the thread that calls it; several may at once.
+    """What computes the output of consecutive blocks of VGG16 for a batch in the thread that calls it; several may at once.
 
     A 3x3 convolution takes less than half of its multiplications by Winograd's algorithm (Lavin and Gray, "Fast
     Algorithms for Convolutional Neural Networks", CVPR 2016), in float32 to the sixth digit: on two AVX-512 cores 2.2

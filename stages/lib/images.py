@@ -99,7 +99,7 @@ def read(paths: Sequence[Path], size: int, label: str) -> np.ndarray:
 def preprocess(pixels: np.ndarray, how: str) -> np.ndarray:
     """uint8 RGB pixels (..., 3) as the float32 that VGG16 reads.
 
-    `vgg16`: what its weights were trained with, BGR less the ImageNet mean. `rescale`: the blog's 1/255.
+    `imagenet`: what its weights were trained with, BGR less the ImageNet mean. `rescale`: the blog's 1/255.
     """
     if how == "rescale":
         return pixels.astype(np.float32) / 255

@@ -16,7 +16,14 @@ from stages.lib.errors import UserError
 
 PARAMS = Path("params.yaml")
 PIPELINES = (Path("dvc.yaml"), Path("publish/dvc.yaml"))
-BLOCKS = ["block1", "block2", "block3", "block4", "block5"]
+BLOCKS = ["block1", "block2", "block3", "block4", "block5"]  # VGG16's
+# Of keras.applications, but for those that are no plain graphs of layers (MobileNetV3, ConvNeXt, NASNet, ...) and the first
+# EfficientNet, which Keras builds in another way where it loads its weights.
+BACKBONES = (
+    "VGG16", "VGG19", "ResNet50", "ResNet101", "ResNet152", "ResNet50V2", "ResNet101V2", "ResNet152V2", "DenseNet121",
+    "DenseNet169", "DenseNet201", "MobileNet", "MobileNetV2", "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2",
+    "EfficientNetV2B3", "EfficientNetV2S", "EfficientNetV2M", "EfficientNetV2L", "InceptionV3", "Xception",
+)  # fmt: skip
 
 Check = tuple[str, Callable[[Any], bool]]  # what is expected, in words, and whether a value is that
 
@@ -40,8 +47,8 @@ def _text(words: str, *, length: int | None = None) -> Check:
     return f"{words}, or null", lambda v: v is None or (type(v) is str and (length is None or len(v) == length))
 
 
-def _last_blocks(value: Any) -> bool:
-    return type(value) is list and 0 < len(value) < len(BLOCKS) and value == BLOCKS[-len(value) :]
+def _names(value: Any) -> bool:
+    return type(value) is list and len(value) > 0 and all(type(name) is str for name in value)
 
 
 def _whole_or_part(value: Any) -> bool:
@@ -78,7 +85,8 @@ TRAINING: dict[str, Check] = {
 }
 SCHEMA: dict[str, Any] = {
     "image_size": _integer(48),
-    "preprocessing": _one_of("vgg16", "rescale"),
+    "backbone": _one_of(*BACKBONES),
+    "preprocessing": _one_of("imagenet", "rescale"),
     "download": {
         "source": _one_of("kaggle", "microsoft", "cifar10", "path"),
         "path": _text("a folder or zip"),
@@ -111,7 +119,7 @@ SCHEMA: dict[str, Any] = {
         **TRAINING,
     },
     "finetune": {
-        "unfreeze": ("the last blocks in order, such as [block5] or [block4, block5]", _last_blocks),
+        "unfreeze": ("a list of what layers' names begin with, such as [block5]", _names),
         "views": VIEWS,
         "mirror": TRUE_OR_FALSE,
         **REGULARISATION,
@@ -136,6 +144,11 @@ def load(path: Path = PARAMS) -> dict:
     except YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     _check(params, SCHEMA, path, "")
+    blocks = params["finetune"]["unfreeze"]
+    if params["backbone"] == "VGG16" and (len(blocks) == len(BLOCKS) or blocks != BLOCKS[-len(blocks) :]):
+        raise UserError(
+            f"{path}: finetune.unfreeze is {blocks}; expected VGG16's last blocks in order, such as [block5] or [block4, block5]."
+        )
     return params
 
 

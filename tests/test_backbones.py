@@ -1,0 +1,93 @@
+"""Other networks than VGG16: cut in two, trained above the cut, exported. Their real weights come from Keras' own server
+alone, so these have random ones: what is looked at is the arithmetic, not the accuracy."""
+
+import csv
+
+import keras
+import numpy as np
+import onnxruntime
+import pytest
+from conftest import change, clone, run, stages_run
+
+from stages import export, pretrained
+from stages.lib import backbone, images, models, params, to_onnx
+from stages.lib.errors import UserError
+from tools import predict
+
+CUTS = {  # one of each family
+    "VGG19": "block5",
+    "ResNet50": "conv5_block3",
+    "ResNet50V2": "conv5_block3",
+    "DenseNet121": "conv5_block16_0_bn",
+    "MobileNet": "conv_dw_13",
+    "MobileNetV2": "block_16",
+    "EfficientNetV2B0": "block6h",
+    "InceptionV3": "conv2d_80",
+    "Xception": "block14",
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_both_parts_and_the_export_are_the_whole_network(name, tmp_path):
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(1)
+    size = 96
+    network = backbone.build(name, size)
+    for layer in network.layers:  # as trained ones would have
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_mean.assign(0.1 * np.random.default_rng(1).normal(size=layer.moving_mean.shape))
+    pixels = np.random.default_rng(1).integers(0, 256, (3, size, size, 3), np.uint8)
+    below, above = backbone.below(network, [CUTS[name]]), backbone.above(network, [CUTS[name]])
+    batch = backbone.preprocess(name, pixels)
+    whole = network.predict_on_batch(batch)
+    np.testing.assert_allclose(above.predict_on_batch(below.predict_on_batch(batch)), whole, rtol=1e-3, atol=1e-4 * whole.max())
+
+    given = {"pooling": "average", "units": 8, "dropout": 0.5, "l1": 0.0, "l2": 0.0}
+    top = models.top(above.output_shape[1:], 3, given)
+    parts = [export.preprocessing(name, "imagenet"), below, above, top]
+    expected = export.to_keras(parts, size).predict_on_batch(pixels)
+    np.testing.assert_allclose(expected, top.predict_on_batch(whole), atol=1e-4)
+    session = onnxruntime.InferenceSession(to_onnx.convert(parts, size, {}).SerializeToString())
+    np.testing.assert_allclose(session.run(None, {"pixels": pixels})[0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("unfreeze", [["conv6"], ["conv5_block3_2_conv"], ["conv5_block3_add"], ["input"]])
+def test_where_it_cannot_be_cut_it_says_where_it_can(unfreeze):
+    network = backbone.build("ResNet50", 64)
+    with pytest.raises(UserError, match=r"resnet50 can't be cut there. It can before .*conv5_block3_1_conv"):
+        backbone.below(network, unfreeze)
+
+
+def test_batch_normalisation_stays_as_it_was_pretrained():
+    above = backbone.above(backbone.build("MobileNetV2", 64), ["block_16"], keras.regularizers.L2(0.1))
+    normal = [layer for layer in above.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert normal and not any(layer.trainable_variables for layer in normal)
+    assert above.losses and len(above.losses) == len(above.trainable_variables)
+
+
+def test_weights_that_cannot_be_had_are_one_line(tmp_path):
+    folder = clone(tmp_path)
+    change(folder, backbone="ResNet50", finetune__unfreeze=["conv5_block3"])
+    output = run(folder, "stages.pretrained", check=False, HOME=str(tmp_path), KERAS_HOME=str(tmp_path / "keras"))
+    assert "ResNet50's weights can't be had: Keras' own server does not answer. Try again" in output.splitlines()[-1]
+    assert "-S backbone=VGG16" in output and not (folder / pretrained.WEIGHTS).exists()
+
+
+def test_the_whole_pipeline_runs_on_another_network(train_zip, tmp_path):
+    folder = clone(tmp_path)
+    change(folder, backbone="MobileNetV2", finetune__unfreeze=["block_16"], activations__views=1, finetune__mirror=False)
+    keras.utils.set_random_seed(1)
+    (folder / "models").mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        pretrained.save(backbone.build("MobileNetV2"), "MobileNetV2", "a random seed")
+    run(folder, "dvc", "commit", "--force", "--quiet", "pretrained")
+    stages = ("evaluate", "publish/dvc.yaml:quantize", "publish/dvc.yaml:gallery", "publish/dvc.yaml:card")
+    ran = stages_run(run(folder, "dvc", "repro", *stages, DOGS_VS_CATS_ARCHIVE=str(train_zip)))
+    assert "pretrained" not in ran and {"activations", "finetune", "export", "gallery"} <= set(ran)
+    with open(folder / "data/predictions.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["level"] == "finetune" and row["file"].startswith("test/")]
+    classifier = predict.Classifier(folder / export.ONNX)
+    pixels = [images.resize(images.decode((folder / "data/photos" / row["file"]).read_bytes(), 64), 64) for row in rows]
+    computed = classifier.probabilities(np.stack(pixels))[:, 1]
+    np.testing.assert_allclose(computed, [float(row["probability_dog"]) for row in rows], atol=0.02)
