@@ -103,7 +103,7 @@ def save(model: keras.Model, path: Path, about: Mapping | None = None) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"part-{path.name}")
-    keras.Model(model.inputs, model.outputs, name=model.name).save(part)  # without the optimiser's state
+    keras.Model(model.input, model.output, name=model.name).save(part)  # without the optimiser's state
     with zipfile.ZipFile(part) as dated:
         contents = {name: dated.read(name) for name in sorted(dated.namelist())}
     metadata = json.loads(contents["metadata.json"]) | {"date_saved": "1980-01-01"}

@@ -57,9 +57,9 @@ class Graph:
         return self.add("Conv", name, *inputs, group=group, strides=list(layer.strides), **padding(layer, kernel.shape[2:]))
 
     def affine(self, name: str, x: str, scale, offset) -> str:
-        """x * scale + offset, channel by channel."""
+        """x * scale + offset, channel by channel."""  # NAME_scale is what ONNX Runtime's quantisation calls its own
         scale, offset = (np.reshape(np.asarray(value), (-1, 1, 1)) for value in (scale, offset))
-        product = self.add("Mul", f"{name}_product", x, self.constant(f"{name}_scale", scale))
+        product = self.add("Mul", f"{name}_product", x, self.constant(f"{name}_factor", scale))
         return self.add("Add", name, product, self.constant(f"{name}_offset", offset))
 
     def layer(self, layer: layers.Layer, inputs: list[str]) -> str:
@@ -92,8 +92,11 @@ class Graph:
                 return self.activation(layer.activation.__name__, name, self.add("Gemm", f"{name}_sum", x, kernel, bias))
             case layers.BatchNormalization():
                 mean, variance = np.asarray(layer.moving_mean), np.asarray(layer.moving_variance)
-                scale = (np.asarray(layer.gamma) if layer.scale else 1) / np.sqrt(variance + layer.epsilon)
-                return self.affine(name, x, scale, (np.asarray(layer.beta) if layer.center else 0) - mean * scale)
+                gamma = np.asarray(layer.gamma) if layer.scale else np.ones_like(mean)
+                beta = np.asarray(layer.beta) if layer.center else np.zeros_like(mean)
+                arrays = {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
+                constants = [self.constant(f"{name}_{what}", array) for what, array in arrays.items()]
+                return self.add("BatchNormalization", name, x, *constants, epsilon=layer.epsilon)
             case layers.Normalization():
                 deviation = np.maximum(np.sqrt(np.asarray(layer.variance)), keras.backend.epsilon())
                 return self.affine(name, x, 1 / deviation, -np.asarray(layer.mean) / deviation)
