@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # The Keras blog's own recipe, whatever params.yaml says. Its level 3 draws a new view every epoch; here ten views,
 # one of them plain, take turns, and mirroring draws the flips anew.
-BLOG := image_size=150 preprocessing=rescale \
+BLOG := backbone=VGG16 image_size=150 preprocessing=rescale \
   subsample.train=1000 subsample.validation=400 subsample.order=archive \
   small_cnn.class_weights=false top.class_weights=false finetune.class_weights=false \
   small_cnn.image_size=150 'small_cnn.filters=[32,32,64]' small_cnn.first_stride=1 small_cnn.batch_norm=false \

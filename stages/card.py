@@ -1,4 +1,5 @@
-"""The model card, REPORT.md: data and its terms, training, results with intervals, known failures, how to reproduce.
+"""The model card, REPORT.md: data and its terms, training, results with intervals, known failures, how to reproduce; and its
+pictures, metrics/accuracy.svg and metrics/curves.svg, which README.md shows as well.
 
 After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. It has no dates: the same run gives the same page.
 """
@@ -9,11 +10,17 @@ from collections import Counter
 from pathlib import Path
 
 from stages.lib import stage  # isort: skip: first the clock starts
-from stages.lib import dataset, predicted
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from stages.lib import dataset, levels, predicted
 from stages.lib.tree import leaves
 
 CARD = Path("REPORT.md")
-LEVELS = {"small_cnn": "1 small convnet", "top": "2 classifier on VGG16's features", "finetune": "3 fine-tuned, exported"}
+PICTURES = {"accuracy": Path("metrics/accuracy.svg"), "curves": Path("metrics/curves.svg")}
+CURVES = Path("metrics/curves")
+# Okabe and Ito's palette, told apart by every eye; the markers differ as well
+BLOG, VALIDATION, TEST, TRAIN = ("#000000", "D"), ("#0072B2", "o"), ("#D55E00", "s"), ("#E69F00", "^")
 SPLITS = ("validation", "test")
 SHOWN = 5  # mistakes
 
@@ -51,12 +58,54 @@ Photos of the source `{source["source"]}`, sha256 `{source["sha256"]}`. Terms: {
 def results() -> str:
     metrics = json.loads(Path("metrics/metrics.json").read_text())
     body = []
-    for level, name in LEVELS.items():
+    for level, name in levels.LEVELS.items():
         for split in SPLITS:
             s = metrics[level][split]
             accuracy = f"{s['accuracy']:.3f} ({s['accuracy_low']:.3f}-{s['accuracy_high']:.3f})"
             body.append([name, split, accuracy, f"{s['balanced_accuracy']:.3f}", f"{s['log_loss']:.3f}", f"{s['roc_auc']:.4f}"])
     return table(["level", "photos", "accuracy (95 % Wilson interval)", "balanced accuracy", "log loss", "ROC AUC"], body)
+
+
+def accuracy_picture(classes: list[str]) -> Figure:
+    """Every level's accuracy with its interval, beside the blog's where that is of the same classes."""
+    metrics = json.loads(Path("metrics/metrics.json").read_text())
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    axis = figure.subplots()
+    for place, (level, name) in enumerate(levels.LEVELS.items()):
+        if classes == levels.BLOG_CLASSES:
+            low, high = levels.BLOG[level]
+            axis.plot([low, high], [place - 0.25] * 2, color=BLOG[0], marker=BLOG[1], label=None if place else "the blog, validation")
+        for offset, split, (colour, marker) in ((0, "validation", VALIDATION), (0.25, "test", TEST)):
+            s = metrics[level][split]
+            error = [[s["accuracy"] - s["accuracy_low"]], [s["accuracy_high"] - s["accuracy"]]]
+            label = None if place else f"{split}, with its 95 % interval"
+            axis.errorbar(s["accuracy"], place + offset, xerr=error, color=colour, marker=marker, capsize=3, label=label)
+    axis.set_yticks(range(len(levels.LEVELS)), list(levels.LEVELS.values()))
+    axis.invert_yaxis()
+    axis.set_xlabel("accuracy")
+    axis.set_title("How good each level is")
+    axis.grid(axis="x", alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def curves_picture() -> Figure:
+    """Accuracy on training and on validation photos, epoch by epoch: where they part, a level learns photos by heart."""
+    figure = Figure(figsize=(9, 2.8), layout="constrained")
+    for axis, (level, name) in zip(figure.subplots(1, 3), levels.LEVELS.items()):
+        for curve, what, (colour, marker) in (("accuracy", "training", TRAIN), ("val_accuracy", "validation", VALIDATION)):
+            with open(CURVES / level / f"plots/metrics/{curve}.tsv", newline="") as file:
+                points = [(float(row["step"]), float(row[curve])) for row in csv.DictReader(file, delimiter="\t")]
+            epochs, values = zip(*points)
+            dot = marker if len(points) == 1 else ""  # one epoch is no line
+            axis.plot(epochs, values, color=colour, marker=dot, label=f"{what} photos" if axis is figure.axes[0] else None)
+        axis.set_title(name, fontsize=11)
+        axis.set_xlabel("epoch")
+        axis.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("accuracy")
+    figure.suptitle("Learning curves")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
 
 
 def failures() -> str:
@@ -78,12 +127,15 @@ def main(params) -> None:
     manifest = dataset.read_manifest()
     classes = dataset.class_names(manifest)
     model = json.loads(Path("metrics/metrics.json").read_text())["finetune"]["test"]
+    with rc_context({"svg.hashsalt": "card"}):  # else ids are drawn anew each time
+        for path, figure in (PICTURES["accuracy"], accuracy_picture(classes)), (PICTURES["curves"], curves_picture()):
+            figure.savefig(path, metadata={"Date": None, "Creator": None})
     body = ([f"`{name}`", f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"] for name, value in leaves(params))
     CARD.write_text(
         f"""\
 # Model card: {", ".join(classes)}
 
-Says which of {len(classes)} classes a photo shows: VGG16, pretrained on ImageNet, its last blocks fine-tuned. Test
+Says which of {len(classes)} classes a photo shows: {params["backbone"]}, pretrained on ImageNet, its last blocks fine-tuned. Test
 accuracy {model["accuracy"]:.3f}. In: a photo, squashed to {params["image_size"]} x {params["image_size"]} px. Out: a
 probability for every class, {", ".join(classes)}. The file is `models/classifier.onnx`; `predict` runs it.
 
@@ -96,6 +148,10 @@ This page is made by the pipeline (stage `card`).
 ## Results
 
 {results()}
+
+![accuracy of each level]({PICTURES["accuracy"]})
+
+![learning curves]({PICTURES["curves"]})
 
 Training saw training photos alone; what was chosen was chosen by validation photos. Test photos were looked at once.
 

@@ -1,7 +1,8 @@
 """What each level's probabilities for test photos are worth: precision and recall, and calibration.
 
-Writes metrics/levels.csv, accuracies beside the blog's; metrics/precision_recall/<level>.csv, for the second class of two or for every class against the rest, and
-metrics/calibration/<level>.csv: of photos that were said with so much confidence, how many were right.
+Writes metrics/levels.csv, accuracies beside the blog's; metrics/precision_recall/<level>.csv, for the second class of two
+or for every class against the rest; and metrics/calibration/<level>.csv: of photos that were said with so much
+confidence, how many were right.
 """
 
 import json
@@ -11,13 +12,8 @@ from stages.lib import stage  # isort: skip: first the clock starts
 import numpy as np
 from sklearn.metrics import precision_recall_curve
 
-from stages.lib import predicted, tables
+from stages.lib import levels, predicted, tables
 
-LEVELS = {  # and the blog's validation accuracy, of its figures the middle
-    "small_cnn": ("1 small convnet", 0.8),
-    "top": ("2 bottleneck features", 0.905),
-    "finetune": ("3 fine-tuning", 0.94),
-}
 METRICS = Path("metrics")
 GROUPS = 10
 
@@ -35,11 +31,11 @@ def calibration(labels: np.ndarray, probabilities: np.ndarray) -> list[tuple[flo
     ]
 
 
-def levels(metrics: dict) -> list[tuple[str, float]]:
-    """(what, accuracy): each level's, validation and test, below what the blog has."""
+def accuracies(metrics: dict, classes: list[str]) -> list[tuple[str, float]]:
+    """(what, accuracy): each level's, validation and test, below what the blog has for cats and dogs, in the middle."""
     found = []
-    for level, (name, blog) in LEVELS.items():
-        found.append((f"{name}: the blog", blog))
+    for level, name in levels.LEVELS.items():
+        found += [(f"{name}: the blog", round(sum(levels.BLOG[level]) / 2, 3))] if classes == levels.BLOG_CLASSES else []
         found += [(f"{name}: {split}", metrics[level][split]["accuracy"]) for split in ("validation", "test")]
     return found
 
@@ -51,8 +47,10 @@ def precision_recall(labels: np.ndarray, probabilities: np.ndarray, positive: in
 
 
 def main(params) -> None:
-    tables.write(METRICS / "levels.csv", ["level", "accuracy"], levels(json.loads((METRICS / "metrics.json").read_text())))
-    for level in LEVELS:
+    metrics = json.loads((METRICS / "metrics.json").read_text())
+    *_, classes = predicted.read("finetune", "test")
+    tables.write(METRICS / "levels.csv", ["level", "accuracy"], accuracies(metrics, classes))
+    for level in levels.LEVELS:
         _, labels, probabilities, classes = predicted.read(level, "test")
         tables.write(METRICS / "calibration" / f"{level}.csv", ["confidence", "accuracy", "photos"], calibration(labels, probabilities))
         shown = range(1, 2) if len(classes) == 2 else range(len(classes))

@@ -14,10 +14,9 @@ from stages.lib import stage, quiet  # isort: skip: first the clock starts, then
 import keras
 import numpy as np
 
-from stages.lib import activations, dataset, images, metrics, models, tables
+from stages.lib import activations, dataset, images, levels, metrics, models, tables
 from stages.lib.progress import progress
 
-LEVELS = ("small_cnn", "top", "finetune")
 METRICS = Path("metrics")
 PREDICTIONS = Path("data/predictions.csv")
 BATCH_SIZE = 32
@@ -49,7 +48,7 @@ def main(params) -> None:
     classes = dataset.class_names(manifest)
     photos_of = {split: dataset.of_split(manifest, split) for split in ("validation", "test")}
     scores, predictions = {}, []
-    for level in LEVELS:
+    for level in levels.LEVELS:
         validated = np.load(activations.VALIDATION / f"{level}.npy")
         scores[level] = {}
         for split, probabilities in ("validation", validated), ("test", predict(level, photos_of["test"])):

@@ -11,7 +11,7 @@ from conftest import settings
 from PIL import Image
 
 from stages import diagnose, duplicates, gallery
-from stages.lib import activations, dataset, images, predicted
+from stages.lib import activations, dataset, images, levels, predicted
 
 
 def rows(path) -> list[dict[str, str]]:
@@ -35,7 +35,7 @@ def test_levels_stand_beside_the_blog(pipeline):
     assert found["3 fine-tuning: test"] == metrics["finetune"]["test"]["accuracy"]
 
 
-@pytest.mark.parametrize("level", diagnose.LEVELS)
+@pytest.mark.parametrize("level", levels.LEVELS)
 def test_curves_are_of_the_levels_test_photos(pipeline, level):
     _, labels, probabilities, classes = predicted.read(level, "test", pipeline / predicted.PREDICTIONS)
     assert len(labels) == 16 and classes == ["cat", "dog"]
@@ -78,7 +78,8 @@ def test_grad_cam_is_the_class_activation_map_where_that_is_known(outputs, activ
     """With average pooling and one dense layer, gradients are the layer's weights: the map of Zhou et al., CVPR 2016."""
     convolution = keras.layers.Conv2D(4, 3, padding="same", activation="relu")
     dense = keras.layers.Dense(outputs, activation=activation)
-    model = keras.Sequential([keras.Input((6, 6, 3)), convolution, keras.layers.GlobalAveragePooling2D(), dense])
+    inputs = keras.Input((6, 6, 3))
+    model = keras.Model(inputs, dense(keras.layers.GlobalAveragePooling2D()(convolution(inputs))))
     photo = np.random.default_rng(1).normal(size=(1, 6, 6, 3)).astype("float32")
     features = np.asarray(convolution(photo))[0]
     for kind in range(max(2, outputs)):

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from stages.lib import fetch
+from stages.lib import fetch, levels
 from stages.lib.tree import leaves
 from tools import comment, lock, report, table
 
@@ -104,7 +104,7 @@ def test_metrics_are_those_of_both_commits(project, written):
     before, after = (json.loads(at(project, commit, "metrics/metrics.json")) for commit in (old, "HEAD"))
     rows = {(row[0], row[1]): row[2:] for row in cells(text, "Metrics")}
     assert len(rows) == 6 and before != after
-    for level, (name, _) in table.LEVELS.items():
+    for level, name in levels.LEVELS.items():
         for split in report.SPLITS:
             was, now = before[level][split], after[level][split]
             intervals_overlap = (
@@ -181,7 +181,7 @@ def with_predictions(folder: Path, wrong: int) -> None:
     with open(file, "w", newline="") as opened:
         writer = csv.writer(opened, lineterminator="\n")
         writer.writerow(["level", "file", "class", "probability_cat", "probability_dog"])
-        for level in table.LEVELS:
+        for level in levels.LEVELS:
             for split in report.SPLITS:
                 for number in range(20):
                     cat = 0.25 if (level, split) == ("finetune", "test") and number < wrong else 0.875

@@ -82,7 +82,7 @@ def test_make_repro_says_what_it_chose_shows_the_table_and_how_to_undo(pipeline,
         assert "$ dvc exp run -S download.source=kaggle" in output
         assert set(stages_run(output)) <= {"download", "card"}, "only its digest was noted"
         assert settings(pipeline)["download"]["sha256"]
-        assert "1 small convnet from scratch" in output and "next:" in output
+        assert "1 small convnet" in output and "next:" in output
         assert "params.yaml" in output.splitlines()[-1] and "git restore" in output.splitlines()[-1]
         assert "REPORT.md" in output.splitlines()[-1], "the card names the digest"
         again = run(pipeline, "tools.repro", **nobody)

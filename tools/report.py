@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import binomtest
 
-from stages.lib import params
+from stages.lib import levels, params
 from stages.lib.errors import UserError
 from tools import command, lock, table
 
@@ -124,7 +124,7 @@ def markdown(header: list[str], lines: list[list]) -> str:
 def metrics_table(commit: str, before: Predictions | None, after: Predictions | None) -> str:
     changes = diff("metrics", "--all", commit, "--targets", str(table.METRICS))
     lines = []
-    for level, (name, _) in table.LEVELS.items():
+    for level, name in levels.LEVELS.items():
         for split in SPLITS:
             of = {score: changes.get(f"{level}.{split}.{score}", {}) for score in SCORES}
             old, new = ({score: change.get(side) for score, change in of.items()} for side in ("old", "new"))
@@ -172,7 +172,7 @@ def photos_tables(before: Predictions, after: Predictions) -> str:
             for file in changed[:SHOWN]
         ]
         shown = f", the first {SHOWN} of them" if len(changed) > SHOWN else ""
-        parts.append(f"{table.LEVELS[level][0]}, {split}: {len(changed)} of {len(was)} photos{shown}")
+        parts.append(f"{levels.LEVELS[level]}, {split}: {len(changed)} of {len(was)} photos{shown}")
         if lines:
             parts.append(markdown(["photo", "actual", "predicted before", "after"], lines))
     return "\n\n".join(parts)
@@ -180,8 +180,8 @@ def photos_tables(before: Predictions, after: Predictions) -> str:
 
 def curves(commit: str) -> Figure:
     """Accuracy and loss by epoch, a column a level. What was before is a broad band, so that both show where equal."""
-    figure, axes = plt.subplots(2, len(table.LEVELS), figsize=(12, 6.5), layout="constrained")
-    for column, (level, (name, _)) in enumerate(table.LEVELS.items()):
+    figure, axes = plt.subplots(2, len(levels.LEVELS), figsize=(12, 6.5), layout="constrained")
+    for column, (level, name) in enumerate(levels.LEVELS.items()):
         for axis, quantity in zip(axes[:, column], ("accuracy", "loss")):
             for when, side, look in (
                 ("before", commit, {"color": BEFORE, "linewidth": 4, "markersize": 10, "alpha": 0.5}),
@@ -201,9 +201,9 @@ def curves(commit: str) -> Figure:
 
 def confusion(commit: str) -> Figure:
     """Test photos by actual and predicted class, a column a level, before above after; coloured by share of a row."""
-    figure, axes = plt.subplots(2, len(table.LEVELS), figsize=(12, 7.5), layout="constrained")
+    figure, axes = plt.subplots(2, len(levels.LEVELS), figsize=(12, 7.5), layout="constrained")
     for row, (when, side) in enumerate((("before", commit), ("after", None))):
-        for axis, (level, (name, _)) in zip(axes[row], table.LEVELS.items()):
+        for axis, (level, name) in zip(axes[row], levels.LEVELS.items()):
             photos = rows(text(f"metrics/confusion/{level}.csv", side))
             counts = Counter((photo["actual"], photo["predicted"]) for photo in photos)
             classes = sorted({kind for pair in counts for kind in pair})

@@ -5,15 +5,10 @@ import sys
 from pathlib import Path
 
 from stages import subsample
-from stages.lib import dataset, params
+from stages.lib import dataset, levels, params
 from tools import command
 
 METRICS = Path("metrics/metrics.json")
-LEVELS = {
-    "small_cnn": ("1 small convnet from scratch", "0.79-0.81"),
-    "top": ("2 VGG16's bottleneck features", "0.90-0.91"),
-    "finetune": ("3 fine-tuning", "0.94"),
-}
 
 
 def cell(scores: dict) -> str:
@@ -22,12 +17,13 @@ def cell(scores: dict) -> str:
     return text if balanced in (None, scores["accuracy"]) else f"{text}, balanced {balanced:.3f}"
 
 
-def table(metrics: dict) -> str:
-    """Each level's accuracy with its 95 % interval, beside the blog's validation accuracy; and where classes differ in
-    number the balanced accuracy, the mean of every class' own."""
-    rows = [("level", "blog", "validation", "test")]
-    for level, (name, blog) in LEVELS.items():
-        rows.append((name, blog, *(cell(metrics[level][split]) for split in ("validation", "test"))))
+def table(metrics: dict, blog: bool = True) -> str:
+    """Each level's accuracy with its 95 % interval, beside the blog's validation accuracy if that is asked for; and where
+    classes differ in number the balanced accuracy, the mean of every class' own."""
+    rows = [["level", *(["blog"] if blog else []), "validation", "test"]]
+    for level, name in levels.LEVELS.items():
+        figures = ["-".join(f"{figure:.2f}" for figure in dict.fromkeys(levels.BLOG[level]))] if blog else []
+        rows.append([name, *figures, *(cell(metrics[level][split]) for split in ("validation", "test"))])
     widths = [max(map(len, column)) + 2 for column in zip(*rows)]
     return "\n".join("".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
@@ -45,7 +41,7 @@ def main() -> None:
     settings = params.load()
     sizes = settings["subsample"]
     train, validation, test = (f"{size:.0%}" if subsample.shares(sizes) else size for size in map(sizes.get, dataset.SPLITS))
-    print(table(metrics))
+    print(table(metrics, settings["download"]["source"] != "path"))
     print(
         f"data: {settings['download']['source']}; {train} training, {validation} validation and {test} test photos a class; "
         f"in brackets the 95 % interval\n"

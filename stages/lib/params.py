@@ -147,7 +147,8 @@ def load(path: Path = PARAMS) -> dict:
     blocks = params["finetune"]["unfreeze"]
     if params["backbone"] == "VGG16" and (len(blocks) == len(BLOCKS) or blocks != BLOCKS[-len(blocks) :]):
         raise UserError(
-            f"{path}: finetune.unfreeze is {blocks}; expected VGG16's last blocks in order, such as [block5] or [block4, block5]."
+            f"{path}: finetune.unfreeze is {blocks}; expected the last blocks of VGG16 in order, "
+            "such as [block5] or [block4, block5]."
         )
     return params
 
