@@ -24,12 +24,12 @@ def build(params) -> keras.Model:
     rest = backbone.above(network, tuning["unfreeze"], models.penalty(tuning))
     trained = keras.saving.load_model(TOP, compile=False)
     regularisation = {name: tuning[name] for name in ("dropout", "l1", "l2")}
-    top = models.top(rest.output_shape[1:], models.classes(trained), {**params["top"], **regularisation})
-    top.set_weights(trained.get_weights())
-    output = rest.output
-    for layer in top.layers[1:]:  # one after the other, not as a network inside the network
-        output = layer(output)
-    return keras.Model(rest.input, output, name="finetune")
+    output = models.classifier(rest.output, models.classes(trained), {**params["top"], **regularisation})
+    model = keras.Model(rest.input, output, name="finetune")
+    for layer in trained.layers:
+        if layer.weights:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
+    return model
 
 
 def main(params) -> None:

@@ -67,7 +67,7 @@ def test_the_classifier_is_the_trained_model_with_its_preprocessing(pipeline):
     np.testing.assert_allclose(computed, evaluated, atol=0.01)  # those are of activations that were cached as float16
 
 
-@pytest.mark.parametrize("pooling", ["flatten", "average", "max"])
+@pytest.mark.parametrize("pooling", ["flatten", "average", "max", "both"])
 @pytest.mark.parametrize("classes", [2, 3])
 def test_every_classifier_and_preprocessing_can_be_exported(pooling, classes):
     below = backbone.below(backbone.build("VGG16", 48), params.BLOCKS[2:])

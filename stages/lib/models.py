@@ -22,10 +22,18 @@ def penalty(params: Mapping) -> keras.Regularizer | None:
     return keras.regularizers.L1L2(params["l1"], params["l2"]) if params["l1"] or params["l2"] else None
 
 
-def _classifier(features, params: Mapping, num_classes: int):
-    """Pooling, one hidden layer and the output layer, with the closing list's dropout, L1 and L2."""
-    pool = {"average": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D, "flatten": layers.Flatten}
-    x = pool[params["pooling"]](name="pooling")(features)
+POOLING = {
+    "flatten": [layers.Flatten],
+    "average": [layers.GlobalAveragePooling2D],
+    "max": [layers.GlobalMaxPooling2D],
+    "both": [layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D],
+}
+
+
+def classifier(features, num_classes: int, params: Mapping):
+    """Pooling, one hidden layer and the output layer, with the closing list's dropout, L1 and L2, on a Keras tensor."""
+    pooled = [pool()(features) for pool in POOLING[params["pooling"]]]
+    x = layers.Concatenate(name="pooling")(pooled) if len(pooled) > 1 else pooled[0]
     if params["units"]:
         x = layers.Dense(params["units"], activation="relu", kernel_regularizer=penalty(params), name="hidden")(x)
     x = layers.Dropout(params["dropout"], name="dropout")(x)
@@ -56,13 +64,13 @@ def small_cnn(image_size: int, num_classes: int, params: Mapping) -> keras.Model
             # The default momentum, 0.99, lags behind where an epoch has a hundred batches.
             x = layers.BatchNormalization(momentum=0.9, name=f"norm{number}")(x)
         x = layers.ReLU(name=f"relu{number}")(x)
-    return keras.Model(inputs, _classifier(x, params, num_classes), name="small_cnn")
+    return keras.Model(inputs, classifier(x, num_classes, params), name="small_cnn")
 
 
 def top(feature_shape: tuple[int, int, int], num_classes: int, params: Mapping) -> keras.Model:
     """Level 2: the classifier on bottleneck features of shape (height, width, channels)."""
     inputs = keras.Input(feature_shape, name="bottleneck")
-    return keras.Model(inputs, _classifier(inputs, params, num_classes), name="top")
+    return keras.Model(inputs, classifier(inputs, num_classes, params), name="top")
 
 
 def loss(model: keras.Model) -> str:

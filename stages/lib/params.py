@@ -104,7 +104,7 @@ SCHEMA: dict[str, Any] = {
         "filters": ("a list of 1 to 6 whole numbers above 0", _filters),
         "first_stride": _integer(1),
         "batch_norm": TRUE_OR_FALSE,
-        "pooling": _one_of("flatten", "average", "max"),
+        "pooling": _one_of("flatten", "average", "max", "both"),
         "units": _integer(0),
         **REGULARISATION,
         **TRAINING,
@@ -113,7 +113,7 @@ SCHEMA: dict[str, Any] = {
     "activations": {"views": _integer(1), "seed": SEED, "augmentation": AUGMENTATION},
     "top": {
         "views": VIEWS,
-        "pooling": _one_of("flatten", "average", "max"),
+        "pooling": _one_of("flatten", "average", "max", "both"),
         "units": _integer(0),
         **REGULARISATION,
         **TRAINING,
