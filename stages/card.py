@@ -92,7 +92,7 @@ def accuracy_picture(classes: list[str]) -> Figure:
 def curves_picture() -> Figure:
     """Accuracy on training and on validation photos, epoch by epoch: where they part, a level learns photos by heart."""
     figure = Figure(figsize=(9, 2.8), layout="constrained")
-    for axis, (level, name) in zip(figure.subplots(1, 3), levels.LEVELS.items()):
+    for axis, (level, name) in zip(figure.subplots(1, 3, sharey=True), levels.LEVELS.items()):
         for curve, what, (colour, marker) in (("accuracy", "training", TRAIN), ("val_accuracy", "validation", VALIDATION)):
             with open(CURVES / level / f"plots/metrics/{curve}.tsv", newline="") as file:
                 points = [(float(row["step"]), float(row[curve])) for row in csv.DictReader(file, delimiter="\t")]
@@ -101,6 +101,7 @@ def curves_picture() -> Figure:
             axis.plot(epochs, values, color=colour, marker=dot, label=f"{what} photos" if axis is figure.axes[0] else None)
         axis.set_title(name, fontsize=11)
         axis.set_xlabel("epoch")
+        axis.set_xlim(0, 1.05 * epochs[-1])
         axis.grid(alpha=0.3)
     figure.axes[0].set_ylabel("accuracy")
     figure.suptitle("Learning curves")
@@ -108,7 +109,8 @@ def curves_picture() -> Figure:
     return figure
 
 
-def failures() -> str:
+def failures(manifest: list[dataset.Photo]) -> str:
+    originals = {photo.file: photo.original for photo in manifest}
     files, labels, probabilities, classes = predicted.read("finetune", "test")
     said = probabilities.argmax(1)
     lines = []
@@ -118,7 +120,7 @@ def failures() -> str:
         wrong = ", ".join(f"{count} taken for {other}" for other, count in sorted(taken.items())) or "none mistaken"
         lines.append(f"- {kind}: of {own.sum()} test photos, {wrong}")
     worst = sorted((n for n in range(len(files)) if said[n] != labels[n]), key=lambda n: probabilities[n, labels[n]])[:SHOWN]
-    body = ([f"`{files[n]}`", classes[labels[n]], classes[said[n]], f"{probabilities[n].max():.3f}"] for n in worst)
+    body = ([f"`{originals[files[n]]}`", classes[labels[n]], classes[said[n]], f"{probabilities[n].max():.3f}"] for n in worst)
     mistakes = table(["surest mistakes", "is", "said", "probability"], body) if worst else "No test photo is mistaken."
     return "\n".join(lines) + f"\n\n{mistakes}"
 
@@ -157,7 +159,7 @@ Training saw training photos alone; what was chosen was chosen by validation pho
 
 ## Known failures
 
-{failures()}
+{failures(manifest)}
 
 Any picture gets one of the {len(classes)} classes, also one that shows none of them or several. Photos that differ from
 those above in kind (drawings, night, close-ups of a part) were not looked at. Squashing to a square distorts panoramas.

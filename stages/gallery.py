@@ -25,14 +25,14 @@ SIZE = 224  # px, of a photo in a picture
 
 
 class Answer:
-    """What level 3 said of a photo."""
+    """What level 3 said of a photo; `original` is its name in the archive or folder that it comes from."""
 
-    def __init__(self, file: str, label: int, probabilities: np.ndarray, classes: list[str]) -> None:
+    def __init__(self, file: str, original: str, label: int, probabilities: np.ndarray, classes: list[str]) -> None:
         self.file, self.label, self.said, self.sure = file, label, int(probabilities.argmax()), float(probabilities.max())
         self.right = self.said == int(label)
         self.own = float(probabilities[label])
         verdict = f"{classes[label]}, {self.sure:.3f}" if self.right else f"{classes[label]}, said {classes[self.said]} {self.sure:.3f}"
-        self.caption = f"{verdict}\n{self.split} {textwrap.shorten(Path(file).name, 24, placeholder='...')}"
+        self.caption = f"{verdict}\n{self.split} {textwrap.shorten(Path(original).name, 24, placeholder='...')}"
 
     @property
     def split(self) -> str:
@@ -45,9 +45,10 @@ class Answer:
 def answers() -> list[Answer]:
     """Level 3's answers for validation and test photos, the worst mistakes first, the surest right ones last."""
     found = []
+    originals = {photo.file: photo.original for photo in dataset.read_manifest()}
     for split in SPLITS:
         files, labels, probabilities, classes = predicted.read("finetune", split)
-        found += [Answer(file, label, row, classes) for file, label, row in zip(files, labels, probabilities)]
+        found += [Answer(file, originals[file], *answer, classes) for file, *answer in zip(files, labels, probabilities)]
     return sorted(found, key=lambda answer: (answer.right, answer.own, answer.file))
 
 

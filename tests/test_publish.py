@@ -3,14 +3,15 @@
 import csv
 import io
 import json
+from xml.etree import ElementTree
 
 import keras
 import numpy as np
 import pytest
-from conftest import settings
+from conftest import ROOT, run, settings
 from PIL import Image
 
-from stages import diagnose, duplicates, gallery
+from stages import card, diagnose, duplicates, gallery
 from stages.lib import activations, dataset, images, levels, predicted
 
 
@@ -134,3 +135,19 @@ def test_the_card_has_every_level_param_and_class(pipeline):
     for number, kind in enumerate(classes):
         missed = int((wrong & (labels == number)).sum())
         assert (f"- {kind}: of 8 test photos, {missed} taken for" if missed else f"- {kind}: of 8 test photos, none") in card
+
+
+def test_the_cards_pictures_repeat_to_the_byte_and_the_readme_shows_them(pipeline):
+    before = [(pipeline / picture).read_bytes() for picture in card.PICTURES.values()]
+    run(pipeline, "stages.card")
+    assert [(pipeline / picture).read_bytes() for picture in card.PICTURES.values()] == before
+    for picture, content in zip(card.PICTURES.values(), before):
+        assert len(content) < 100_000 and ElementTree.fromstring(content).tag.endswith("svg")
+        for page in ROOT / "README.md", pipeline / "REPORT.md":
+            assert f"]({picture})" in page.read_text(encoding="utf-8")
+
+
+def test_the_blogs_figures_stand_beside_cats_and_dogs_alone(pipeline):
+    metrics = json.loads((pipeline / "metrics/metrics.json").read_text())
+    assert [name for name, _ in diagnose.accuracies(metrics, ["cat", "dog"]) if "blog" in name]
+    assert not [name for name, _ in diagnose.accuracies(metrics, ["bird", "dog"]) if "blog" in name]
