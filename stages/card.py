@@ -71,10 +71,12 @@ def accuracy_picture(classes: list[str]) -> Figure:
     metrics = json.loads(Path("metrics/metrics.json").read_text())
     figure = Figure(figsize=(7, 2.8), layout="constrained")
     axis = figure.subplots()
-    for place, (level, name) in enumerate(levels.LEVELS.items()):
+    for place, level in enumerate(levels.LEVELS):
         if classes == levels.BLOG_CLASSES:
             low, high = levels.BLOG[level]
-            axis.plot([low, high], [place - 0.25] * 2, color=BLOG[0], marker=BLOG[1], label=None if place else "the blog, validation")
+            axis.plot(
+                [low, high], [place - 0.25] * 2, color=BLOG[0], marker=BLOG[1], label=None if place else "the blog, validation"
+            )
         for offset, split, (colour, marker) in ((0, "validation", VALIDATION), (0.25, "test", TEST)):
             s = metrics[level][split]
             error = [[s["accuracy"] - s["accuracy_low"]], [s["accuracy_high"] - s["accuracy"]]]

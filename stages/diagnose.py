@@ -52,7 +52,9 @@ def main(params) -> None:
     tables.write(METRICS / "levels.csv", ["level", "accuracy"], accuracies(metrics, classes))
     for level in levels.LEVELS:
         _, labels, probabilities, classes = predicted.read(level, "test")
-        tables.write(METRICS / "calibration" / f"{level}.csv", ["confidence", "accuracy", "photos"], calibration(labels, probabilities))
+        tables.write(
+            METRICS / "calibration" / f"{level}.csv", ["confidence", "accuracy", "photos"], calibration(labels, probabilities)
+        )
         shown = range(1, 2) if len(classes) == 2 else range(len(classes))
         rows = ((*point, classes[number]) for number in shown for point in precision_recall(labels, probabilities, number))
         tables.write(METRICS / "precision_recall" / f"{level}.csv", ["recall", "precision", "class"], rows)

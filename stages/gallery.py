@@ -31,7 +31,9 @@ class Answer:
         self.file, self.label, self.said, self.sure = file, label, int(probabilities.argmax()), float(probabilities.max())
         self.right = self.said == int(label)
         self.own = float(probabilities[label])
-        verdict = f"{classes[label]}, {self.sure:.3f}" if self.right else f"{classes[label]}, said {classes[self.said]} {self.sure:.3f}"
+        verdict = (
+            f"{classes[label]}, {self.sure:.3f}" if self.right else f"{classes[label]}, said {classes[self.said]} {self.sure:.3f}"
+        )
         self.caption = f"{verdict}\n{self.split} {textwrap.shorten(Path(original).name, 24, placeholder='...')}"
 
     @property

@@ -10,7 +10,7 @@ import pytest
 from conftest import change, clone, run, stages_run
 
 from stages import export, pretrained
-from stages.lib import backbone, images, models, params, to_onnx
+from stages.lib import backbone, images, models, to_onnx
 from stages.lib.errors import UserError
 from tools import predict
 

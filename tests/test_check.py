@@ -58,7 +58,10 @@ def test_a_label_that_the_other_photos_speak_against_is_named(pipeline, photos, 
     [
         ({}, "has no photos in class folders."),
         ({"cat": 3}, "At least two classes are needed"),
-        ({"cat": 20, "dog": 9}, 'The class dog has 9. Ask for shares of every class: make repro ... SET="subsample.train=0.6 subsample.v'),
+        (
+            {"cat": 20, "dog": 9},
+            'The class dog has 9. Ask for shares of every class: make repro ... SET="subsample.train=0.6 subsample.v',
+        ),
         ({"cat": 20, "dog": 3}, "The class dog has 3 usable photos: add some."),
     ],
 )

@@ -18,7 +18,17 @@ from pathlib import Path
 import pillow_heif
 import pytest
 from conftest import (
-    NO_INDEX, NO_NETWORK, change, clone, kaggle_zip, offline, restore, run, settings, stages_run, with_downloads,
+    NO_INDEX,
+    NO_NETWORK,
+    change,
+    clone,
+    kaggle_zip,
+    offline,
+    restore,
+    run,
+    settings,
+    stages_run,
+    with_downloads,
 )  # fmt: skip
 from PIL import Image
 

@@ -48,9 +48,7 @@ def experiments(folder) -> dict[str, dict]:
 
 def test_a_sweep_computes_activations_once_each_and_leaves_the_workspace(workspace):
     before = (workspace / "params.yaml").read_bytes(), (workspace / "dvc.lock").read_bytes()
-    output = run(
-        workspace, "tools.sweep", "-j", "2", "-S", "activations.augmentation.rotation=3,7", "-S", "finetune.lr=1e-5,1e-3"
-    )
+    output = run(workspace, "tools.sweep", "-j", "2", "-S", "activations.augmentation.rotation=3,7", "-S", "finetune.lr=1e-5,1e-3")
     found = experiments(workspace)
     made = {(e["params"]["activations"]["augmentation"]["rotation"], e["params"]["finetune"]["lr"]) for e in found.values()}
     assert made == {(rotation, lr) for rotation in (3, 7) for lr in (1e-5, 1e-3)} and len(found) == 4
@@ -85,8 +83,14 @@ def test_a_sweep_says_what_is_wrong_before_anything_runs(workspace, change, mess
 
 def test_what_experiments_share_goes_by_the_stages_that_come_first():
     of = sweep.shared
-    assert of(["finetune.lr=1", "finetune.batch_size=2", "finetune.unfreeze=[block4,block5]"]) == ("finetune.unfreeze=[block4,block5]",)
-    assert of(["image_size=99", "small_cnn.lr=1", "subsample={train: 3}"]) == ("image_size=99", "small_cnn.lr=1", "subsample={train: 3}")
+    assert of(["finetune.lr=1", "finetune.batch_size=2", "finetune.unfreeze=[block4,block5]"]) == (
+        "finetune.unfreeze=[block4,block5]",
+    )
+    assert of(["image_size=99", "small_cnn.lr=1", "subsample={train: 3}"]) == (
+        "image_size=99",
+        "small_cnn.lr=1",
+        "subsample={train: 3}",
+    )
     blocks, rates = ["finetune.unfreeze=[block5]", "finetune.unfreeze=[block4,block5]"], ["finetune.lr=1", "finetune.lr=2"]
     asked = ["finetune.lr=1,2", "finetune.unfreeze=[block5],[block4,block5]"]
     assert sweep.combinations(asked) == [[rate, block] for rate in rates for block in blocks]

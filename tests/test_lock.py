@@ -112,12 +112,8 @@ def test_a_param_changed_and_a_stage_removed_by_hand(project):
     edited(project / "dvc.lock", edit)
     lines = check(project)
     assert "pretrained: dvc.lock hasn't got it" in lines
-    assert any(
-        line.startswith("finetune: param finetune.lr is ") and line.endswith("; in dvc.lock 0.7") for line in lines
-    )
-    readers = {
-        line.split(": ")[0] for line in lines if "models/backbone.weights.h5 is not there, by stage pretrained" in line
-    }
+    assert any(line.startswith("finetune: param finetune.lr is ") and line.endswith("; in dvc.lock 0.7") for line in lines)
+    readers = {line.split(": ")[0] for line in lines if "models/backbone.weights.h5 is not there, by stage pretrained" in line}
     assert readers == {"activations", "bottleneck", "finetune", "export"}
 
 

@@ -157,7 +157,9 @@ def test_bad_photos_are_skipped_and_listed_and_duplicates_never_straddle(drawn):
 def test_the_archives_order_is_the_blogs(drawn):
     manifest, _ = drawn(subsample__order="archive")
     for kind in ("cat", "dog"):
-        by_split = [[r["original"] for r in manifest if r["class"] == kind and r["split"] == s] for s in ("train", "validation", "test")]
+        by_split = [
+            [r["original"] for r in manifest if r["class"] == kind and r["split"] == s] for s in ("train", "validation", "test")
+        ]
         assert sum(by_split, []) == [f"train/{kind}.{number}.jpg" for number in range(50)]
 
 

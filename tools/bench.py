@@ -22,7 +22,7 @@ import keras
 import numpy as np
 from ruamel.yaml import YAML
 
-from stages.lib import backbone, models, sources
+from stages.lib import backbone, models, params, sources
 from stages.lib.errors import UserError
 from tools import command, experiment
 

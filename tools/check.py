@@ -85,7 +85,9 @@ def other_class(photos: list[Look], network: frozen.Frozen, load: Callable[[Look
             bar.update(len(some))
     classes = sorted({photo.kind for photo in photos})
     labels = np.array([classes.index(photo.kind) for photo in photos])
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / (PENALTY * len(photos)), max_iter=1000, class_weight="balanced"))
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(C=1 / (PENALTY * len(photos)), max_iter=1000, class_weight="balanced")
+    )
     probabilities = cross_val_predict(model, np.array(features), labels, cv=FOLDS, method="predict_proba")
     own = probabilities[np.arange(len(labels)), labels]
     worst = [number for number in np.argsort(own) if own[number] < SUSPICIOUS]

@@ -21,7 +21,9 @@ def counts(words: list[str]) -> dict[str, int]:
     for word in words:
         kind, _, count = word.partition("=")
         if kind not in (*sources.CIFAR10_CLASSES, "all") or not count.isdecimal():
-            raise UserError(f"{word}: expected a class and a number, such as cat=30; there are {', '.join(sources.CIFAR10_CLASSES)}.")
+            raise UserError(
+                f"{word}: expected a class and a number, such as cat=30; there are {', '.join(sources.CIFAR10_CLASSES)}."
+            )
         asked |= dict.fromkeys(sources.CIFAR10_CLASSES if kind == "all" else [kind], int(count))
     return asked
 

@@ -129,9 +129,7 @@ def metrics_table(commit: str, before: Predictions | None, after: Predictions | 
             of = {score: changes.get(f"{level}.{split}.{score}", {}) for score in SCORES}
             old, new = ({score: change.get(side) for score, change in of.items()} for side in ("old", "new"))
             if None in (old["accuracy"], new["accuracy"]):
-                lines.append(
-                    [name, split, *("-" if side["accuracy"] is None else table.cell(side) for side in (old, new))]
-                )
+                lines.append([name, split, *("-" if side["accuracy"] is None else table.cell(side) for side in (old, new))])
                 lines[-1] += ["-"] * 4
                 continue
             pairs = []

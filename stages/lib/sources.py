@@ -109,9 +109,7 @@ def kaggle_credentials() -> bool:
         raise UserError(f"{error}.") from None
 
 
-MICROSOFT_URL = (
-    "https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip"
-)
+MICROSOFT_URL = "https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip"
 
 
 def _microsoft(params: Mapping) -> tuple[Path, str]:
