@@ -5,7 +5,7 @@ and cached, an experiment with another learning rate, dropout, seed or number of
 The cut follows `finetune.unfreeze`: with [block5] it is the output of block4's pooling.
 
 Writes data/activations/<split>.npy and .csv: training photos in `activations.views` views, the first of them
-plain; validation and test photos plain.
+plain; all other photos plain.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ def main(params) -> None:
     network = frozen.Frozen(WEIGHTS, params["backbone"], params["finetune"]["unfreeze"])
     shape = network.output_shape((size, size, 3))
 
-    for split in dataset.SPLITS:
+    for split in dataset.splits(manifest):
         photos = dataset.of_split(manifest, split)
         views = params["activations"]["views"] if split == "train" else 1
 

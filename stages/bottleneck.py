@@ -8,7 +8,7 @@ from pathlib import Path
 from stages.lib import stage  # isort: skip: first the clock starts
 import numpy as np
 
-from stages.lib import activations, dataset, frozen
+from stages.lib import activations, frozen
 from stages.lib.progress import progress
 
 WEIGHTS = Path("models/backbone.weights.h5")
@@ -16,7 +16,7 @@ WEIGHTS = Path("models/backbone.weights.h5")
 
 def main(params) -> None:
     network = frozen.Frozen(WEIGHTS, params["backbone"], params["finetune"]["unfreeze"], above=True)
-    for split in dataset.SPLITS:
+    for split in activations.splits(activations.ACTIVATIONS):
         below, photos = activations.read(activations.ACTIVATIONS, split)
         views = below.shape[1]
         with (

@@ -45,12 +45,13 @@ def data(manifest: list[dataset.Photo]) -> str:
     split_of = {photo.file: photo.split for photo in manifest}
     alike = rows("data/duplicates.csv")
     across = sum(split_of[row[1]] != split_of[row[3]] for row in alike)
-    body = ([kind, *(counts[kind, split] for split in dataset.SPLITS)] for kind in classes)
+    splits = dataset.splits(manifest)
+    body = ([kind, *(counts[kind, split] for split in splits)] for kind in classes)
     reasons = "".join(f"\n- {count} skipped: {reason}" for reason, count in sorted(skipped.items()))
     return f"""\
 Photos of the source `{source["source"]}`, sha256 `{source["sha256"]}`. Terms: {source["terms"]}
 
-{table(["class", *dataset.SPLITS], body)}
+{table(["class", *splits], body)}
 
 - {len(alike)} pairs of near-duplicates among them, {across} across splits (`data/duplicates.csv`){reasons or chr(10) + "- no photo skipped"}"""
 
@@ -59,7 +60,7 @@ def results() -> str:
     metrics = json.loads(Path("metrics/metrics.json").read_text())
     body = []
     for level, name in levels.LEVELS.items():
-        for split in SPLITS:
+        for split in metrics[level]:
             s = metrics[level][split]
             accuracy = f"{s['accuracy']:.3f} ({s['accuracy_low']:.3f}-{s['accuracy_high']:.3f})"
             body.append([name, split, accuracy, f"{s['balanced_accuracy']:.3f}", f"{s['log_loss']:.3f}", f"{s['roc_auc']:.4f}"])

@@ -1,4 +1,5 @@
-"""Score the three levels on validation and test photos. This is the only stage that looks at a test label.
+"""Score the three levels on validation and test photos, and on the rest where there is one. This is the only stage that
+looks at a test label.
 
 The trainings have predicted the validation photos already; the test photos are predicted here, by levels 2 and 3 from
 the cached bottleneck features and activations, so that the whole network need not run again.
@@ -23,16 +24,17 @@ BATCH_SIZE = 32
 
 
 def inputs_of(level: str, model: keras.Model, photos: list[dataset.Photo]) -> np.ndarray:
-    """What a level's model reads for the test photos."""
+    """What a level's model reads for the photos of a split."""
+    split = photos[0].split
     if level == "small_cnn":
-        return images.read([photo.path for photo in photos], model.input_shape[1], "test photos")
-    views, named = activations.read(activations.BOTTLENECK if level == "top" else activations.ACTIVATIONS, "test")
+        return images.read([photo.path for photo in photos], model.input_shape[1], f"{split} photos")
+    views, named = activations.read(activations.BOTTLENECK if level == "top" else activations.ACTIVATIONS, split)
     assert named == photos, "activations of other photos than the manifest's"
     return views[:, 0]
 
 
 def predict(level: str, photos: list[dataset.Photo]) -> np.ndarray:
-    """Probabilities of the test photos, of shape (n, classes)."""
+    """Probabilities of a split's photos, of shape (n, classes)."""
     model = keras.saving.load_model(Path("models", f"{level}.keras"), compile=False)
     array = inputs_of(level, model, photos)
     with progress(len(array), level) as bar:
@@ -46,13 +48,13 @@ def predict(level: str, photos: list[dataset.Photo]) -> np.ndarray:
 def main(params) -> None:
     manifest = dataset.read_manifest()
     classes = dataset.class_names(manifest)
-    photos_of = {split: dataset.of_split(manifest, split) for split in ("validation", "test")}
+    photos_of = {split: dataset.of_split(manifest, split) for split in dataset.splits(manifest) if split != "train"}
     scores, predictions = {}, []
     for level in levels.LEVELS:
         validated = np.load(activations.VALIDATION / f"{level}.npy")
         scores[level] = {}
-        for split, probabilities in ("validation", validated), ("test", predict(level, photos_of["test"])):
-            photos = photos_of[split]
+        for split, photos in photos_of.items():
+            probabilities = validated if split == "validation" else predict(level, photos)
             labels = dataset.labels(photos, classes)
             scores[level][split] = metrics.scores(labels, probabilities)
             for photo, row in zip(photos, probabilities):

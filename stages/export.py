@@ -71,7 +71,7 @@ def main(params) -> None:
             "source": source["source"],
             "sha256": source["sha256"],
             "manifest_sha256": files.sha256_of(dataset.MANIFEST),
-            "photos": {split: len(dataset.of_split(manifest, split)) for split in dataset.SPLITS},
+            "photos": {split: len(dataset.of_split(manifest, split)) for split in dataset.splits(manifest)},
         },
         "metrics": json.loads(METRICS.read_text())["finetune"],
     }

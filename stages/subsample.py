@@ -77,6 +77,7 @@ def draw(params, bar) -> tuple[list[dataset.Photo], list]:
     """Write the photos of all splits; returns their manifest and what was skipped."""
     source = json.loads((RAW / "source.json").read_text())
     wanted = None if shares(params) else sum(counts(params).values())
+    most = None if params["rest"] else wanted
     manifest, seen, skipped = [], {}, []
     with archive.open_zip(RAW / "photos.zip") as photos:
         classes = archive.by_class(photos, source["layout"])
@@ -89,7 +90,7 @@ def draw(params, bar) -> tuple[list[dataset.Photo], list]:
                 rng = np.random.default_rng([params["seed"], *kind.encode()])
                 entries = [entries[i] for i in rng.permutation(len(entries))]
             found = []
-            for photo in islice(usable(photos, entries, seen, skipped), wanted):
+            for photo in islice(usable(photos, entries, seen, skipped), most):
                 found.append(photo)
                 bar.update(1)
             sizes = counts(params, len(found))
@@ -103,6 +104,7 @@ def draw(params, bar) -> tuple[list[dataset.Photo], list]:
                 raise UserError(
                     f"the class {kind} has {len(found)} usable photos of {len(entries)}, too few for every split to get one."
                 )
+            sizes[dataset.REST] = len(found) - sum(sizes.values()) if params["rest"] else 0
             places = ((split, number) for split, size in sizes.items() for number in range(size))
             for (split, number), (entry, sha256) in zip(places, found):
                 file = f"{split}/{kind}/{number:05d}{PurePosixPath(entry.filename).suffix.lower()}"
@@ -110,7 +112,8 @@ def draw(params, bar) -> tuple[list[dataset.Photo], list]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(photos.read(entry))
                 manifest.append(dataset.Photo(file, kind, split, entry.filename, sha256))
-    manifest.sort(key=lambda photo: (dataset.SPLITS.index(photo.split), photo.file))
+    order = dataset.splits(manifest)
+    manifest.sort(key=lambda photo: (order.index(photo.split), photo.file))
     return manifest, skipped
 
 

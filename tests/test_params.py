@@ -88,7 +88,7 @@ def test_the_blogs_recipe_sets_every_knob_and_each_rightly():
     given, words = params.load(ROOT / "params.yaml"), recipe("blog")
     known = {key for key, _ in leaves(given)}
     set_by_blog = dict(word.split("=", 1) for word in words)
-    free = {key for key in known if key.endswith("seed") or key.startswith("download.")} | {"subsample.test"}
+    free = {key for key in known if key.endswith("seed") or key.startswith("download.")} | {"subsample.test", "subsample.rest"}
     assert set(set_by_blog) == known - free
     params._check(repro.changed_by(given, words), params.SCHEMA, params.PARAMS, "")
 

@@ -207,3 +207,11 @@ def test_with_class_weights_every_class_counts_alike():
     weights = models.class_weights(labels)
     assert [weights[n] * np.sum(labels == n) for n in range(3)] == pytest.approx([15, 15, 15])
     assert models.class_weights(np.array([0, 1, 1, 0])) is None
+
+
+def test_the_rest_is_every_photo_that_no_other_split_has(drawn):
+    manifest, _ = drawn(subsample__train=20, subsample__validation=10, subsample__test=5, subsample__rest=True)
+    without, _ = drawn(subsample__rest=False)
+    assert [row for row in manifest if row["split"] != "rest"] == without
+    assert Counter(row["split"] for row in manifest) == {"train": 40, "validation": 20, "test": 10, "rest": 30}
+    assert len({row["sha256"] for row in manifest}) == 100

@@ -364,3 +364,13 @@ def test_metrics_and_plots_come_from_git_alone(pipeline, tmp_path):
         for plot in YAML(typ="safe", pure=True).load(ROOT / path)["plots"]:
             # Pictures of photographs are not in git.
             assert isinstance(plot, str) or next(iter(plot)) in page
+
+
+def test_the_rest_is_scored_and_nothing_else_changes(experiment, pipeline):
+    before = json.loads((pipeline / "metrics/metrics.json").read_text())
+    experiment("subsample.rest=true")
+    scores = json.loads((pipeline / "metrics/metrics.json").read_text())
+    rest = {level: splits.pop("rest") for level, splits in scores.items()}
+    assert scores == before and all(0 < of_level["accuracy_low"] < of_level["accuracy_high"] for of_level in rest.values())
+    with open(pipeline / "data/predictions.csv", newline="") as file:
+        assert sum(row["file"].startswith("rest/") for row in csv.DictReader(file)) == 3 * 2 * (100 - 42)

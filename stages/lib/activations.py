@@ -37,6 +37,11 @@ def writer(
         yield lambda batch: file.write(np.ascontiguousarray(batch, "<f2"))
 
 
+def splits(folder: Path) -> list[str]:
+    """The splits that a folder has arrays of, in order."""
+    return [split for split in (*dataset.SPLITS, dataset.REST) if (folder / f"{split}.npy").exists()]
+
+
 def read(folder: Path, split: str) -> tuple[np.ndarray, list[dataset.Photo]]:
     """A split's memory-mapped array and the photos along its axis 0."""
     array = np.load(folder / f"{split}.npy", mmap_mode="r")

@@ -10,6 +10,7 @@ import numpy as np
 PHOTOS = Path("data/photos")
 MANIFEST = Path("data/manifest.csv")
 SPLITS = ("train", "validation", "test")
+REST = "rest"  # all other photos, where params ask for them
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ def read_manifest(path: Path = MANIFEST) -> list[Photo]:
 def class_names(photos: Sequence[Photo]) -> list[str]:
     """The classes in the order of their labels."""
     return sorted({photo.kind for photo in photos})
+
+
+def splits(photos: Sequence[Photo]) -> list[str]:
+    """The splits that have photos, in order."""
+    return [split for split in (*SPLITS, REST) if any(photo.split == split for photo in photos)]
 
 
 def of_split(photos: Sequence[Photo], split: str) -> list[Photo]:

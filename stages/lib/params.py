@@ -96,6 +96,7 @@ SCHEMA: dict[str, Any] = {
         "train": PHOTOS,
         "validation": PHOTOS,
         "test": PHOTOS,
+        "rest": TRUE_OR_FALSE,
         "order": _one_of("random", "archive"),
         "seed": SEED,
     },
