@@ -13,7 +13,7 @@ from stages.lib import stage  # isort: skip: first the clock starts
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from stages.lib import dataset, levels, predicted
+from stages.lib import dataset, levels, predicted, tables
 from stages.lib.tree import leaves
 
 CARD = Path("REPORT.md")
@@ -23,12 +23,6 @@ CURVES = Path("metrics/curves")
 BLOG, VALIDATION, TEST, TRAIN = ("#000000", "D"), ("#0072B2", "o"), ("#D55E00", "s"), ("#E69F00", "^")
 SPLITS = ("validation", "test")
 SHOWN = 5  # mistakes
-
-
-def rows(path: str) -> list[list[str]]:
-    """The rows of a CSV file, without its header."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.reader(file))[1:]
 
 
 def table(header: list[str], body) -> str:
@@ -41,9 +35,9 @@ def data(manifest: list[dataset.Photo]) -> str:
     source = json.loads(Path("data/raw/source.json").read_text())
     counts = Counter((photo.kind, photo.split) for photo in manifest)
     classes = dataset.class_names(manifest)
-    skipped = Counter(reason for *_, reason in rows("data/skipped.csv"))
+    skipped = Counter(reason for *_, reason in tables.rows("data/skipped.csv"))
     split_of = {photo.file: photo.split for photo in manifest}
-    alike = rows("data/duplicates.csv")
+    alike = tables.rows("data/duplicates.csv")
     across = sum(split_of[row[1]] != split_of[row[3]] for row in alike)
     splits = dataset.splits(manifest)
     body = ([kind, *(counts[kind, split] for split in splits)] for kind in classes)

@@ -1,7 +1,8 @@
-"""Pictures of what level 3 does: its worst mistakes, where it looks, and augmented views as they are trained on.
+"""Pictures of what level 3 does, its worst mistakes and where it looks, and of the photos: augmented views as they are
+trained on, near-duplicates, and what was skipped and why.
 
-Writes data/gallery/mistakes.png, gradcam.png and augmentation.png. They show photographs, so they are cached, and not in
-git.
+Writes data/gallery/mistakes.png, gradcam.png, augmentation.png, duplicates.png and skipped.png. They show photographs, so
+they are cached, and not in git.
 """
 
 import textwrap
@@ -14,7 +15,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from PIL import Image
 
-from stages.lib import activations, dataset, images, predicted
+from stages.lib import activations, dataset, images, predicted, tables
 
 MODEL = Path("models/finetune.keras")
 GALLERY = Path("data/gallery")
@@ -22,6 +23,19 @@ SPLITS = ("validation", "test")
 MISTAKES, COLUMNS = 12, 4
 VIEWS = 5  # augmented ones beside each photo
 SIZE = 224  # px, of a photo in a picture
+PAIRS = 8  # of near-duplicates
+LINES = 24  # of skipped photos
+
+
+def read(file: str) -> np.ndarray:
+    """A drawn photo, squashed as the networks see it."""
+    return images.resize(images.decode((dataset.PHOTOS / file).read_bytes(), SIZE), SIZE)
+
+
+def short(name: str, width: int = 24) -> str:
+    """A file's name where there is little room: without its folders, and with its end."""
+    name = Path(name).name
+    return name if len(name) <= width else f"...{name[3 - width :]}"
 
 
 class Answer:
@@ -34,14 +48,14 @@ class Answer:
         verdict = (
             f"{classes[label]}, {self.sure:.3f}" if self.right else f"{classes[label]}, said {classes[self.said]} {self.sure:.3f}"
         )
-        self.caption = f"{verdict}\n{self.split} {textwrap.shorten(Path(original).name, 24, placeholder='...')}"
+        self.caption = f"{verdict}\n{self.split} {short(original)}"
 
     @property
     def split(self) -> str:
         return self.file.partition("/")[0]
 
     def photo(self) -> np.ndarray:
-        return images.resize(images.decode((dataset.PHOTOS / self.file).read_bytes(), SIZE), SIZE)
+        return read(self.file)
 
 
 def answers() -> list[Answer]:
@@ -139,7 +153,7 @@ def augmentation(manifest: list[dataset.Photo], params) -> Figure:
     figure, axes = grid(len(photos) * len(levels), VIEWS + 1, title, note)
     rows = iter(axes)
     for photo in photos:
-        plain = images.resize(images.decode(photo.path.read_bytes(), SIZE), SIZE)
+        plain = read(photo.file)
         for level, strength in levels.items():
             first, *others = next(rows)
             first.imshow(plain)
@@ -150,6 +164,34 @@ def augmentation(manifest: list[dataset.Photo], params) -> Figure:
     return figure
 
 
+def near_duplicates(pairs: list[list[str]]) -> Figure:
+    """The most alike pairs of photos, for rows of data/duplicates.csv."""
+    across = sum(file1.partition("/")[0] != file2.partition("/")[0] for _, file1, _, file2, _ in pairs)
+    title = "Near-duplicates" if pairs else "No near-duplicates were found"
+    note = f"{len(pairs)} pairs, the most alike first; {across} across splits, which makes accuracies too good" if pairs else ""
+    figure, axes = grid(max(1, -(-len(pairs[:PAIRS]) // 2)), 4, title, note)
+    for both, (correlation, file1, original1, file2, original2) in zip(axes.reshape(-1, 2), pairs):
+        for axis, file, original in zip(both, (file1, file2), (original1, original2)):
+            axis.imshow(read(file))
+            axis.set_title(f"{'/'.join(file.split('/')[:2])}, {correlation}\n{short(original)}", fontsize=10)
+    return figure
+
+
+def skipped(photos: list[list[str]]) -> Figure:
+    """Names of photos that weren't drawn, and why, for rows of data/skipped.csv."""
+    figure = Figure(figsize=(10.4, 1.1 + 0.28 * max(1, len(photos[:LINES]))), layout="constrained", dpi=100)
+    title = f"{len(photos)} photos were skipped" if photos else "No photo was skipped"
+    figure.suptitle(title, fontsize=16, fontweight="bold")
+    figure.supxlabel(f"the first {LINES} of them; all are in data/skipped.csv" if len(photos) > LINES else "", fontsize=11)
+    axis = figure.subplots()
+    axis.set_axis_off()
+    axis.set_ylim(max(1, len(photos[:LINES])), 0)
+    for line, (name, why) in enumerate(photos[:LINES]):
+        axis.text(0, line + 0.5, short(name, 40), va="center", fontsize=10)
+        axis.text(0.4, line + 0.5, textwrap.shorten(why, 90, placeholder="..."), va="center", fontsize=10)
+    return figure
+
+
 def main(params) -> None:
     found = answers()
     GALLERY.mkdir(parents=True, exist_ok=True)
@@ -157,6 +199,8 @@ def main(params) -> None:
         "mistakes": mistakes(found),
         "gradcam": heat_maps(found),
         "augmentation": augmentation(dataset.read_manifest(), params),
+        "duplicates": near_duplicates(tables.rows("data/duplicates.csv")),
+        "skipped": skipped(tables.rows("data/skipped.csv")),
     }
     for name, figure in pictures.items():
         figure.savefig(GALLERY / f"{name}.png", metadata={"Software": None})

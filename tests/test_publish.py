@@ -153,3 +153,19 @@ def test_the_blogs_figures_stand_beside_cats_and_dogs_alone(pipeline):
     metrics = json.loads((pipeline / "metrics/metrics.json").read_text())
     assert [name for name, _ in diagnose.accuracies(metrics, ["cat", "dog"]) if "blog" in name]
     assert not [name for name, _ in diagnose.accuracies(metrics, ["bird", "dog"]) if "blog" in name]
+
+
+def test_what_was_skipped_and_near_duplicates_are_drawn(pipeline, monkeypatch):
+    monkeypatch.chdir(pipeline)
+    skips = [[f"train/cat.{number}.jpg", "the file is empty"] for number in range(30)]
+    one, other = (photo.file for photo in dataset.read_manifest()[:2])
+    for figure, title in (
+        (gallery.skipped(skips), "30 photos were skipped"),
+        (gallery.skipped([]), "No photo was skipped"),
+        (gallery.near_duplicates([["0.99", one, "a.jpg", other, "b.jpg"]] * 12), "Near-duplicates"),
+        (gallery.near_duplicates([]), "No near-duplicates were found"),
+    ):
+        figure.savefig(io.BytesIO())
+        assert figure.get_suptitle() == title
+    texts = [text.get_text() for text in gallery.skipped(skips).axes[0].texts]
+    assert len(texts) == 2 * gallery.LINES and texts[:2] == ["cat.0.jpg", "the file is empty"]
