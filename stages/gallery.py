@@ -168,7 +168,7 @@ def near_duplicates(pairs: list[list[str]]) -> Figure:
     """The most alike pairs of photos, for rows of data/duplicates.csv."""
     across = sum(file1.partition("/")[0] != file2.partition("/")[0] for _, file1, _, file2, _ in pairs)
     title = "Near-duplicates" if pairs else "No near-duplicates were found"
-    note = f"{len(pairs)} pairs, the most alike first; {across} across splits, which makes accuracies too good" if pairs else ""
+    note = f"{len(pairs)} pairs, the most alike first; {across or 'none'} across splits" if pairs else ""
     figure, axes = grid(max(1, -(-len(pairs[:PAIRS]) // 2)), 4, title, note)
     for both, (correlation, file1, original1, file2, original2) in zip(axes.reshape(-1, 2), pairs):
         for axis, file, original in zip(both, (file1, file2), (original1, original2)):
