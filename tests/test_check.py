@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import run
+from conftest import NO_INDEX, clone, run
 from PIL import Image
 
 
@@ -76,3 +76,14 @@ def test_what_would_stop_a_run_is_said_at_once(pipeline, photos, tmp_path, layou
 def test_no_folder_is_one_line(pipeline, tmp_path):
     (line,) = run(pipeline, "tools.check", str(tmp_path / "nowhere"), check=False).splitlines()
     assert line.endswith("nowhere is no folder: name one with a folder of photos for every class.")
+
+
+def test_without_the_networks_weights_the_rest_is_said(photos, tmp_path):
+    folder = clone(tmp_path)
+    for kind in ("cat", "dog"):
+        (tmp_path / "mine" / kind).mkdir(parents=True)
+        for number, data in enumerate(photos[kind][:42]):
+            (tmp_path / "mine" / kind / f"{number}.jpg").write_bytes(data)
+    output = run(folder, "tools.check", str(tmp_path / "mine"), HOME=str(tmp_path), **NO_INDEX)
+    assert "VGG16's weights can't be had" in output and "Labels were not looked at" in output
+    assert "With 16 test photos an accuracy of 0.9 means" in output

@@ -11,7 +11,7 @@ import hashlib
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,13 +72,18 @@ def section(title: str, lines: list[str]) -> None:
             print("  ...")
 
 
-def other_class(photos: list[Look], network: frozen.Frozen, load: Callable[[Look], np.ndarray]) -> list[tuple[float, Look, str]]:
+def other_class(photos: list[Look], paths: Mapping[str, Path], network: frozen.Frozen) -> list[tuple[float, Look, str]]:
     """Photos that by all others look like another class: (probability of the own class, photo, that class), worst first.
 
-    Logistic regression on the pretrained network's features, averaged over the photo, cross-validated: what is said of a photo is
-    said without it.
+    Logistic regression on the pretrained network's features, averaged over the photo, cross-validated: what is said of a
+    photo is said without it. `paths` says where a photo of that name lies.
     """
     features = []
+
+    def load(photo: Look) -> np.ndarray:
+        pixels = images.resize(images.decode(paths[photo.name].read_bytes(), SIZE), SIZE)
+        return network.preprocess(pixels[None], "imagenet")
+
     with progress(len(photos), "labels") as bar:
         for some in network.outputs(photos, load):
             features += list(some.mean((1, 2)))
@@ -158,15 +163,12 @@ def main() -> None:
         section("near-duplicates in different classes, one of them wrong", across)
         section("near-duplicates in one class", [f"{a.name} ~ {b.name}" for a, b in alike if a.kind == b.kind])
     if len(counts) > 1 and min(counts.values()) >= FOLDS:
-        subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", "pretrained"], env=experiment.environment(), check=True)
-        network = frozen.Frozen(activations.WEIGHTS, settings["backbone"], [])
-
-        def load(photo: Look) -> np.ndarray:
-            pixels = images.resize(images.decode(paths[photo.name].read_bytes(), SIZE), SIZE)
-            return network.preprocess(pixels[None], "imagenet")
-
-        doubtful = other_class(usable, network, load)
-        section("labels to look at", [f"{photo.name} looks like {kind}" for _, photo, kind in doubtful])
+        words = [sys.executable, "-m", "dvc", "repro", "-q", "pretrained"]
+        if subprocess.run(words, env=experiment.environment()).returncode:
+            print("\nLabels were not looked at, which takes these weights.")
+        else:
+            doubtful = other_class(usable, paths, frozen.Frozen(activations.WEIGHTS, settings["backbone"], []))
+            section("labels to look at", [f"{photo.name} looks like {kind}" for _, photo, kind in doubtful])
     if problem := what_params_ask(counts, settings):
         sys.exit(problem)
 
