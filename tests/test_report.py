@@ -76,7 +76,7 @@ def worse(folder: Path) -> None:
     scores = json.loads((folder / table.METRICS).read_text())
     for level, splits in scores.items():
         for of_split in splits.values():
-            for name in ("accuracy", "accuracy_low", "accuracy_high"):
+            for name in ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy"):
                 of_split[name] = round(of_split[name] - (0.2 if level == "finetune" else 0.005), 6)
     (folder / table.METRICS).write_text(json.dumps(scores, indent=2) + "\n")
     yaml = YAML()
