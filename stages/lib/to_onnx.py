@@ -49,15 +49,14 @@ class Graph:
                 return self.add("Mul", name, x, self.add("Sigmoid", f"{name}_gate", x))
         raise TypeError(f"{name}: no network here has the activation {function}")
 
-    def convolution(self, name: str, x: str, kernel: np.ndarray, bias, layer, group: int = 1) -> str:
-        """For a kernel of shape (out, in, height, width)."""
-        inputs = [x, self.constant(f"{name}_kernel", kernel)]
-        if bias is not None:
-            inputs.append(self.constant(f"{name}_bias", bias))
-        return self.add("Conv", name, *inputs, group=group, strides=list(layer.strides), **padding(layer, kernel.shape[2:]))
+    def convolution(self, name: str, x: str, kernel: np.ndarray, bias: Sequence, layer: layers.Layer, group: int) -> str:
+        """For a kernel of shape (out, in, height, width), and one bias or none."""
+        weights = [self.constant(f"{name}_kernel", kernel), *(self.constant(f"{name}_bias", array) for array in bias)]
+        return self.add("Conv", name, x, *weights, group=group, strides=list(layer.strides), **padding(layer, kernel.shape[2:]))
 
     def affine(self, name: str, x: str, scale, offset) -> str:
-        """x * scale + offset, channel by channel."""  # NAME_scale is what ONNX Runtime's quantisation calls its own
+        """x * scale + offset, channel by channel."""
+        # Not NAME_scale: so ONNX Runtime's quantisation calls its own.
         scale, offset = (np.reshape(np.asarray(value), (-1, 1, 1)) for value in (scale, offset))
         product = self.add("Mul", f"{name}_product", x, self.constant(f"{name}_factor", scale))
         return self.add("Add", name, product, self.constant(f"{name}_offset", offset))
@@ -72,20 +71,16 @@ class Graph:
         name, x = layer.name, inputs[0]
         match layer:
             case layers.SeparableConv2D():
-                depth, point, *bias = map(np.asarray, layer.get_weights())
-                x = self.convolution(f"{name}_depth", x, depth.transpose(2, 3, 0, 1), None, layer, depth.shape[2])
+                depth, point, *bias = layer.get_weights()
+                x = self.convolution(f"{name}_depth", x, depth.transpose(2, 3, 0, 1), [], layer, depth.shape[2])
                 kernel = self.constant(f"{name}_kernel", point.transpose(3, 2, 0, 1))
-                x = self.add("Conv", f"{name}_sum", x, kernel, *(self.constant(f"{name}_bias", b) for b in bias))
+                x = self.add("Conv", f"{name}_sum", x, kernel, *(self.constant(f"{name}_bias", array) for array in bias))
                 return self.activation(layer.activation.__name__, name, x)
-            case layers.DepthwiseConv2D():
+            case layers.DepthwiseConv2D() | layers.Conv2D():
                 kernel, *bias = layer.get_weights()
-                bias = bias[0] if bias else None
-                x = self.convolution(f"{name}_sum", x, kernel.transpose(2, 3, 0, 1), bias, layer, kernel.shape[2])
-                return self.activation(layer.activation.__name__, name, x)
-            case layers.Conv2D():
-                kernel, *bias = layer.get_weights()
-                bias = bias[0] if bias else None
-                x = self.convolution(f"{name}_sum", x, kernel.transpose(3, 2, 0, 1), bias, layer, layer.groups)
+                each = isinstance(layer, layers.DepthwiseConv2D)  # channel on its own
+                kernel = kernel.transpose(2, 3, 0, 1) if each else kernel.transpose(3, 2, 0, 1)
+                x = self.convolution(f"{name}_sum", x, kernel, bias, layer, len(kernel) if each else layer.groups)
                 return self.activation(layer.activation.__name__, name, x)
             case layers.Dense():
                 kernel, bias = (self.constant(f"{name}_{what}", w) for what, w in zip(("kernel", "bias"), layer.get_weights()))
