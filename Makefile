@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The Keras blog's own recipe, whatever params.yaml says. Its level 3 draws a new view every epoch; here ten views,
 # one of them plain, take turns, and mirroring draws the flips anew.
 BLOG := backbone=VGG16 image_size=150 preprocessing=rescale \
-  subsample.train=1000 subsample.validation=400 subsample.order=archive \
+  subsample.train=1000 subsample.validation=400 subsample.folds=0 subsample.fold=1 subsample.order=archive \
   small_cnn.class_weights=false top.class_weights=false finetune.class_weights=false \
   small_cnn.image_size=150 'small_cnn.filters=[32,32,64]' small_cnn.first_stride=1 small_cnn.batch_norm=false \
   small_cnn.pooling=flatten small_cnn.units=64 small_cnn.dropout=0.5 small_cnn.l1=0 small_cnn.l2=0 \
@@ -118,7 +118,7 @@ comment: $(BIN)/.run
 
 clean: ## remove what runs and downloads left; DVC's cache, .venv and the choice of a source stay
 	git clean -fdqX data models metrics
-	rm -rf .cache/downloads .cache/training .pytest_cache dvc_plots report
+	rm -rf .cache/downloads .cache/memo .cache/training .pytest_cache dvc_plots report
 
 lock: ## pin the dependencies anew, for every platform, from requirements/*.in
 	$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv

@@ -2,49 +2,66 @@
 
 Everything below the cut stays as it was pretrained, so its output for one picture never changes. Computed once
 and cached, an experiment with another learning rate, dropout, seed or number of epochs trains only what lies above.
-The cut follows `finetune.unfreeze`: with [block5] it is the output of block4's pooling.
+The cut follows `finetune.unfreeze`: with [block5] it is the output of block4's pooling. Another draw of the same photos
+computes none anew, and a run that was interrupted goes on where it was: every view is kept by itself as well.
 
 Writes data/activations/<split>.npy and .csv: training photos in `activations.views` views, the first of them
 plain; all other photos plain.
 """
 
+import importlib.metadata
 from pathlib import Path
 
 from stages.lib import stage  # isort: skip: first the clock starts
 import numpy as np
 
-from stages.lib import activations, dataset, frozen, images
+from stages.lib import activations, dataset, files, frozen, images, memo
 from stages.lib.progress import progress
 
 WEIGHTS = Path("models/backbone.weights.h5")
 
 
-def views_of(photo: dataset.Photo, views: int, size: int, strength, seed: int) -> np.ndarray:
-    """One decoded photo in all its views: uint8 of shape (views, size, size, 3)."""
+def view_of(photo: dataset.Photo, view: int, size: int, augmentation) -> np.ndarray:
+    """One view of a photo, the first of them plain: uint8 of shape (size, size, 3)."""
     plain = images.resize(images.decode(photo.path.read_bytes(), size), size)
-    padded = images.padded(plain)
-    rngs = (images.random_numbers(seed, view, photo.sha256) for view in range(1, views))
-    return np.stack([plain, *(images.augment(padded, size, strength, rng) for rng in rngs)])
+    if view == 0:
+        return plain
+    rng = images.random_numbers(augmentation["seed"], view, photo.sha256)
+    return images.augment(images.padded(plain), size, augmentation["augmentation"], rng)
+
+
+def origin(params) -> list:
+    """All that a plain view's activations depend on besides the photo."""
+    code = [files.sha256_of(file) for file in (__file__, frozen.__file__, images.__file__)]
+    libraries = [importlib.metadata.version(name) for name in ("ncnn", "pillow", "pillow-heif", "numpy")]
+    own = [params["backbone"], params["image_size"], params["preprocessing"], *params["finetune"]["unfreeze"]]
+    return [files.sha256_of(WEIGHTS), *code, *libraries, *own]
 
 
 def main(params) -> None:
-    size, strength, seed = params["image_size"], params["activations"]["augmentation"], params["activations"]["seed"]
+    size, augmentation = params["image_size"], params["activations"]
     manifest = dataset.read_manifest()
     network = frozen.Frozen(WEIGHTS, params["backbone"], params["finetune"]["unfreeze"])
     shape = network.output_shape((size, size, 3))
+    plain = memo.Memo(*origin(params))
+    augmented = memo.Memo(*origin(params), augmentation["seed"], dict(augmentation["augmentation"]))
+
+    def pictures(item):
+        return network.preprocess(view_of(*item, size, augmentation)[None], params["preprocessing"])
+
+    def recall(item, compute):
+        photo, view = item
+        return (augmented if view else plain).get(f"{photo.sha256}-{view}", compute)
 
     for split in dataset.splits(manifest):
         photos = dataset.of_split(manifest, split)
-        views = params["activations"]["views"] if split == "train" else 1
-
-        def pictures(photo, views=views):
-            return network.preprocess(views_of(photo, views, size, strength, seed), params["preprocessing"])
-
+        views = augmentation["views"] if split == "train" else 1
+        items = [(photo, view) for photo in photos for view in range(views)]
         with (
             activations.writer(activations.ACTIVATIONS, photos, views, shape) as append,
-            progress(views * len(photos), f"{split} views", "views") as bar,
+            progress(len(items), f"{split} views", "views") as bar,
         ):
-            for computed in network.outputs(photos, pictures):
+            for computed in network.outputs(items, pictures, recall):
                 append(computed)
                 bar.update(len(computed))
 

@@ -2,6 +2,7 @@
 
     dvc exp run -S subsample.seed=2                   # another draw
     dvc exp run -S subsample.order=archive            # the blog's: the first 1000 train, the next 400 validate
+    dvc exp run -S subsample.folds=5 -S subsample.fold=2       # the second part of five validates, the others train
     dvc exp run -S subsample.train=0.6 -S subsample.validation=0.2 -S subsample.test=0.2      # shares of every class
 
 Writes data/photos/<split>/<class>/, data/manifest.csv and data/skipped.csv. The archive is read in place, as far
@@ -15,6 +16,7 @@ import json
 import shutil
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -73,6 +75,21 @@ def shares(params: Mapping) -> bool:
     return isinstance(params["train"], float)
 
 
+def places(params: Mapping, sizes: Mapping[str, int], found: int) -> list[str]:
+    """The split of each of a class' photos, in the order in which they were drawn.
+
+    With `folds` those for training and validation are dealt out like cards: every `folds`-th one validates, from number
+    `fold` on.
+    """
+    chosen = sizes["train"] + sizes["validation"]
+    if params["folds"]:
+        dealt = ["validation" if number % params["folds"] == params["fold"] - 1 else "train" for number in range(chosen)]
+    else:
+        dealt = ["train"] * sizes["train"] + ["validation"] * sizes["validation"]
+    rest = found - chosen - sizes["test"] if params["rest"] else 0
+    return dealt + ["test"] * sizes["test"] + [dataset.REST] * rest
+
+
 def draw(params, bar) -> tuple[list[dataset.Photo], list]:
     """Write the photos of all splits; returns their manifest and what was skipped."""
     source = json.loads((RAW / "source.json").read_text())
@@ -100,14 +117,14 @@ def draw(params, bar) -> tuple[list[dataset.Photo], list]:
                     f"{' + '.join(map(str, sizes.values()))} = {wanted} are asked for. Lower subsample.train, "
                     "subsample.validation or subsample.test, or give shares of each class, such as 0.6, 0.2 and 0.2."
                 )
-            if not all(sizes.values()):
+            if not all(sizes.values()) or params["folds"] > sizes["train"] + sizes["validation"]:
                 raise UserError(
                     f"the class {kind} has {len(found)} usable photos of {len(entries)}, too few for every split to get one."
                 )
-            sizes[dataset.REST] = len(found) - sum(sizes.values()) if params["rest"] else 0
-            places = ((split, number) for split, size in sizes.items() for number in range(size))
-            for (split, number), (entry, sha256) in zip(places, found):
-                file = f"{split}/{kind}/{number:05d}{PurePosixPath(entry.filename).suffix.lower()}"
+            numbers = Counter()
+            for split, (entry, sha256) in zip(places(params, sizes, len(found)), found):
+                file = f"{split}/{kind}/{numbers[split]:05d}{PurePosixPath(entry.filename).suffix.lower()}"
+                numbers[split] += 1
                 target = dataset.PHOTOS / file
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(photos.read(entry))

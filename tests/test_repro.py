@@ -8,6 +8,7 @@ import pytest
 from conftest import NO_INDEX, ROOT, change, clone, restore, run, settings, stages_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from stages.lib import dataset
 from tools import experiment, repro
 
 
@@ -111,18 +112,50 @@ def test_a_disk_that_is_too_small_is_told_before_anything_runs(tmp_path):
     assert not (folder / "data/raw").exists()
 
 
-def test_seeds_are_experiments_and_leave_the_workspace_as_it_was(pipeline):
+def test_seeds_redraw_and_retrain_as_experiments_and_leave_the_workspace_as_it_was(pipeline, tmp_path):
     before = (pipeline / "dvc.lock").read_text(), (pipeline / "params.yaml").read_text()
+    manifest = (pipeline / "data/manifest.csv").read_bytes()
     try:
-        output = run(pipeline, "tools.seeds", "1", "9")
-        summary = json.loads((pipeline / "metrics/seeds.json").read_text())
-        assert stages_run(output) == ["top", "finetune", "evaluate"], "seed 1 is the pipeline's own"
+        output = run(pipeline, "tools.seeds", "--seeds", "1", "9", "--to", str(tmp_path / "seeds.json"))
+        expected = ["subsample", "small_cnn", "activations", "bottleneck", "top", "finetune", "evaluate"]
+        assert stages_run(output) == expected, "seed 1 is the pipeline's own, and comes from the cache"
         assert ((pipeline / "dvc.lock").read_text(), (pipeline / "params.yaml").read_text()) == before
+        assert (pipeline / "data/manifest.csv").read_bytes() == manifest
     finally:
-        (pipeline / "metrics/seeds.json").unlink(missing_ok=True)
         restore(pipeline)
+    summary = json.loads((tmp_path / "seeds.json").read_text())
     metrics = json.loads((pipeline / "metrics/metrics.json").read_text())
-    assert summary["seeds"] == [1, 9]
-    for level in ("top", "finetune"):
-        runs = summary[level]["test"]["runs"]
-        assert runs[0] == metrics[level]["test"]["accuracy"] and summary[level]["test"]["mean"] == round(sum(runs) / 2, 4)
+    for level in ("small_cnn", "top", "finetune"):
+        for split, photos in (("validation", 20), ("test", 16)):
+            found = summary[level][split]
+            assert found["seeds"] == [1, 9] and found["n"] == 2 * photos
+            assert found["runs"][0] == metrics[level][split]["accuracy"]
+            assert found["mean"] == round(sum(found["runs"]) / 2, 4)
+            assert found["low"] < found["mean"] < found["high"] or found["mean"] == 1
+
+
+def test_folds_validate_every_photo_once_and_leave_the_test_photos_alone(pipeline, tmp_path):
+    before = dataset.read_manifest(pipeline / "data/manifest.csv")
+    test = {photo.sha256 for photo in before if photo.split == "test"}
+    validated = []
+    try:
+        for fold in 1, 2, 3:
+            change(pipeline, subsample__folds=3, subsample__fold=fold)
+            run(pipeline, "stages.subsample")
+            manifest = dataset.read_manifest(pipeline / "data/manifest.csv")
+            assert {photo.sha256 for photo in manifest if photo.split == "test"} == test
+            validated += [photo.sha256 for photo in manifest if photo.split == "validation"]
+            assert len({photo.sha256 for photo in manifest}) == len(before)
+            assert all(photo.path.name in {p.name for p in (pipeline / photo.path.parent).iterdir()} for photo in manifest)
+        change(pipeline, subsample__folds=3, subsample__fold=4)
+        assert "subsample.fold is 4" in run(pipeline, "stages.subsample", check=False)
+        change(pipeline, subsample__folds=40, subsample__fold=1)
+        assert "too few for every split" in run(pipeline, "stages.subsample", check=False)
+    finally:
+        restore(pipeline)
+    assert sorted(validated) == sorted(photo.sha256 for photo in before if photo.split != "test")
+    run(pipeline, "tools.seeds", "--folds", "2", "--to", str(tmp_path / "folds.json"), "small_cnn.epochs=1")
+    restore(pipeline)
+    summary = json.loads((tmp_path / "folds.json").read_text())
+    assert summary["params"] == ["small_cnn.epochs=1"]
+    assert summary["top"].keys() == {"validation"} and summary["top"]["validation"]["n"] == 68

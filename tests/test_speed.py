@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,39 @@ def test_frozen_blocks_are_the_same_to_the_byte_from_any_number_of_threads_and_n
         env = os.environ | {"OMP_NUM_THREADS": threads}
         printed.append(subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout)
     assert printed[0] == printed[1] and len(printed[0]) == 2 * 4 * 6 * 24 * 24 * 128 + 2
+
+
+@pytest.mark.skipif(frozen._nvidia(), reason="for a machine without a GPU")
+def test_activations_of_a_photo_are_computed_once_whatever_split_it_is_drawn_into(pipeline):
+    kept = sorted((pipeline / ".cache/memo").rglob("*.npz"))
+    assert len(kept) == 2 * (24 * 2 + 10 + 8), "a file for every view that the pipeline had"
+    arrays = {path.name: path.read_bytes() for path in (pipeline / "data/activations").glob("*.npy")}
+    ages = {path: path.stat().st_mtime_ns for path in kept}
+    try:
+        kept[0].write_bytes(kept[0].read_bytes()[:-100])  # what a crash leaves
+        spoilt = bytearray(kept[1].read_bytes())
+        spoilt[len(spoilt) // 2] ^= 1
+        kept[1].write_bytes(spoilt)
+        run(pipeline, "stages.activations")
+        assert {path.name: path.read_bytes() for path in (pipeline / "data/activations").glob("*.npy")} == arrays
+        assert [path for path in kept if path.stat().st_mtime_ns != ages[path]] == kept[:2]
+
+        before = dataset.read_manifest(pipeline / dataset.MANIFEST)
+        change(pipeline, subsample__seed=2)
+        run(pipeline, "dvc", "repro", "activations")
+        drawn = dataset.read_manifest(pipeline / dataset.MANIFEST)
+        pictures = [
+            {(p.sha256, view) for p in photos for view in range(2 if p.split == "train" else 1)} for photos in (before, drawn)
+        ]
+        now = set((pipeline / ".cache/memo").rglob("*.npz"))
+        assert len(now - set(kept)) == len(pictures[1] - pictures[0]) and set(kept) < now
+        assert all(path.stat().st_mtime_ns == ages[path] for path in kept[2:])
+        redrawn = {path.name: path.read_bytes() for path in (pipeline / "data/activations").glob("*.npy")}
+        shutil.rmtree(pipeline / ".cache/memo")
+        run(pipeline, "stages.activations")
+        assert {path.name: path.read_bytes() for path in (pipeline / "data/activations").glob("*.npy")} == redrawn
+    finally:
+        restore(pipeline)
 
 
 def test_memory_of_activations_does_not_grow_with_the_photos(pipeline):

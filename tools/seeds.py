@@ -1,9 +1,16 @@
-"""Levels 2 and 3 from several seeds, as DVC experiments: mean and spread of their accuracies.
+"""The three levels from several seeds, as DVC experiments: every seed draws the splits anew and starts the trainings anew.
 
-    python -m tools.seeds           # make seeds: five of them
-    python -m tools.seeds 11 12 13
+    python -m tools.seeds                                       # five seeds of params.yaml's recipe
+    python -m tools.seeds --seeds 11 12 --to /tmp/seeds.json finetune.epochs=1      # two of another one
+    python -m tools.seeds --folds 5                             # k-fold cross-validation instead
 
-Writes metrics/seeds.json. Activations and bottleneck features come from the cache. The workspace ends as it was.
+With folds the photos for training and validation are dealt into so many parts, and every part is once the one that
+validates while all others train: their test photos are all the same, so they stay out of it.
+
+Writes a JSON file, `<level>.<split>` each: `mean` and `std` of the accuracy over the runs, `n` photos in all of them, the
+95 % Wilson interval of all predictions pooled (`low`, `high`), the mean log loss, the `seeds`, and each of the `runs`. With a
+draw a photo may be tested by several seeds: the interval is that of `n` predictions, not of so many photos. Frozen
+layers come from the memo (stages/lib/memo.py). The workspace ends as it was.
 """
 
 import argparse
@@ -13,42 +20,79 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import binomtest
 
+from stages.lib import dataset, levels
 from tools import command, experiment, table
 
-LEVELS, SPLITS = ("top", "finetune"), ("validation", "test")
-SEEDS = Path("metrics/seeds.json")
+SEEDED = ("subsample", "small_cnn", "activations", "top", "finetune")
+SEEDS = Path("metrics/seeds_default.json")
+FOLDS = Path("metrics/folds.json")
 
 
-def metrics_of(seed: int, more: Sequence[str] = ()) -> dict:
-    """Run one experiment, levels 2 and 3 from this seed, and return its metrics; `more` as `experiment.run` takes it."""
-    if status := experiment.run({"top.seed": seed, "finetune.seed": seed}, more):
+def metrics_of(changes: Mapping[str, object], more: Sequence[str] = ()) -> dict:
+    """Run an experiment, `changes` and `more` as `experiment.run` takes them; returns its metrics, with the number of
+    photos as `n` of every split."""
+    if status := experiment.run(changes, more):
         sys.exit(status)
-    return json.loads(table.METRICS.read_text())
+    metrics, manifest = json.loads(table.METRICS.read_text()), dataset.read_manifest()
+    for level in metrics.values():
+        for split, scores in level.items():
+            scores["n"] = len(dataset.of_split(manifest, split))
+    return metrics
 
 
 def spread(runs: Sequence[Mapping], level: str, split: str) -> dict:
-    """Mean, standard deviation and each run's accuracy."""
-    accuracies = [metrics[level][split]["accuracy"] for metrics in runs]
-    mean, std = float(np.mean(accuracies)), float(np.std(accuracies, ddof=1))
-    return {"mean": round(mean, 4), "std": round(std, 4), "runs": accuracies}
+    """A level's accuracies on a split over the runs: their mean and standard deviation, and the interval of all predictions."""
+    scores = [metrics[level][split] for metrics in runs]
+    accuracies = [score["accuracy"] for score in scores]
+    right = sum(round(score["accuracy"] * score["n"]) for score in scores)
+    n = sum(score["n"] for score in scores)
+    interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    return {
+        "mean": round(float(np.mean(accuracies)), 4),
+        "std": round(float(np.std(accuracies, ddof=1)), 4),
+        "n": n,
+        "low": round(interval.low, 4),
+        "high": round(interval.high, 4),
+        "log_loss": round(float(np.mean([score["log_loss"] for score in scores])), 4),
+        "runs": accuracies,
+    }
+
+
+def line(level: str, split: str, found: Mapping) -> str:
+    each = " ".join(f"{accuracy:.4f}" for accuracy in found["runs"])
+    pooled = f"n = {found['n']} ({found['low']:.4f}-{found['high']:.4f})"
+    return f"{level:<10}{split:<12}{found['mean']:.4f} +- {found['std']:.4f}  {pooled}  log loss {found['log_loss']:.4f}  {each}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("seeds", nargs="*", type=int, default=[1, 2, 3, 4, 5], help="two or more; default: 1 to 5")
-    seeds = parser.parse_args().seeds
-    if len(seeds) < 2:
-        parser.error("a spread takes two seeds or more")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5], metavar="SEED", help="default: 1 to 5")
+    parser.add_argument("--folds", type=int, help="cross-validation in so many parts, all from the recipe's own seeds")
+    parser.add_argument("--to", type=Path, help=f"the file to write; default: {SEEDS}, or {FOLDS}")
+    parser.add_argument("changes", nargs="*", metavar="NAME=VALUE", help="another recipe: params to change")
+    given = parser.parse_args()
+    if given.folds is not None:
+        numbers = list(range(1, given.folds + 1))
+        asked = [{"subsample.folds": given.folds, "subsample.fold": fold} for fold in numbers]
+    else:
+        numbers = given.seeds
+        asked = [{f"{stage}.seed": seed for stage in SEEDED} for seed in numbers]
+    if len(asked) < 2:
+        parser.error("a spread takes two runs or more")
     with experiment.workspace_as_it_was():
-        runs = [metrics_of(seed) for seed in seeds]
-    summary: dict = {"seeds": seeds}
-    for level in LEVELS:
-        for split in SPLITS:
-            found = summary.setdefault(level, {})[split] = spread(runs, level, split)
-            each = " ".join(f"{accuracy:.4f}" for accuracy in found["runs"])
-            print(f"{level:<10}{split:<12}{found['mean']:.4f} +- {found['std']:.4f}   {each}")
-    SEEDS.write_text(json.dumps(summary, indent=2) + "\n")
+        runs = [metrics_of(changes, given.changes) for changes in asked]
+    summary: dict = {"params": given.changes}
+    for level in levels.LEVELS:
+        for split in runs[0][level]:
+            if given.folds and split != "validation":
+                continue
+            found = spread(runs, level, split) | {"folds" if given.folds else "seeds": numbers}
+            summary.setdefault(level, {})[split] = found
+            print(line(level, split, found))
+    path = given.to or (FOLDS if given.folds else SEEDS)
+    path.write_text(json.dumps(summary, indent=2) + "\n")
 
 
 if __name__ == "__main__":

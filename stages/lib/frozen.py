@@ -60,7 +60,7 @@ class Frozen:
 
         return backbone.preprocess(self.backbone, pixels)
 
-    def outputs(self, items: Iterable, load: Callable) -> Iterator[np.ndarray]:
+    def outputs(self, items: Iterable, load: Callable, recall: Callable | None = None) -> Iterator[np.ndarray]:
         """What they put out for every item's pictures, in order, some pictures at a time.
 
         Parameters
@@ -68,10 +68,20 @@ class Frozen:
         items : iterable
         load : callable (item) -> float32 array of shape (k, height, width, channels)
             An item's pictures as the first layer reads them. It runs in threads, ahead of what is asked for by a few items.
+        recall : callable (item, compute) -> array of shape (k, height, width, channels), optional
+            What gives an item's output where it is known already, or else calls `compute`. Keras' part doesn't ask: what it
+            puts out for a picture depends, in the last bits, on the pictures beside it.
         """
         with ThreadPoolExecutor(environment.THREADS) as pool:
             if self.ncnn:
-                yield from _ahead(pool, lambda item: self.network(load(item)), items, 2 * environment.THREADS)
+
+                def work(item):
+                    def compute():
+                        return self.network(load(item))
+
+                    return recall(item, compute) if recall else compute()
+
+                yield from _ahead(pool, work, items, 2 * environment.THREADS)
                 return
             loaded = _ahead(pool, load, items, 2 * BATCH)
             while some := list(itertools.islice(loaded, BATCH)):

@@ -97,6 +97,8 @@ SCHEMA: dict[str, Any] = {
         "validation": PHOTOS,
         "test": PHOTOS,
         "rest": TRUE_OR_FALSE,
+        "folds": ("0, or a whole number, 2 or more", lambda v: type(v) is int and (v == 0 or v >= 2)),
+        "fold": _integer(1),
         "order": _one_of("random", "archive"),
         "seed": SEED,
     },
@@ -145,6 +147,9 @@ def load(path: Path = PARAMS) -> dict:
     except YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     _check(params, SCHEMA, path, "")
+    folds, fold = params["subsample"]["folds"], params["subsample"]["fold"]
+    if folds and fold > folds:
+        raise UserError(f"{path}: subsample.fold is {fold}, subsample.folds are {folds}; expected 1 to {folds}.")
     blocks = params["finetune"]["unfreeze"]
     if params["backbone"] == "VGG16" and (len(blocks) == len(BLOCKS) or blocks != BLOCKS[-len(blocks) :]):
         raise UserError(
