@@ -1,8 +1,9 @@
 """What each level's probabilities for test photos are worth: precision and recall, and calibration.
 
 Writes metrics/levels.csv, accuracies beside the blog's; metrics/precision_recall/<level>.csv, for the second class of two
-or for every class against the rest; and metrics/calibration/<level>.csv: of photos that were said with so much
-confidence, how many were right.
+or for every class against the rest; metrics/calibration/<level>.csv: of photos that were said with so much
+confidence, how many were right; and metrics/temperature.json: how much better calibrated one number makes each level,
+chosen by validation photos.
 """
 
 import json
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from stages.lib import stage  # isort: skip: first the clock starts
 import numpy as np
-from sklearn.metrics import precision_recall_curve
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import log_loss, precision_recall_curve
 
 from stages.lib import levels, predicted, tables
 
@@ -29,6 +31,38 @@ def calibration(labels: np.ndarray, probabilities: np.ndarray) -> list[tuple[flo
     return [
         (round(float(sure[some].mean()), 6), round(float(np.mean(said[some] == labels[some])), 6), len(some)) for some in groups
     ]
+
+
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """The expected calibration error (Naeini et al., AAAI 2015), over the groups of `calibration`: by how much confidence
+    and accuracy differ, on average over the photos."""
+    return sum(count * abs(sure - right) for sure, right, count in calibration(labels, probabilities)) / len(labels)
+
+
+def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities whose logits are divided by a temperature: above 1 they are less sure."""
+    powers = np.clip(probabilities, 1e-7, 1) ** (1 / temperature)
+    return powers / powers.sum(1, keepdims=True)
+
+
+def best_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """The temperature of the least log loss (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017)."""
+
+    def loss(logarithm):
+        return log_loss(labels, tempered(probabilities, np.exp(logarithm)), labels=range(probabilities.shape[1]))
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+
+
+def calibrated(level: str) -> dict:
+    """A level's temperature by its validation photos, and what it does to its test photos."""
+    temperature = best_temperature(*predicted.read(level, "validation")[1:3])
+    _, labels, probabilities, _ = predicted.read(level, "test")
+    found = {"temperature": temperature}
+    for name, values in ("", probabilities), ("_calibrated", tempered(probabilities, temperature)):
+        found[f"log_loss{name}"] = log_loss(labels, np.clip(values, 1e-7, 1), labels=range(values.shape[1]))
+        found[f"calibration_error{name}"] = calibration_error(labels, values)
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 def accuracies(metrics: dict, classes: list[str]) -> list[tuple[str, float]]:
@@ -58,6 +92,7 @@ def main(params) -> None:
         shown = range(1, 2) if len(classes) == 2 else range(len(classes))
         rows = ((*point, classes[number]) for number in shown for point in precision_recall(labels, probabilities, number))
         tables.write(METRICS / "precision_recall" / f"{level}.csv", ["recall", "precision", "class"], rows)
+    (METRICS / "temperature.json").write_text(json.dumps({name: calibrated(name) for name in levels.LEVELS}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, run, settings
 from PIL import Image
+from sklearn.metrics import log_loss
 
 from stages import card, diagnose, duplicates, gallery
 from stages.lib import activations, dataset, images, levels, predicted
@@ -27,6 +28,29 @@ def test_calibration_counts_every_photo_once_the_least_sure_first():
     assert sum(count for *_, count in found) == 25 and len(found) == 10
     assert [row[0] for row in found] == sorted(row[0] for row in found)
     assert sum(accuracy * count for _, accuracy, count in found) == pytest.approx(20)
+
+
+def test_the_temperature_undoes_what_made_probabilities_too_sure():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(0, 2, (20_000, 3))
+    honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = (rng.random((20_000, 1)) > honest.cumsum(1)).sum(1)
+    too_sure = diagnose.tempered(honest, 1 / 2.5)
+    np.testing.assert_allclose(diagnose.tempered(too_sure, 2.5), honest, atol=1e-4)
+    assert diagnose.best_temperature(labels, too_sure) == pytest.approx(2.5, rel=0.05)
+    assert diagnose.calibration_error(labels, too_sure) > 0.1 > 0.02 > diagnose.calibration_error(labels, honest)
+
+
+def test_every_levels_temperature_is_there_and_goes_by_validation_photos(pipeline):
+    found = json.loads((pipeline / "metrics/temperature.json").read_text())
+    metrics = json.loads((pipeline / "metrics/metrics.json").read_text())
+    for level in ("small_cnn", "top", "finetune"):
+        assert found[level]["log_loss"] == pytest.approx(metrics[level]["test"]["log_loss"], abs=1e-3)
+        _, labels, probabilities, _ = predicted.read(level, "validation", pipeline / predicted.PREDICTIONS)
+        losses = [
+            log_loss(labels, diagnose.tempered(probabilities, factor * found[level]["temperature"])) for factor in (0.8, 1, 1.25)
+        ]
+        assert losses[1] == min(losses) or max(losses) - min(losses) < 1e-6
 
 
 def test_levels_stand_beside_the_blog(pipeline):

@@ -141,3 +141,90 @@ def test_a_checkpoint_is_never_taken_for_that_of_another_training(pipeline, monk
         assert training.identity("top") != own
     finally:
         restore(pipeline)
+
+
+def small(classes: int = 2) -> keras.Model:
+    inputs = keras.Input((4,))
+    output = keras.layers.Dense(*((1, "sigmoid") if classes == 2 else (classes, "softmax")), name="probability")(inputs)
+    return keras.Model(inputs, output)
+
+
+SETTINGS = {"optimizer": "adamw", "lr": 0.01, "momentum": 0.0, "schedule": "constant", "ema": 0.0}
+
+
+def test_label_smoothing_is_keras_own():
+    labels, outputs = np.array([0, 1, 1, 0]), np.array([[0.2], [0.7], [0.4], [0.9]], np.float32)
+    expected = keras.losses.BinaryCrossentropy(label_smoothing=0.2)(labels[:, None], outputs)
+    assert float(keras.losses.BinaryCrossentropy()(models.targets(labels, 0.2), outputs)) == pytest.approx(float(expected))
+    labels, outputs = np.array([0, 2, 1]), np.array([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8], [0.3, 0.5, 0.2]], np.float32)
+    expected = keras.losses.CategoricalCrossentropy(label_smoothing=0.3)(np.eye(3)[labels], outputs)
+    assert float(keras.losses.CategoricalCrossentropy()(models.targets(labels, 0.3), outputs)) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_mixup_mixes_photos_and_targets_alike_and_repeats(classes):
+    labels = np.arange(30) % classes
+    batches = training.Batches(lambda epoch, rows: np.eye(classes, dtype=np.float32)[labels[rows]], labels, 16, seed=1)
+    plain = [batches[number] for number in range(len(batches))]
+    batches.mixup = 0.4
+    found = [batches[number] for number in range(len(batches))]
+    for (pictures, targets, _), (own, _, _), (again, _, _) in zip(found, plain, [batches[n] for n in range(len(batches))]):
+        shown = pictures if classes > 2 else pictures[:, 1:]  # a picture says what it is of: so must its target
+        np.testing.assert_allclose(shown, targets, atol=1e-6)
+        assert (pictures * own).sum(1).min() >= 0.5, "a photo stays more its own"
+        assert ((pictures > 0.01).sum(1) > 1).any() and (pictures == again).all()
+        accuracy = models.accuracy(
+            keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(own[:, -1:] if classes == 2 else own)
+        )
+        assert np.mean(accuracy) == 1
+    batches.start(2)
+    assert not np.array_equal(batches[0][0], found[0][0])
+
+
+def test_the_rate_warms_up_and_falls():
+    rates = training.optimizer(SETTINGS | {"schedule": "warmup"}, 100)._learning_rate
+    assert float(rates(0)) == 0 and float(rates(5)) == pytest.approx(0.005) and float(rates(10)) == pytest.approx(0.01)
+    assert float(rates(55)) == pytest.approx(0.005) and float(rates(100)) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_blocks_pace_slows_its_own_rate_alone():
+    model = small()
+    before = model.get_weights()
+    pace = {variable.path: 0.1 if "kernel" in variable.path else 1.0 for variable in model.trainable_variables}
+    for settings in SETTINGS, SETTINGS | {"schedule": "cosine"}:
+        model.set_weights(before)
+        model.compile(training.optimizer(settings | {"optimizer": "adam"}, 100, pace), loss="binary_crossentropy")
+        model.train_on_batch(np.ones((2, 4), np.float32), np.ones((2, 1)))  # Adam's first step is the rate itself
+        steps = [np.abs(now - was).max() for now, was in zip(model.get_weights(), before)]
+        assert steps == pytest.approx([0.001, 0.01], rel=1e-3)
+
+
+def test_a_moving_average_of_the_weights_is_validated_and_kept():
+    rng = np.random.default_rng(1)
+    batches = training.Batches(lambda epoch, rows: rng.random((len(rows), 4)), np.arange(64) % 2, 4, seed=1)
+    model, weights = small(), []
+    note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: weights.append(model.get_weights()[0]))
+    model.compile(training.optimizer(SETTINGS | {"ema": 0.9}, 16), loss="binary_crossentropy")
+    average, own = [], []
+
+    def look(*_, **__):
+        own.append(model.get_weights()[0])
+        with training.averaged(model):
+            average.append(model.get_weights()[0])
+        own.append(model.get_weights()[0])
+
+    model.fit(batches, epochs=1, verbose=0, callbacks=[note, keras.callbacks.LambdaCallback(on_epoch_end=look)])
+    expected = weights[0]
+    for weight in weights[1:]:
+        expected = 0.9 * expected + 0.1 * weight
+    np.testing.assert_allclose(average[0], expected, rtol=1e-4)
+    np.testing.assert_allclose(model.get_weights()[0], expected, rtol=1e-4)
+    assert (own[0] == own[1]).all() and not np.allclose(own[0], average[0])
+
+
+def test_both_ways_a_photo_and_its_mirror_image_get_the_same_answer(pipeline):
+    model = keras.saving.load_model(pipeline / "models/small_cnn.keras", compile=False)
+    pixels = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3)).astype(np.float32)
+    said = models.probabilities(model, pixels)
+    np.testing.assert_allclose(said, models.probabilities(model, pixels[:, :, ::-1]), atol=1e-6)
+    assert np.ptp(said[:, 0]) > 0

@@ -67,6 +67,14 @@ def small_cnn(image_size: int, num_classes: int, params: Mapping) -> keras.Model
     return keras.Model(inputs, classifier(x, num_classes, params), name="small_cnn")
 
 
+def both_ways(model: keras.Model) -> keras.Model:
+    """The mean of what a model of photos says of each and of its mirror image; it shares the model's weights."""
+    inputs = keras.Input(model.input_shape[1:], name="pixels")
+    one_way = keras.Model(model.input, model.output, name=model.name)  # compiled, `model` would be saved with its metrics
+    said = [one_way(inputs), one_way(keras.ops.flip(inputs, axis=2))]
+    return keras.Model(inputs, layers.Average(name="mean")(said), name=f"{model.name}_both_ways")
+
+
 def top(feature_shape: tuple[int, int, int], num_classes: int, params: Mapping) -> keras.Model:
     """Level 2: the classifier on bottleneck features of shape (height, width, channels)."""
     inputs = keras.Input(feature_shape, name="bottleneck")
@@ -74,8 +82,26 @@ def top(feature_shape: tuple[int, int, int], num_classes: int, params: Mapping) 
 
 
 def loss(model: keras.Model) -> str:
-    """The loss that goes with the model's output, for labels given as class numbers."""
-    return "binary_crossentropy" if model.output_shape[-1] == 1 else "sparse_categorical_crossentropy"
+    """The loss that goes with the model's output, for what `targets` gives."""
+    return "binary_crossentropy" if model.output_shape[-1] == 1 else "categorical_crossentropy"
+
+
+def targets(labels: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
+    """What the output is to be for class numbers of shape (n,): float32 of shape (n, 1) or (n, classes).
+
+    `smoothing` takes so much from the right class and gives every class an equal share of it (Szegedy et al., "Rethinking
+    the Inception Architecture", CVPR 2016).
+    """
+    classes = labels.max() + 1
+    hot = np.eye(classes, dtype=np.float32)[labels] * (1 - smoothing) + smoothing / classes
+    return hot[:, 1:] if classes == 2 else hot
+
+
+def accuracy(targets, outputs):
+    """How many outputs name the class that most of the target is: Keras tensors."""
+    if outputs.shape[-1] == 1:
+        return keras.metrics.binary_accuracy(keras.ops.round(targets), outputs)
+    return keras.metrics.categorical_accuracy(targets, outputs)
 
 
 def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -86,10 +112,10 @@ def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return -np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1))
 
 
-def class_weights(labels: np.ndarray) -> dict[int, float] | None:
-    """How much a photo of each class counts, its mean over the photos 1; None where every class has as many of them."""
+def class_weights(labels: np.ndarray) -> np.ndarray:
+    """How much each photo counts so that all classes count alike, the mean over the photos 1: float32 of shape (n,)."""
     counts = np.bincount(labels)
-    return None if len(set(counts)) == 1 else {n: len(labels) / (len(counts) * count) for n, count in enumerate(counts)}
+    return (len(labels) / (len(counts) * counts))[labels].astype(np.float32)
 
 
 def classes(model: keras.Model) -> int:

@@ -1,5 +1,6 @@
 """What the three trainings share: batches of cached views, and `fit` with its learning curves and its resuming."""
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -7,7 +8,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import keras
@@ -20,11 +21,12 @@ from stages.lib.errors import UserError
 CURVES = Path("metrics/curves")
 CHECKPOINTS = environment.ROOT / ".cache/training"
 ABANDONED_SECONDS = 14 * 24 * 3600
-MIRROR = 1  # keeps the random numbers of mirroring apart from those of the order
+MIRROR, MIXUP = 1, 2  # keep their random numbers apart from those of the order
+WARM_UP = 0.1  # of the training
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of (float32 array, labels); every epoch has its own view of a photo.
+    """Batches of (float32 array, targets, weights); every epoch has its own view of a photo.
 
     Parameters
     ----------
@@ -41,6 +43,7 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         self.view, self.labels, self.batch_size, self.seed = view, labels, batch_size, seed
         self.count = max(1, round(part * len(labels)))
+        self.targets, self.weights, self.mixup = models.targets(labels), np.ones(len(labels), np.float32), 0.0
         self.start(1)
 
     def start(self, epoch: int) -> None:
@@ -53,9 +56,21 @@ class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = self.order[number * self.batch_size : (number + 1) * self.batch_size]
-        return self.view(self.epoch, rows).astype(np.float32), self.labels[rows]
+        pictures, targets = self.view(self.epoch, rows).astype(np.float32), self.targets[rows]
+        if self.mixup:
+            rng = np.random.default_rng([self.seed, self.epoch, MIXUP, number])
+            share, other = rng.beta(self.mixup, self.mixup, len(rows)).astype(np.float32), rng.permutation(len(rows))
+            share = np.maximum(share, 1 - share)  # a photo stays more its own than another one's
+            pictures, targets = (mixed(values, values[other], share) for values in (pictures, targets))
+        return pictures, targets, self.weights[rows]
+
+
+def mixed(values: np.ndarray, others: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Along axis 0, so much of the one and the remainder of the other (Zhang et al., "mixup", ICLR 2018)."""
+    share = share.reshape(-1, *[1] * (values.ndim - 1))
+    return share * values + (1 - share) * others
 
 
 def cached(
@@ -103,11 +118,47 @@ def cached(
     return Batches(view, labels, batch_size, seed, part)
 
 
-def optimizer(params: Mapping, steps: int) -> keras.Optimizer:
-    """The optimiser by name; `cosine` lowers the rate to nothing over `steps` batches."""
-    rate = keras.optimizers.schedules.CosineDecay(params["lr"], steps) if params["schedule"] == "cosine" else params["lr"]
-    momentum = {"momentum": params["momentum"]} if params["optimizer"] in ("sgd", "rmsprop") else {}
-    return keras.optimizers.get({"class_name": params["optimizer"], "config": {"learning_rate": rate, **momentum}})
+def optimizer(params: Mapping, steps: int, pace: Mapping[str, float] | None = None) -> keras.Optimizer:
+    """The optimiser by name.
+
+    Parameters
+    ----------
+    params : mapping
+        The level's own. With `cosine` the rate falls to nothing over `steps` batches, with `warmup` it rises during the
+        first tenth of them before it does; `ema` is the momentum of the weights' moving average.
+    pace : mapping of a variable's path to a float, optional
+        What its rate is multiplied by, where that isn't 1.
+    """
+    rate = params["lr"]
+    if params["schedule"] == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(params["lr"], steps)
+    elif params["schedule"] == "warmup":
+        warm = max(1, round(WARM_UP * steps))
+        rate = keras.optimizers.schedules.CosineDecay(0.0, max(1, steps - warm), warmup_target=params["lr"], warmup_steps=warm)
+    kind = type(keras.optimizers.get(params["optimizer"]))
+    more = {"momentum": params["momentum"]} if params["optimizer"] in ("sgd", "rmsprop") else {}
+    if params["ema"]:
+        more |= {"use_ema": True, "ema_momentum": params["ema"]}
+
+    class Paced(kind):
+        def update_step(self, gradient, variable, learning_rate):
+            # TensorFlow hands over its own variable; by this number Keras' optimisers find what they keep for it.
+            path = self._trainable_variables[self._get_variable_index(variable)].path
+            super().update_step(gradient, variable, learning_rate * pace[path])
+
+    return (Paced if pace else kind)(learning_rate=rate, **more)
+
+
+@contextlib.contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """The model with its weights' moving average, where the optimiser keeps one."""
+    if not model.optimizer.use_ema:
+        yield
+        return
+    own = model.get_weights()
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    yield
+    model.set_weights(own)
 
 
 class Epochs(keras.callbacks.Callback):
@@ -123,10 +174,15 @@ class Epochs(keras.callbacks.Callback):
         Where the learning curves grow.
     checkpoint : Path, optional
         Where each epoch but the last leaves all that the next ones depend on.
+    used : keras.Model
+        What predicts the validation photos: the model that is trained, or another one with its weights.
     """
 
-    def __init__(self, train: Batches, validation: Batches, params: Mapping, live: Live, checkpoint: Path | None) -> None:
+    def __init__(
+        self, train: Batches, validation: Batches, params: Mapping, live: Live, checkpoint: Path | None, used: keras.Model
+    ) -> None:
         super().__init__()
+        self.used = used
         self.train, self.validation, self.level, self.live, self.checkpoint = train, validation, params, live, checkpoint
         self.history: list[dict[str, float]] = []
         self.kept: list[np.ndarray] = []  # the weights of the best epoch, where patience asks for them
@@ -137,7 +193,9 @@ class Epochs(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         batches = (self.validation[number] for number in range(len(self.validation)))
-        probabilities = np.concatenate([models.probabilities(self.model, batch) for batch, _ in batches])
+        with averaged(self.model):
+            probabilities = np.concatenate([models.probabilities(self.used, batch) for batch, *_ in batches])
+            weights = self.model.get_weights() if self.level["patience"] else []
         labels = self.validation.labels
         logs["val_accuracy"] = np.mean(probabilities.argmax(1) == labels)
         logs["val_loss"] = np.mean(models.losses(labels, probabilities))
@@ -148,7 +206,7 @@ class Epochs(keras.callbacks.Callback):
         if not patience or best == epoch:
             self.probabilities = probabilities
         if patience and best == epoch:
-            self.kept = self.model.get_weights()
+            self.kept = weights
         if patience and epoch - best >= patience:
             self.model.stop_training = True
         elif self.checkpoint and epoch + 1 < self.level["epochs"]:
@@ -212,14 +270,23 @@ def identity(stage: str) -> str:
 
 
 def fit(
-    name: str, model: keras.Model, train: Batches, validation: Batches, params: Mapping, jit_compile: bool | str = "auto"
+    name: str,
+    model: keras.Model,
+    train: Batches,
+    validation: Batches,
+    params: Mapping,
+    *,
+    used: keras.Model | None = None,
+    pace: Mapping[str, float] | None = None,
+    jit_compile: bool | str = "auto",
 ) -> None:
     """Train a level, and write its model, its learning curves, as they grow, and its validation photos' probabilities.
 
     With `patience` above 0, training stops once the validation loss has not improved for so many epochs, and the
     weights of its best epoch are kept; with 0 it runs to the end and keeps the last. A part of an epoch counts as one:
     `train` has only that part of the photos. With `class_weights` every class has the same share in the loss that is
-    trained on, however many photos it has.
+    trained on, however many photos it has. `label_smoothing` and `mixup` change the targets that are trained on, `pace` is
+    what `optimizer` takes. `used` is the model as it is validated and saved, where that is another one with the same weights.
 
     A run that was interrupted, by whatever, goes on from the last epoch that it finished, and ends with the weights that
     it would have had.
@@ -229,12 +296,20 @@ def fit(
     data/validation/<name>.npy, probabilities of shape (n, classes), which `evaluate` reads.
     """
     epochs = math.ceil(params["epochs"])
-    model.compile(optimizer(params, len(train) * epochs), loss=models.loss(model), metrics=["accuracy"], jit_compile=jit_compile)
+    train.targets, train.mixup = models.targets(train.labels, params["label_smoothing"]), params["mixup"]
+    if params["class_weights"]:
+        train.weights = models.class_weights(train.labels)
+    model.compile(
+        optimizer(params, len(train) * epochs, pace),
+        loss=models.loss(model),
+        weighted_metrics=[],  # else Keras says that there are weights and no such metrics
+        metrics=[models.accuracy],
+        jit_compile=jit_compile,
+    )
     model.optimizer.build(model.trainable_variables)
-    weights = models.class_weights(train.labels) if params["class_weights"] else None
     checkpoint = CHECKPOINTS / f"{name}-{identity(name)[:16]}.npz" if epochs > 1 else None
     with Live(str(CURVES / name), save_dvc_exp=False, dvcyaml=False) as live:
-        epoch = Epochs(train, validation, params, live, checkpoint)
+        epoch = Epochs(train, validation, params, live, checkpoint, used or model)
         epoch.set_model(model)
         done = epoch.resume()
         model.fit(
@@ -242,13 +317,12 @@ def fit(
             initial_epoch=done,
             epochs=epochs,
             callbacks=[epoch],
-            class_weight=weights,
             shuffle=False,  # `Batches` shuffles, in an order that its seed alone decides
             verbose=1 if sys.stdout.isatty() else 2,
         )
     activations.VALIDATION.mkdir(parents=True, exist_ok=True)
     np.save(activations.VALIDATION / f"{name}.npy", epoch.probabilities)
-    models.save(model, Path("models", f"{name}.keras"))
+    models.save(used or model, Path("models", f"{name}.keras"))
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
         for abandoned in CHECKPOINTS.iterdir():  # by runs that nobody went on with, or that died as they wrote
