@@ -33,7 +33,7 @@ ACCURATE := image_size=288 small_cnn.image_size=112 small_cnn.epochs=80 small_cn
 SCHEMES = $(firstword $(subst ://, ,$(URL))) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
 PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure,$(sort $(SCHEMES))))))
 
-.PHONY: help repro blog accurate seeds folds views sizes sweep search experiments check publish bench test test-browser test-slow table plots remote push pull check-lock report pull-repro comment clean lock
+.PHONY: help repro blog accurate seeds folds views sizes ideas sweep search experiments check publish bench test test-browser test-slow table plots remote push pull check-lock report pull-repro comment clean lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -62,6 +62,9 @@ views: $(BIN)/.run ## what 1, 2, 4 and 8 augmented views bring and cost (half an
 
 sizes: $(BIN)/.run ## accuracy against the number of training photos: metrics/sizes.svg (an hour)
 	@python -m tools.sizes
+
+ideas: $(BIN)/.run ## how far each of some 25 ideas goes, by validation photos (an hour and a half)
+	@python -m tools.ideas
 
 sweep: $(BIN)/.run ## experiments side by side: SET="finetune.lr=1e-5,1e-4 finetune.dropout=0.3,0.5" JOBS=2
 	@test -n "$(SET)" || { echo 'make sweep SET="finetune.lr=1e-5,1e-4 finetune.dropout=0.3,0.5"' >&2; exit 1; }

@@ -14,7 +14,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from stages.lib import params
 from stages.lib.errors import UserError
-from tools import search, sweep
+from tools import ideas, repro, search, sweep
 
 
 @pytest.fixture
@@ -227,3 +227,49 @@ def test_a_search_says_what_is_wrong_before_anything_runs(workspace):
     assert output.splitlines() == ["params.yaml has no finetune.rate."]
     change(workspace, finetune__lr=-1)
     assert "finetune.lr is -1" in run(workspace, "tools.search", check=False)
+
+
+def test_more_training_photos_leave_fewer_to_be_tested_and_the_plot_shows_it(pipeline):
+    small = ["-S", "small_cnn.epochs=1", "-S", "finetune.epochs=1"]
+    try:
+        output = run(pipeline, "tools.sizes", "20", "--seeds", "1", "2", *small)
+        found = json.loads((pipeline / "metrics/sizes.json").read_text())
+        picture = (pipeline / "metrics/sizes.svg").read_text()
+    finally:
+        for name in "sizes.json", "sizes.svg":
+            (pipeline / "metrics" / name).unlink(missing_ok=True)
+        restore(pipeline)
+    for level in ("small_cnn", "top", "finetune"):
+        assert found["sizes"]["20"][level]["n"] == 2 * 2 * (100 - 20 - 10), "all but training and validation photos"
+        assert len(found["sizes"]["20"][level]["runs"]) == 2
+        assert f"{found['sizes']['20'][level]['mean']:.3f} +- " in output
+    assert picture.startswith("<?xml") and "training photos a class" in picture
+
+
+def test_ideas_are_experiments_judged_by_validation_photos(pipeline):
+    own = (pipeline / "params.yaml").read_text()
+    assert "no idea is called dropuot; there are " in run(pipeline, "tools.ideas", "dropuot", check=False)
+    try:
+        output = run(pipeline, "tools.ideas", "no hidden layer")
+        found = json.loads((pipeline / "metrics/ideas.json").read_text())
+        assert stages_run(output) == ["top", "finetune", "evaluate"]
+        assert (pipeline / "params.yaml").read_text() == own
+    finally:
+        (pipeline / "metrics/ideas.json").unlink(missing_ok=True)
+        restore(pipeline)
+    assert list(found) == ["the recipe as it is", "logistic regression", "no hidden layer"]
+    metrics = json.loads((pipeline / "metrics/metrics.json").read_text())
+    for level in ("top", "finetune"):
+        base, idea = found["the recipe as it is"][level], found["no hidden layer"][level]
+        assert base["accuracy"] == pytest.approx(metrics[level]["validation"]["accuracy"], abs=1e-4)
+        assert base["log_loss"] == pytest.approx(metrics[level]["validation"]["log_loss"], abs=1e-3)
+        assert (base["gained"], base["lost"], base["p"]) == (0, 0, 1)
+        assert idea["accuracy"] == pytest.approx(base["accuracy"] + (idea["gained"] - idea["lost"]) / 20, abs=1e-4)
+
+
+def test_every_idea_changes_params_that_there_are():
+    given = params.load(ROOT / "params.yaml")
+    for name, changes in ideas.IDEAS.items():
+        changed = repro.changed_by(given, [f"{key}={value}" for key, value in changes.items()])
+        params._check(changed, params.SCHEMA, params.PARAMS, "")
+        assert changed != given, name

@@ -154,8 +154,3 @@ def test_folds_validate_every_photo_once_and_leave_the_test_photos_alone(pipelin
     finally:
         restore(pipeline)
     assert sorted(validated) == sorted(photo.sha256 for photo in before if photo.split != "test")
-    run(pipeline, "tools.seeds", "--folds", "2", "--to", str(tmp_path / "folds.json"), "small_cnn.epochs=1")
-    restore(pipeline)
-    summary = json.loads((tmp_path / "folds.json").read_text())
-    assert summary["params"] == ["small_cnn.epochs=1"]
-    assert summary["top"].keys() == {"validation"} and summary["top"]["validation"]["n"] == 68
