@@ -229,6 +229,7 @@ def test_a_search_says_what_is_wrong_before_anything_runs(workspace):
     assert "finetune.lr is -1" in run(workspace, "tools.search", check=False)
 
 
+@pytest.mark.slow
 def test_more_training_photos_leave_fewer_to_be_tested_and_the_plot_shows_it(pipeline):
     small = ["-S", "small_cnn.epochs=1", "-S", "finetune.epochs=1"]
     try:

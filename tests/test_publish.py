@@ -32,13 +32,13 @@ def test_calibration_counts_every_photo_once_the_least_sure_first():
 
 def test_the_temperature_undoes_what_made_probabilities_too_sure():
     rng = np.random.default_rng(1)
-    logits = rng.normal(0, 2, (20_000, 3))
+    logits = rng.normal(0, 1, (20_000, 3))
     honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     labels = (rng.random((20_000, 1)) > honest.cumsum(1)).sum(1)
     too_sure = diagnose.tempered(honest, 1 / 2.5)
-    np.testing.assert_allclose(diagnose.tempered(too_sure, 2.5), honest, atol=1e-4)
+    np.testing.assert_allclose(diagnose.tempered(too_sure, 2.5), honest, atol=1e-3)
     assert diagnose.best_temperature(labels, too_sure) == pytest.approx(2.5, rel=0.05)
-    assert diagnose.calibration_error(labels, too_sure) > 0.1 > 0.02 > diagnose.calibration_error(labels, honest)
+    assert diagnose.calibration_error(labels, too_sure) > 0.1 > 0.03 > diagnose.calibration_error(labels, honest)
 
 
 def test_every_levels_temperature_is_there_and_goes_by_validation_photos(pipeline):
@@ -50,7 +50,7 @@ def test_every_levels_temperature_is_there_and_goes_by_validation_photos(pipelin
         losses = [
             log_loss(labels, diagnose.tempered(probabilities, factor * found[level]["temperature"])) for factor in (0.8, 1, 1.25)
         ]
-        assert losses[1] == min(losses) or max(losses) - min(losses) < 1e-6
+        assert losses[1] <= min(losses) + 1e-5
 
 
 def test_levels_stand_beside_the_blog(pipeline):
