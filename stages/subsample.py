@@ -81,9 +81,9 @@ def places(params: Mapping, sizes: Mapping[str, int], found: int) -> list[str]:
     With `folds` those for training and validation are dealt out like cards: every `folds`-th one validates, from number
     `fold` on.
     """
-    chosen = sizes["train"] + sizes["validation"]
-    if params["folds"]:
-        dealt = ["validation" if number % params["folds"] == params["fold"] - 1 else "train" for number in range(chosen)]
+    chosen, folds, fold = sizes["train"] + sizes["validation"], params["folds"], params["fold"]
+    if folds:
+        dealt = ["validation" if number % folds == fold - 1 else "train" for number in range(chosen)]
     else:
         dealt = ["train"] * sizes["train"] + ["validation"] * sizes["validation"]
     rest = found - chosen - sizes["test"] if params["rest"] else 0

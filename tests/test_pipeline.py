@@ -272,7 +272,7 @@ def test_mirroring_turns_other_halves_of_the_photos_in_every_epoch(pipeline):
         batches = training.cached(pipeline / activations.ACTIVATIONS, "train", 48, seed=1, mirror=mirror)
         for epoch in range(1, 5):  # two views: epochs 1 and 3 see the same one of each photo
             batches.start(epoch)
-            yield batches.order.argsort(), *batches[0]
+            yield batches.order.argsort(), *batches[0][:2]
 
     turned = []
     for (by_photo, plain, labels), (_, mirrored, same_labels) in zip(epochs(False), epochs(True)):
@@ -287,7 +287,7 @@ def test_mirroring_turns_other_halves_of_the_photos_in_every_epoch(pipeline):
 def test_half_an_epoch_has_half_of_the_photos_and_others_for_another_seed(pipeline):
     orders = [training.cached(pipeline / activations.ACTIVATIONS, "train", 10, seed, part=0.5) for seed in (1, 2)]
     for batches in orders:
-        assert len(batches) == 3 and [len(labels) for _, labels in batches] == [10, 10, 4]
+        assert len(batches) == 3 and [len(labels) for _, labels, _ in batches] == [10, 10, 4]
         assert len(set(batches.order)) == 24
     assert set(orders[0].order) != set(orders[1].order)
 
@@ -308,7 +308,7 @@ def test_views_are_counted_from_the_plain_one(pipeline):
     folder = pipeline / activations.ACTIVATIONS
     array, _ = activations.read(folder, "train")
     for views, of_the_second in ((1, 0), (2, 1), (None, 1)):
-        (batch, _) = training.cached(folder, "train", 48, views=views)[0]
+        batch, *_ = training.cached(folder, "train", 48, views=views)[0]
         assert np.array_equal(batch[0], array[0, 0]) and np.array_equal(batch[1], array[1, of_the_second])
 
 

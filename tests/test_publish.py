@@ -50,7 +50,8 @@ def test_every_levels_temperature_is_there_and_goes_by_validation_photos(pipelin
         losses = [
             log_loss(labels, diagnose.tempered(probabilities, factor * found[level]["temperature"])) for factor in (0.8, 1, 1.25)
         ]
-        assert losses[1] <= min(losses) + 1e-5
+        assert losses[1] <= losses[0] + 1e-5
+        assert losses[1] <= losses[2] + 1e-5 or found[level]["temperature"] > 19, "the most that is tried is 20"
 
 
 def test_levels_stand_beside_the_blog(pipeline):
