@@ -10,7 +10,8 @@ BLOG := backbone=VGG16 image_size=150 preprocessing=rescale \
   small_cnn.class_weights=false top.class_weights=false finetune.class_weights=false \
   small_cnn.image_size=150 'small_cnn.filters=[32,32,64]' small_cnn.first_stride=1 small_cnn.batch_norm=false \
   small_cnn.pooling=flatten small_cnn.units=64 small_cnn.mirror=false small_cnn.dropout=0.5 small_cnn.l1=0 small_cnn.l2=0 \
-  small_cnn.optimizer=rmsprop small_cnn.lr=0.001 small_cnn.momentum=0 small_cnn.schedule=constant small_cnn.ema=0 small_cnn.label_smoothing=0 small_cnn.mixup=0 \
+  small_cnn.optimizer=rmsprop small_cnn.lr=0.001 small_cnn.momentum=0 small_cnn.schedule=constant \
+  small_cnn.ema=0 small_cnn.label_smoothing=0 small_cnn.mixup=0 \
   small_cnn.batch_size=16 small_cnn.epochs=50 small_cnn.patience=0 \
   small_cnn.augmentation.flip=true small_cnn.augmentation.shear=0.2 small_cnn.augmentation.zoom=0.2 \
   small_cnn.augmentation.rotation=0 small_cnn.augmentation.shift=0 small_cnn.augmentation.colour=0 \
@@ -20,8 +21,10 @@ BLOG := backbone=VGG16 image_size=150 preprocessing=rescale \
   top.views=1 top.pooling=flatten top.units=256 top.dropout=0.5 top.l1=0 top.l2=0 \
   top.optimizer=rmsprop top.lr=0.001 top.momentum=0 top.schedule=constant top.ema=0 top.label_smoothing=0 top.mixup=0 \
   top.batch_size=16 top.epochs=50 top.patience=0 \
-  'finetune.unfreeze=[block5]' finetune.views=null finetune.mirror=true finetune.block_pace=1 finetune.dropout=0.5 finetune.l1=0 finetune.l2=0 \
-  finetune.optimizer=sgd finetune.lr=0.0001 finetune.momentum=0.9 finetune.schedule=constant finetune.ema=0 finetune.label_smoothing=0 finetune.mixup=0 \
+  'finetune.unfreeze=[block5]' finetune.views=null finetune.mirror=true finetune.block_pace=1 \
+  finetune.dropout=0.5 finetune.l1=0 finetune.l2=0 \
+  finetune.optimizer=sgd finetune.lr=0.0001 finetune.momentum=0.9 finetune.schedule=constant \
+  finetune.ema=0 finetune.label_smoothing=0 finetune.mixup=0 \
   finetune.batch_size=16 finetune.epochs=50 finetune.patience=0
 
 # Where params.yaml saves time, this doesn't.
@@ -50,20 +53,20 @@ blog: $(BIN)/.run ## the same with the Keras blog's own recipe
 accurate: $(BIN)/.run ## the same with a recipe that takes more time, for accuracy
 	@$(REPRO) $(ACCURATE)
 
-seeds: $(BIN)/.run ## both recipes from five seeds, splits redrawn: mean and spread (two hours)
+seeds: $(BIN)/.run ## both recipes from five seeds, splits redrawn: mean and spread (some two hours)
 	@python -m tools.seeds $(SET)
 	@python -m tools.seeds --to metrics/seeds.json $(ACCURATE) $(SET)
 
-folds: $(BIN)/.run ## 5-fold cross-validation over training and validation photos: mean and spread (half an hour)
+folds: $(BIN)/.run ## 5-fold cross-validation over training and validation photos: mean and spread
 	@python -m tools.seeds --folds $(or $(FOLDS),5) $(SET)
 
 views: $(BIN)/.run ## what 1, 2, 4 and 8 augmented views bring and cost (half an hour)
 	@python -m tools.views
 
-sizes: $(BIN)/.run ## accuracy against the number of training photos: metrics/sizes.svg (an hour)
+sizes: $(BIN)/.run ## accuracy against the number of training photos: metrics/sizes.svg
 	@python -m tools.sizes
 
-ideas: $(BIN)/.run ## how far each of some 25 ideas goes, by validation photos (an hour and a half)
+ideas: $(BIN)/.run ## how far each of some 25 ideas goes, by validation photos
 	@python -m tools.ideas
 
 sweep: $(BIN)/.run ## experiments side by side: SET="finetune.lr=1e-5,1e-4 finetune.dropout=0.3,0.5" JOBS=2

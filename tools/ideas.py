@@ -1,6 +1,6 @@
 """How far each idea goes: one experiment an idea, all else as params.yaml has it, judged by validation photos. `make ideas`
 
-    python -m tools.ideas                           # all of them, an hour and a half on two cores
+    python -m tools.ideas                           # all of them
     python -m tools.ideas "label smoothing" mixup   # some
     python -m tools.ideas --list
 

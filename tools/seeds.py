@@ -30,6 +30,11 @@ SEEDS = Path("metrics/seeds_default.json")
 FOLDS = Path("metrics/folds.json")
 
 
+def redrawn(seed: int) -> dict[str, int]:
+    """The changes that draw the splits and start every training from a seed."""
+    return {f"{stage}.seed": seed for stage in SEEDED}
+
+
 def metrics_of(changes: Mapping[str, object], more: Sequence[str] = ()) -> dict:
     """Run an experiment, `changes` and `more` as `experiment.run` takes them; returns its metrics, with the number of
     photos as `n` of every split."""
@@ -78,7 +83,7 @@ def main() -> None:
         asked = [{"subsample.folds": given.folds, "subsample.fold": fold} for fold in numbers]
     else:
         numbers = given.seeds
-        asked = [{f"{stage}.seed": seed for stage in SEEDED} for seed in numbers]
+        asked = [redrawn(seed) for seed in numbers]
     if len(asked) < 2:
         parser.error("a spread takes two runs or more")
     with experiment.workspace_as_it_was():

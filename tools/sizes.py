@@ -65,7 +65,7 @@ def measured(size: int, numbers: Sequence[int], more: Sequence[str]) -> dict:
     """The levels' spread over the draws with so many training photos a class."""
     runs = []
     for seed in numbers:
-        changes = {"subsample.train": size, "subsample.rest": "true"} | {f"{stage}.seed": seed for stage in seeds.SEEDED}
+        changes = {"subsample.train": size, "subsample.rest": "true"} | seeds.redrawn(seed)
         runs.append(unseen(seeds.metrics_of(changes, more)))
     return {level: seeds.spread(runs, level, "unseen") for level in levels.LEVELS}
 
