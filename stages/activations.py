@@ -43,8 +43,9 @@ def main(params) -> None:
     manifest = dataset.read_manifest()
     network = frozen.Frozen(WEIGHTS, params["backbone"], params["finetune"]["unfreeze"])
     shape = network.output_shape((size, size, 3))
-    plain = memo.Memo(*origin(params))
-    augmented = memo.Memo(*origin(params), augmentation["seed"], dict(augmentation["augmentation"]))
+    known = origin(params)
+    plain = memo.Memo(*known)
+    augmented = memo.Memo(*known, augmentation["seed"], dict(augmentation["augmentation"]))
 
     def pictures(item):
         return network.preprocess(view_of(*item, size, augmentation)[None], params["preprocessing"])

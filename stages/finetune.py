@@ -32,16 +32,13 @@ def build(params) -> keras.Model:
     return model
 
 
-def pace(model: keras.Model, params) -> dict[str, float]:
+def pace(model: keras.Model, tuning) -> dict[str, float]:
     """What each variable's rate is multiplied by: the classifier's by 1, every block's by `block_pace` once more than what
     lies above it."""
-    tuning, classifier = params["finetune"], {"hidden", "probability"}
-    found, below = {}, len(tuning["unfreeze"])
+    blocks, block, found = tuning["unfreeze"], 0, {}
     for layer in model.layers:
-        if layer.weights and layer.name not in classifier:
-            starts = [number for number, name in enumerate(tuning["unfreeze"]) if f"{layer.name}_".startswith(f"{name}_")]
-            below = len(tuning["unfreeze"]) - starts[0] if starts else below
-        power = 0 if layer.name in classifier else below
+        block = next((number for number, name in enumerate(blocks) if f"{layer.name}_".startswith(f"{name}_")), block)
+        power = 0 if layer.name in ("hidden", "probability") else len(blocks) - block
         found |= {variable.path: tuning["block_pace"] ** power for variable in layer.trainable_variables}
     return found
 
@@ -62,7 +59,7 @@ def main(params) -> None:
     validation = training.cached(activations.ACTIVATIONS, "validation", batch_size)
     model = build(params)
     # XLA takes two thirds of the time here; TensorFlow's own switch to determinism would turn it off.
-    paced = pace(model, params) if tuning["block_pace"] != 1 else None
+    paced = pace(model, tuning) if tuning["block_pace"] != 1 else None
     training.fit("finetune", model, train, validation, tuning, pace=paced, jit_compile=True)
 
 

@@ -53,7 +53,7 @@ def main(params) -> None:
         training.Batches(lambda epoch, rows: views(epoch)[rows], labels, batch_size, seed),
         training.Batches(lambda epoch, rows: validation[rows], validation_labels, batch_size),
         params,
-        used=models.both_ways(model) if params["mirror"] else model,
+        used=models.both_ways(model) if params["mirror"] else None,
     )
 
 

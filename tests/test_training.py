@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import change, curve, offline, restore, run
 
+from stages import finetune
 from stages.lib import activations, dataset, metrics, models, training
 
 LEVELS = ("small_cnn", "top", "finetune")
@@ -197,6 +198,16 @@ def test_a_blocks_pace_slows_its_own_rate_alone():
         model.train_on_batch(np.ones((2, 4), np.float32), np.ones((2, 1)))  # Adam's first step is the rate itself
         steps = [np.abs(now - was).max() for now, was in zip(model.get_weights(), before)]
         assert steps == pytest.approx([0.001, 0.01], rel=1e-3)
+
+
+def test_every_block_is_slower_than_what_lies_above_it():
+    x = inputs = keras.Input((4,))
+    for name in ("block4_conv1", "block4_conv2", "block5_conv1", "hidden", "probability"):
+        x = keras.layers.Dense(4, name=name)(x)
+    tuning = {"unfreeze": ["block4", "block5"], "block_pace": 0.5}
+    paces = finetune.pace(keras.Model(inputs, x), tuning)
+    expected = {"block4_conv1": 0.25, "block4_conv2": 0.25, "block5_conv1": 0.5, "hidden": 1, "probability": 1}
+    assert paces == {f"{name}/{part}": pace for name, pace in expected.items() for part in ("kernel", "bias")}
 
 
 def test_a_moving_average_of_the_weights_is_validated_and_kept():

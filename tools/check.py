@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stages import activations, duplicates, subsample
-from stages.lib import archive, dataset, environment, frozen, images, params
+from stages.lib import archive, dataset, environment, frozen, images, metrics, params
 from stages.lib.errors import UserError
 from stages.lib.progress import progress
 from tools import command, experiment
@@ -116,8 +115,8 @@ def what_params_ask(counts: Counter, settings: dict) -> str | None:
     if not all(sizes[rarest].values()):
         return f"The class {rarest} has {counts[rarest]} usable photos: add some."
     tested = sum(of_class["test"] for of_class in sizes.values())
-    interval = binomtest(round(0.9 * tested), tested).proportion_ci(0.95, method="wilson")
-    print(f"With {tested} test photos an accuracy of 0.9 means {interval.low:.2f} to {interval.high:.2f}, by its 95 % interval.")
+    low, high = metrics.wilson(round(0.9 * tested), tested)
+    print(f"With {tested} test photos an accuracy of 0.9 means {low:.2f} to {high:.2f}, by its 95 % interval.")
     few = [kind for kind, of_class in sizes.items() if of_class["test"] < FEW]
     section(f"classes with fewer than {FEW} test photos, too few to say how well they are told apart", few)
     return problem

@@ -18,13 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from stages.lib import activations, dataset
+from stages.lib import activations, dataset, metrics
 from stages.lib.errors import UserError
 from tools import command, experiment
 
@@ -88,9 +87,8 @@ def scores(truth: np.ndarray, probabilities: np.ndarray, before: np.ndarray) -> 
     """Accuracy and log loss, and on how many photos they are right where others were wrong and the other way about."""
     right, was = probabilities.argmax(1) == truth, before.argmax(1) == truth
     gained, lost = int(np.sum(right & ~was)), int(np.sum(was & ~right))
-    p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0  # McNemar's test, exact
     loss = log_loss(truth, np.clip(probabilities, 1e-7, 1), labels=range(probabilities.shape[1]))
-    found = {"accuracy": np.mean(right), "log_loss": loss, "p": p}
+    found = {"accuracy": np.mean(right), "log_loss": loss, "p": metrics.mcnemar(gained, lost)}
     return {name: round(float(value), 4) for name, value in found.items()} | {"gained": gained, "lost": lost}
 
 

@@ -20,9 +20,8 @@ import dvc.api
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scipy.stats import binomtest
 
-from stages.lib import levels, params
+from stages.lib import levels, metrics, params
 from stages.lib.errors import UserError
 from tools import command, lock, table
 
@@ -103,12 +102,12 @@ def beyond_chance(before: dict, after: dict, pairs: list[tuple[bool, bool]]) -> 
     before, after : dict
         The scores of one level on one split.
     pairs : list of (bool, bool)
-        Whether each photo was right before and is right after, where that is known. Then it is McNemar's exact test
-        (Psychometrika 12, 1947), which asks only the photos that changed sides; else whether the intervals overlap.
+        Whether each photo was right before and is right after, where that is known. Then it is McNemar's exact test,
+        which asks only the photos that changed sides; else whether the intervals overlap.
     """
     if pairs:
         won, lost = pairs.count((False, True)), pairs.count((True, False))
-        p = binomtest(won, won + lost).pvalue if won + lost else 1.0
+        p = metrics.mcnemar(won, lost)
         return f"{'yes' if p < 0.05 else 'no'}: {won} won, {lost} lost, p = {p:.2g}"
     apart = before["accuracy_high"] < after["accuracy_low"] or after["accuracy_high"] < before["accuracy_low"]
     return "yes: the intervals are apart" if apart else "no: the intervals overlap"

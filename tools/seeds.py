@@ -20,9 +20,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import binomtest
 
 from stages.lib import dataset, levels
+from stages.lib import metrics as scoring
 from tools import command, experiment, table
 
 SEEDED = ("subsample", "small_cnn", "activations", "top", "finetune")
@@ -53,13 +53,13 @@ def spread(runs: Sequence[Mapping], level: str, split: str) -> dict:
     accuracies = [score["accuracy"] for score in scores]
     right = sum(round(score["accuracy"] * score["n"]) for score in scores)
     n = sum(score["n"] for score in scores)
-    interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    low, high = scoring.wilson(right, n)
     return {
         "mean": round(float(np.mean(accuracies)), 4),
         "std": round(float(np.std(accuracies, ddof=1)), 4),
         "n": n,
-        "low": round(interval.low, 4),
-        "high": round(interval.high, 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
         "log_loss": round(float(np.mean([score["log_loss"] for score in scores])), 4),
         "runs": accuracies,
     }

@@ -36,8 +36,9 @@ class Memo:
         self.folder.mkdir(parents=True, exist_ok=True)
         os.utime(self.folder)
         for other in MEMOS.iterdir():
-            if time.time() - other.stat().st_mtime > ABANDONED_SECONDS:  # nobody has asked for these for long
-                shutil.rmtree(other, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # another run may be removing it as well
+                if time.time() - other.stat().st_mtime > ABANDONED_SECONDS:  # nobody has asked for these for long
+                    shutil.rmtree(other, ignore_errors=True)
 
     def get(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """The array of this name, from its file or else computed, and kept. Threads and processes may ask at once."""

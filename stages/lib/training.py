@@ -295,7 +295,7 @@ def fit(
     metrics/curves/<name>/plots/metrics/, as DVCLive does it (`loss` alone has the L1 and L2 penalties in it); and
     data/validation/<name>.npy, probabilities of shape (n, classes), which `evaluate` reads.
     """
-    epochs = math.ceil(params["epochs"])
+    epochs, used = math.ceil(params["epochs"]), used or model
     train.targets, train.mixup = models.targets(train.labels, params["label_smoothing"]), params["mixup"]
     if params["class_weights"]:
         train.weights = models.class_weights(train.labels)
@@ -309,7 +309,7 @@ def fit(
     model.optimizer.build(model.trainable_variables)
     checkpoint = CHECKPOINTS / f"{name}-{identity(name)[:16]}.npz" if epochs > 1 else None
     with Live(str(CURVES / name), save_dvc_exp=False, dvcyaml=False) as live:
-        epoch = Epochs(train, validation, params, live, checkpoint, used or model)
+        epoch = Epochs(train, validation, params, live, checkpoint, used)
         epoch.set_model(model)
         done = epoch.resume()
         model.fit(
@@ -322,7 +322,7 @@ def fit(
         )
     activations.VALIDATION.mkdir(parents=True, exist_ok=True)
     np.save(activations.VALIDATION / f"{name}.npy", epoch.probabilities)
-    models.save(used or model, Path("models", f"{name}.keras"))
+    models.save(used, Path("models", f"{name}.keras"))
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
         for abandoned in CHECKPOINTS.iterdir():  # by runs that nobody went on with, or that died as they wrote
