@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # The Keras blog's own recipe, whatever params.yaml says. Its level 3 draws a new view every epoch; here ten views,
 # one of them plain, take turns, and mirroring draws the flips anew.
-BLOG := backbone=VGG16 image_size=150 preprocessing=rescale \
+BLOG := backbone=VGG16 image_size=150 fit=squash preprocessing=rescale \
   subsample.train=1000 subsample.validation=400 subsample.folds=0 subsample.fold=1 subsample.order=archive \
   small_cnn.class_weights=false top.class_weights=false finetune.class_weights=false \
   small_cnn.image_size=150 'small_cnn.filters=[32,32,64]' small_cnn.first_stride=1 small_cnn.batch_norm=false \
@@ -18,7 +18,7 @@ BLOG := backbone=VGG16 image_size=150 preprocessing=rescale \
   activations.views=10 \
   activations.augmentation.flip=true activations.augmentation.shear=0.2 activations.augmentation.zoom=0.2 \
   activations.augmentation.rotation=0 activations.augmentation.shift=0 activations.augmentation.colour=0 \
-  top.views=1 top.pooling=flatten top.units=256 top.dropout=0.5 top.l1=0 top.l2=0 \
+  top.views=1 top.pooling=flatten top.scaling=false top.units=256 top.dropout=0.5 top.l1=0 top.l2=0 \
   top.optimizer=rmsprop top.lr=0.001 top.momentum=0 top.schedule=constant top.ema=0 top.label_smoothing=0 top.mixup=0 \
   top.batch_size=16 top.epochs=50 top.patience=0 \
   'finetune.unfreeze=[block5]' finetune.views=null finetune.mirror=true finetune.block_pace=1 \

@@ -21,9 +21,9 @@ from stages.lib.progress import progress
 WEIGHTS = Path("models/backbone.weights.h5")
 
 
-def view_of(photo: dataset.Photo, view: int, size: int, augmentation) -> np.ndarray:
+def view_of(photo: dataset.Photo, view: int, size: int, fit: str, augmentation) -> np.ndarray:
     """One view of a photo, the first of them plain: uint8 of shape (size, size, 3)."""
-    plain = images.resize(images.decode(photo.path.read_bytes(), size), size)
+    plain = images.resize(images.decode(photo.path.read_bytes(), size), size, fit)
     if view == 0:
         return plain
     rng = images.random_numbers(augmentation["seed"], view, photo.sha256)
@@ -34,12 +34,12 @@ def origin(params) -> list:
     """All that a plain view's activations depend on besides the photo."""
     code = [files.sha256_of(file) for file in (__file__, frozen.__file__, images.__file__)]
     libraries = [importlib.metadata.version(name) for name in ("ncnn", "pillow", "pillow-heif", "numpy")]
-    own = [params["backbone"], params["image_size"], params["preprocessing"], *params["finetune"]["unfreeze"]]
+    own = [*(params[name] for name in ("backbone", "image_size", "fit", "preprocessing")), *params["finetune"]["unfreeze"]]
     return [files.sha256_of(WEIGHTS), *code, *libraries, *own]
 
 
 def main(params) -> None:
-    size, augmentation = params["image_size"], params["activations"]
+    size, fit, augmentation = params["image_size"], params["fit"], params["activations"]
     manifest = dataset.read_manifest()
     network = frozen.Frozen(WEIGHTS, params["backbone"], params["finetune"]["unfreeze"])
     shape = network.output_shape((size, size, 3))
@@ -48,7 +48,7 @@ def main(params) -> None:
     augmented = memo.Memo(*known, augmentation["seed"], dict(augmentation["augmentation"]))
 
     def pictures(item):
-        return network.preprocess(view_of(*item, size, augmentation)[None], params["preprocessing"])
+        return network.preprocess(view_of(*item, size, fit, augmentation)[None], params["preprocessing"])
 
     def recall(item, compute):
         photo, view = item

@@ -23,6 +23,11 @@ CURVES = Path("metrics/curves")
 BLOG, VALIDATION, TEST, TRAIN = ("#000000", "D"), ("#0072B2", "o"), ("#D55E00", "s"), ("#E69F00", "^")
 SPLITS = ("validation", "test")
 SHOWN = 5  # mistakes
+FITTED = {  # how photos become squares, and what comes of it
+    "squash": ("squashed", "Squashing to a square distorts panoramas."),
+    "crop": ("cropped", "Cropping to a square leaves out both ends of panoramas."),
+    "pad": ("padded", "Padding to a square leaves panoramas few pixels."),
+}
 
 
 def table(header: list[str], body) -> str:
@@ -135,7 +140,7 @@ def main(params) -> None:
 # Model card: {", ".join(classes)}
 
 Says which of {len(classes)} classes a photo shows: {params["backbone"]}, pretrained on ImageNet, its last blocks fine-tuned. Test
-accuracy {model["accuracy"]:.3f}. In: a photo, squashed to {params["image_size"]} x {params["image_size"]} px. Out: a
+accuracy {model["accuracy"]:.3f}. In: a photo, {FITTED[params["fit"]][0]} to {params["image_size"]} x {params["image_size"]} px. Out: a
 probability for every class, {", ".join(classes)}. The file is `models/classifier.onnx`; `predict` runs it.
 
 This page is made by the pipeline (stage `card`).
@@ -159,7 +164,7 @@ Training saw training photos alone; what was chosen was chosen by validation pho
 {failures(manifest)}
 
 Any picture gets one of the {len(classes)} classes, also one that shows none of them or several. Photos that differ from
-those above in kind (drawings, night, close-ups of a part) were not looked at. Squashing to a square distorts panoramas.
+those above in kind (drawings, night, close-ups of a part) were not looked at. {FITTED[params["fit"]][1]}
 
 ## How it was trained
 

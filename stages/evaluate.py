@@ -23,20 +23,20 @@ PREDICTIONS = Path("data/predictions.csv")
 BATCH_SIZE = 32
 
 
-def inputs_of(level: str, model: keras.Model, photos: list[dataset.Photo]) -> np.ndarray:
+def inputs_of(level: str, model: keras.Model, photos: list[dataset.Photo], fit: str) -> np.ndarray:
     """What a level's model reads for the photos of a split."""
     split = photos[0].split
     if level == "small_cnn":
-        return images.read([photo.path for photo in photos], model.input_shape[1], f"{split} photos")
+        return images.read([photo.path for photo in photos], model.input_shape[1], fit, f"{split} photos")
     views, named = activations.read(activations.BOTTLENECK if level == "top" else activations.ACTIVATIONS, split)
     assert named == photos, "activations of other photos than the manifest's"
     return views[:, 0]
 
 
-def predict(level: str, photos: list[dataset.Photo]) -> np.ndarray:
+def predict(level: str, photos: list[dataset.Photo], fit: str) -> np.ndarray:
     """Probabilities of a split's photos, of shape (n, classes)."""
     model = keras.saving.load_model(Path("models", f"{level}.keras"), compile=False)
-    array = inputs_of(level, model, photos)
+    array = inputs_of(level, model, photos, fit)
     with progress(len(array), level) as bar:
         outputs = []
         for start in range(0, len(array), BATCH_SIZE):
@@ -54,7 +54,7 @@ def main(params) -> None:
         validated = np.load(activations.VALIDATION / f"{level}.npy")
         scores[level] = {}
         for split, photos in photos_of.items():
-            probabilities = validated if split == "validation" else predict(level, photos)
+            probabilities = validated if split == "validation" else predict(level, photos, params["fit"])
             labels = dataset.labels(photos, classes)
             scores[level][split] = metrics.scores(labels, probabilities)
             for photo, row in zip(photos, probabilities):

@@ -64,6 +64,7 @@ def main(params) -> None:
     about = {
         "classes": dataset.class_names(manifest),
         "image_size": params["image_size"],
+        "fit": params["fit"],
         "backbone": params["backbone"],
         "preprocessing": params["preprocessing"],
         "model": {"file": str(MODEL), "sha256": files.sha256_of(MODEL)},

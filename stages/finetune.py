@@ -24,11 +24,14 @@ def build(params) -> keras.Model:
     rest = backbone.above(network, tuning["unfreeze"], models.penalty(tuning))
     trained = keras.saving.load_model(TOP, compile=False)
     regularisation = {name: tuning[name] for name in ("dropout", "l1", "l2")}
-    output = models.classifier(rest.output, models.classes(trained), {**params["top"], **regularisation})
+    head = {**params["top"], **regularisation}
+    output = models.classifier(rest.output, models.classes(trained), head, head["scaling"])
     model = keras.Model(rest.input, output, name="finetune")
     for layer in trained.layers:
         if layer.weights:
-            model.get_layer(layer.name).set_weights(layer.get_weights())
+            own = model.get_layer(layer.name)
+            own.set_weights(layer.get_weights())
+            own.trainable = not isinstance(layer, keras.layers.BatchNormalization)  # `top.scaling` stays as level 2 found it
     return model
 
 

@@ -27,9 +27,9 @@ PAIRS = 8  # of near-duplicates
 LINES = 24  # of skipped photos
 
 
-def read(file: str) -> np.ndarray:
-    """A drawn photo, squashed as the networks see it."""
-    return images.resize(images.decode((dataset.PHOTOS / file).read_bytes(), SIZE), SIZE)
+def read(file: str, fit: str) -> np.ndarray:
+    """A drawn photo, made square as the networks see it."""
+    return images.resize(images.decode((dataset.PHOTOS / file).read_bytes(), SIZE), SIZE, fit)
 
 
 def short(name: str, width: int = 24) -> str:
@@ -53,9 +53,6 @@ class Answer:
     @property
     def split(self) -> str:
         return self.file.partition("/")[0]
-
-    def photo(self) -> np.ndarray:
-        return read(self.file)
 
 
 def answers() -> list[Answer]:
@@ -112,19 +109,19 @@ def grid(rows: int, columns: int, title: str, note: str) -> tuple[Figure, np.nda
     return figure, axes
 
 
-def mistakes(found: list[Answer]) -> Figure:
+def mistakes(found: list[Answer], fit: str) -> Figure:
     wrong = [answer for answer in found if not answer.right]
     shown = wrong[:MISTAKES]
     note = f"{len(wrong)} of {len(found)} validation and test photos are mistaken; the surest mistakes first" if wrong else ""
     title = "Level 3's worst mistakes" if wrong else f"Level 3 mistook none of {len(found)} validation and test photos"
     figure, axes = grid(max(1, -(-len(shown) // COLUMNS)), COLUMNS, title, note)
     for axis, answer in zip(axes.flat, shown):
-        axis.imshow(answer.photo())
+        axis.imshow(read(answer.file, fit))
         axis.set_title(answer.caption, fontsize=10)
     return figure
 
 
-def heat_maps(found: list[Answer]) -> Figure:
+def heat_maps(found: list[Answer], fit: str) -> Figure:
     """Pairs of a photo and what speaks for the class that was said, for four mistakes and four right answers."""
     wrong, right = [[a for a in found if a.right is kind] for kind in (False, True)]
     shown = wrong[:4] + right[:2] + right[-2:]
@@ -134,7 +131,7 @@ def heat_maps(found: list[Answer]) -> Figure:
     note = "bright where the network sees what it says; first mistakes, then right answers, unsure and sure ones"
     figure, axes = grid(-(-len(shown) // 2), 4, "Where level 3 looks (Grad-CAM)", note)
     for (left, over), answer in zip(axes.reshape(-1, 2), shown):
-        photo = answer.photo()
+        photo = read(answer.file, fit)
         array = arrays[answer.split][0][places[answer.split][answer.file]][:1]
         seen = Image.fromarray(grad_cam(*network, array, answer.said)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         left.imshow(photo)
@@ -149,11 +146,11 @@ def augmentation(manifest: list[dataset.Photo], params) -> Figure:
     train = dataset.of_split(manifest, "train")
     photos = [next(photo for photo in train if photo.kind == kind) for kind in dataset.class_names(train)[:2]]
     levels = {"level 1": params["small_cnn"]["augmentation"], "levels 2 and 3": params["activations"]["augmentation"]}
-    title, note = "Augmentation as it is applied", "first the photo as it is, squashed to a square; then views of it"
+    title, note = "Augmentation as it is applied", "first the photo as it is, made square; then views of it"
     figure, axes = grid(len(photos) * len(levels), VIEWS + 1, title, note)
     rows = iter(axes)
     for photo in photos:
-        plain = read(photo.file)
+        plain = read(photo.file, params["fit"])
         for level, strength in levels.items():
             first, *others = next(rows)
             first.imshow(plain)
@@ -172,7 +169,7 @@ def near_duplicates(pairs: list[list[str]]) -> Figure:
     figure, axes = grid(max(1, -(-len(pairs[:PAIRS]) // 2)), 4, title, note)
     for both, (correlation, file1, original1, file2, original2) in zip(axes.reshape(-1, 2), pairs):
         for axis, file, original in zip(both, (file1, file2), (original1, original2)):
-            axis.imshow(read(file))
+            axis.imshow(read(file, "squash"))
             axis.set_title(f"{'/'.join(file.split('/')[:2])}, {correlation}\n{short(original)}", fontsize=10)
     return figure
 
@@ -196,8 +193,8 @@ def main(params) -> None:
     found = answers()
     GALLERY.mkdir(parents=True, exist_ok=True)
     pictures = {
-        "mistakes": mistakes(found),
-        "gradcam": heat_maps(found),
+        "mistakes": mistakes(found, params["fit"]),
+        "gradcam": heat_maps(found, params["fit"]),
         "augmentation": augmentation(dataset.read_manifest(), params),
         "duplicates": near_duplicates(tables.rows("data/duplicates.csv")),
         "skipped": skipped(tables.rows("data/skipped.csv")),

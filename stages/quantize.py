@@ -27,20 +27,20 @@ CALIBRATION = 64  # photos
 BATCH_SIZE = 4  # with 16 the calibration took 4 GB
 
 
-def batches(photos: Sequence[dataset.Photo], size: int) -> Iterator[np.ndarray]:
+def batches(photos: Sequence[dataset.Photo], size: int, fit: str) -> Iterator[np.ndarray]:
     """uint8 pixels of shape (n, size, size, 3)."""
     for start in range(0, len(photos), BATCH_SIZE):
         some = photos[start : start + BATCH_SIZE]
-        yield np.stack([images.resize(images.decode(photo.path.read_bytes(), size), size) for photo in some])
+        yield np.stack([images.resize(images.decode(photo.path.read_bytes(), size), size, fit) for photo in some])
 
 
 class Photos(CalibrationDataReader):
     """What the scales are taken from: as many photos of each class."""
 
-    def __init__(self, photos: Sequence[dataset.Photo], size: int) -> None:
+    def __init__(self, photos: Sequence[dataset.Photo], size: int, fit: str) -> None:
         classes = [[photo for photo in photos if photo.kind == kind] for kind in dataset.class_names(photos)]
         mixed = [photo for photo in itertools.chain.from_iterable(itertools.zip_longest(*classes)) if photo]
-        self.batches = batches(mixed[:CALIBRATION], size)
+        self.batches = batches(mixed[:CALIBRATION], size, fit)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         pixels = next(self.batches, None)
@@ -49,13 +49,14 @@ class Photos(CalibrationDataReader):
 
 def main(params) -> None:
     manifest = dataset.read_manifest()
-    about = {entry.key: entry.value for entry in onnx.load(FLOAT32, load_external_data=False).metadata_props}
-    size = json.loads(about["about"])["image_size"]
+    metadata = {entry.key: entry.value for entry in onnx.load(FLOAT32, load_external_data=False).metadata_props}
+    about = json.loads(metadata["about"])
+    size, fit = about["image_size"], about["fit"]
     logging.getLogger().setLevel(logging.ERROR)  # it asks for its own preprocessing, which would change the graph
     quantize_static(
         FLOAT32,
         INT8,
-        Photos(dataset.of_split(manifest, "train"), size),
+        Photos(dataset.of_split(manifest, "train"), size, fit),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         reduce_range=True,  # 7 bits a weight: without VNNI two products of 8 bits overflow where they are added
@@ -67,7 +68,7 @@ def main(params) -> None:
     session = onnxruntime.InferenceSession(INT8, options, providers=["CPUExecutionProvider"])
     photos, found = dataset.of_split(manifest, "test"), []
     with progress(len(photos), "test photos") as bar:
-        for pixels in batches(photos, size):
+        for pixels in batches(photos, size, fit):
             found.append(session.run(None, {"pixels": pixels})[0])
             bar.update(len(pixels))
     probabilities = np.concatenate(found).astype(np.float64)

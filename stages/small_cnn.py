@@ -16,7 +16,7 @@ from stages.lib.errors import UserError
 
 
 def main(params) -> None:
-    params = params["small_cnn"]
+    fit, params = params["fit"], params["small_cnn"]
     seed = params["seed"]
     determinism.seed_everything(seed)
     manifest = dataset.read_manifest()
@@ -25,7 +25,7 @@ def main(params) -> None:
 
     def load(split):
         photos = dataset.of_split(manifest, split)
-        return photos, images.read([photo.path for photo in photos], size, f"{split} photos"), dataset.labels(photos, classes)
+        return photos, images.read([photo.path for photo in photos], size, fit, f"{split} photos"), dataset.labels(photos, classes)
 
     try:
         model = models.small_cnn(size, len(classes), params)

@@ -42,7 +42,7 @@ def test_both_parts_and_the_export_are_the_whole_network(name, tmp_path):
     whole = network.predict_on_batch(batch)
     np.testing.assert_allclose(above.predict_on_batch(below.predict_on_batch(batch)), whole, rtol=1e-3, atol=1e-4 * whole.max())
 
-    given = {"pooling": "average", "units": 8, "dropout": 0.5, "l1": 0.0, "l2": 0.0}
+    given = {"pooling": "average", "scaling": False, "units": 8, "dropout": 0.5, "l1": 0.0, "l2": 0.0}
     top = models.top(above.output_shape[1:], 3, given)
     parts = [export.preprocessing(name, "imagenet"), below, above, top]
     expected = export.to_keras(parts, size).predict_on_batch(pixels)

@@ -89,6 +89,23 @@ def test_a_large_photo_decoded_small_stays_the_same_picture(photo):
     assert np.abs(fast.astype(float) - slow).mean() < 2
 
 
+@pytest.mark.parametrize("upright", [False, True])
+def test_a_photo_becomes_a_square_in_three_ways(upright):
+    """Three squares side by side: red, green, blue."""
+    colours = np.repeat(np.uint8([[255, 0, 0], [0, 255, 0], [0, 0, 255]]), 20, axis=0)
+    pixels = np.broadcast_to(colours[None], (20, 60, 3))
+    picture = Image.fromarray(pixels.transpose(1, 0, 2).copy() if upright else pixels.copy())
+    found = {fit: images.resize(picture, 60, fit) for fit in ("squash", "crop", "pad")}
+    assert np.array_equal(images.resize(picture, 60), found["squash"])
+    ahead = {fit: (array[:, 30] if upright else array[30]) for fit, array in found.items()}  # along the longer side
+    assert np.array_equal(ahead["squash"], colours) and np.array_equal(ahead["pad"], colours)
+    assert (ahead["crop"][4:-4] == [0, 255, 0]).all()
+    across = found["pad"][30] if upright else found["pad"][:, 30]
+    assert (across[20:40] == [0, 255, 0]).all()
+    bars = np.concatenate([across[:20], across[40:]])
+    assert np.abs(images.preprocess(bars, "imagenet")).max() < 0.5
+
+
 def test_augmentation_without_strength_changes_nothing(photo):
     pixels = np.asarray(photo)
     assert np.array_equal(augment(pixels, STILL, np.random.default_rng(0)), pixels)

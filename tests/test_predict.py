@@ -12,9 +12,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from conftest import ROOT, run, settings, stages_run
+from PIL import Image
 
 from stages import export, quantize
 from stages.lib import backbone, dataset, images, models, params, to_onnx
@@ -71,13 +73,31 @@ def test_the_classifier_is_the_trained_model_with_its_preprocessing(pipeline):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_every_classifier_and_preprocessing_can_be_exported(pooling, classes):
     below = backbone.below(backbone.build("VGG16", 48), params.BLOCKS[2:])
-    given = {"pooling": pooling, "units": 5, "dropout": 0.5, "l1": 0.0, "l2": 0.0}
-    parts = [export.preprocessing("VGG16", "rescale"), below, models.top(below.output_shape[1:], classes, given)]
+    given = {"pooling": pooling, "scaling": classes == 3, "units": 5, "dropout": 0.5, "l1": 0.0, "l2": 0.0}
+    top = models.top(below.output_shape[1:], classes, given)
+    if given["scaling"]:
+        count = top.get_layer("scaling").input.shape[-1]
+        top.get_layer("scaling").set_weights(np.random.default_rng(2).uniform(0.5, 2, (2, count)))
+    parts = [export.preprocessing("VGG16", "rescale"), below, top]
     pixels = np.random.default_rng(1).integers(0, 256, (4, 48, 48, 3), np.uint8)
     expected = export.to_keras(parts, 48).predict_on_batch(pixels)
     assert expected.shape == (4, classes)
     session = onnxruntime.InferenceSession(to_onnx.convert(parts, 48, {}).SerializeToString())
     np.testing.assert_allclose(session.run(None, {"pixels": pixels})[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_photos_become_squares_as_the_file_says(pipeline, photos, tmp_path, fit):
+    model = onnx.load(pipeline / export.ONNX)
+    about = json.loads(model.metadata_props[0].value)
+    assert about["fit"] == "squash"
+    onnx.helper.set_model_props(model, {"about": json.dumps(about | {"fit": fit})})
+    onnx.save(model, tmp_path / "fitted.onnx")
+    with Image.open(io.BytesIO(photos["cat"][0])) as image:
+        wide = image.crop((0, 0, 64, 30))
+    file = io.BytesIO()
+    wide.save(file, "PNG")
+    assert np.array_equal(predict.Classifier(tmp_path / "fitted.onnx").read(file.getvalue()), images.resize(wide, 64, fit))
 
 
 def test_a_layer_that_no_network_here_has_is_refused():

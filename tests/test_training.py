@@ -15,6 +15,7 @@ from conftest import change, curve, offline, restore, run
 
 from stages import finetune
 from stages.lib import activations, dataset, metrics, models, training
+from stages.lib.params import for_stage as stage_params
 
 LEVELS = ("small_cnn", "top", "finetune")
 
@@ -151,6 +152,28 @@ def small(classes: int = 2) -> keras.Model:
 
 
 SETTINGS = {"optimizer": "adamw", "lr": 0.01, "momentum": 0.0, "schedule": "constant", "ema": 0.0}
+
+
+def test_features_are_scaled_as_training_photos_have_them_and_level_3_leaves_that(pipeline, monkeypatch):
+    change(pipeline, top__scaling=True, top__epochs=30)
+    monkeypatch.chdir(pipeline)
+    try:
+        run(pipeline, "stages.top")
+        run(pipeline, "stages.finetune")
+        layers = [keras.saving.load_model(f"models/{level}.keras").get_layer("scaling") for level in ("top", "finetune")]
+        pooled = np.asarray(activations.read(activations.BOTTLENECK, "train")[0], np.float32).mean((2, 3)).reshape(-1, 512)
+        mean, variance = layers[0].get_weights()
+        np.testing.assert_allclose(mean, pooled.mean(0), atol=0.5 * pooled.std(0).max())
+        assert 0.8 < np.median(variance / pooled.var(0)) < 1.2
+        for own, tuned in zip(layers[0].get_weights(), layers[1].get_weights()):
+            assert np.array_equal(own, tuned)
+        built = finetune.build(stage_params("finetune"))
+        below, photos = activations.read(activations.ACTIVATIONS, "validation")
+        np.testing.assert_allclose(
+            models.probabilities(built, below[:, 0].astype(np.float32)), np.load("data/validation/top.npy"), atol=0.01
+        )
+    finally:
+        restore(pipeline)
 
 
 def test_label_smoothing_is_keras_own():

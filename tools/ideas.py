@@ -4,32 +4,37 @@
     python -m tools.ideas "label smoothing" mixup   # some
     python -m tools.ideas --list
 
-The blog's closing list comes first, then what later papers advise, then sizes and views. For levels 2 and 3 each row has the
-accuracy on validation photos, by how many photos it is righter or wronger than the recipe as it is (with the exact
-McNemar test's p where that is below 0.05: else the difference is noise), and the log loss, which tells sooner. The second row
-is logistic regression on the averaged bottleneck features: the small honest baseline. Test photos have no part in it.
-Writes metrics/ideas.json. The workspace ends as it was.
+First come those that train nothing anew or no network: logistic regression, the small honest baseline, and what averages
+answers of the recipe as it is. Then the blog's closing list, what later papers advise, sizes and views. For levels 2 and 3
+each row has the accuracy on validation photos, by how many photos it is righter or wronger than the recipe as it is (with
+the exact McNemar test's p where that is below 0.05: else the difference is noise), and the log loss, which tells sooner.
+Test photos have no part in it: `evaluate` doesn't run. Writes metrics/ideas.json, row by row. The workspace ends as it was.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from stages.lib import quiet  # isort: skip: first, it keeps TensorFlow quiet
+import keras
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from stages.lib import activations, dataset, metrics
+from stages import finetune
+from stages.lib import activations, dataset, frozen, images, metrics, models, params
 from stages.lib.errors import UserError
+from stages.lib.progress import progress
 from tools import command, experiment
 
 IDEAS_FILE = Path("metrics/ideas.json")
 LEVELS = ("top", "finetune")
-AS_IT_IS, BASELINE = "the recipe as it is", "logistic regression"
+AS_IT_IS = "the recipe as it is"
+WEIGHTS = Path("models/backbone.weights.h5")
 ROTATED = {"rotation": 25, "shear": 0.3, "zoom": 0.3, "shift": 0.1, "colour": 0.3}
 
 
@@ -53,8 +58,10 @@ IDEAS: dict[str, dict[str, object]] = {
     "mixup": both(mixup=0.2),
     "warm-up": both(schedule="warmup"),
     "constant rate": both(schedule="constant"),
+    "features scaled before the top": {"top.scaling": "true"},
     "block5 slower than the top": {"finetune.lr": 3e-5, "finetune.block_pace": 0.3},
     "weight averaging": both(ema=0.99),
+    "weight averaging at a constant rate": both(ema=0.99, schedule="constant"),
     "SGD, the blog's": {"finetune.optimizer": "sgd", "finetune.lr": 1e-4},
     "level 3: three times the rate": {"finetune.lr": 3e-5},
     "level 3: no mirroring": {"finetune.mirror": "false"},
@@ -63,6 +70,8 @@ IDEAS: dict[str, dict[str, object]] = {
     "180 px": {"image_size": 180},
     "256 px": {"image_size": 256},
     "288 px": {"image_size": 288},
+    "aspect ratio kept: cropped": {"fit": "crop"},
+    "aspect ratio kept: padded": {"fit": "pad"},
     "4 views": {"activations.views": 4},
 }
 
@@ -73,14 +82,75 @@ def labels() -> np.ndarray:
     return dataset.labels(dataset.of_split(photos, "validation"), dataset.class_names(photos))
 
 
-def logistic_regression() -> np.ndarray:
-    """Its probabilities for validation photos: on averaged bottleneck features, each scaled to the same spread."""
-    train, photos = activations.read(activations.BOTTLENECK, "train")
-    validation, _ = activations.read(activations.BOTTLENECK, "validation")
-    plain, classes = train[:, 0].astype(np.float32).mean((1, 2)), dataset.class_names(photos)
+def averages(split: str, *folders: Path) -> np.ndarray:
+    """Every channel's mean over a split's plain photos, of one or more blocks' outputs: float32 of shape (n, channels)."""
+    arrays = [activations.read(folder, split)[0] for folder in folders]
+    return np.hstack([np.stack([photo[0].mean((0, 1), np.float32) for photo in array]) for array in arrays])
+
+
+def logistic_regression(*folders: Path) -> np.ndarray:
+    """Its probabilities for validation photos: on `averages`, each scaled to the same spread."""
+    _, photos = activations.read(folders[0], "train")
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-    model.fit(plain, dataset.labels(photos, classes))
-    return model.predict_proba(validation[:, 0].astype(np.float32).mean((1, 2)))
+    model.fit(averages("train", *folders), dataset.labels(photos, dataset.class_names(photos)))
+    return model.predict_proba(averages("validation", *folders))
+
+
+def looks(photo: dataset.Photo, size: int, fit: str) -> np.ndarray:
+    """A photo's mirror image, and the corners and the centre of the photo an eighth larger: uint8 of shape (6, size, size, 3)."""
+    data, wide = photo.path.read_bytes(), size * 9 // 8
+    mirrored = images.resize(images.decode(data, size), size, fit)[:, ::-1]
+    larger, end = images.resize(images.decode(data, wide), wide, fit), wide - size
+    corners = (0, 0), (0, end), (end, 0), (end, end), (end // 2, end // 2)
+    return np.stack([mirrored, *(larger[y : y + size, x : x + size] for y, x in corners)])
+
+
+def other_looks() -> dict[str, np.ndarray]:
+    """Both levels' probabilities for `looks` of the validation photos: each of shape (n, 6, classes)."""
+    settings = params.load()
+    name, unfreeze = settings["backbone"], settings["finetune"]["unfreeze"]
+    below, above = (frozen.Frozen(WEIGHTS, name, unfreeze, part) for part in (False, True))
+    trained = {level: keras.saving.load_model(f"models/{level}.keras", compile=False) for level in LEVELS}
+    photos = dataset.of_split(dataset.read_manifest(), "validation")
+
+    def pictures(photo: dataset.Photo) -> np.ndarray:
+        return below.preprocess(looks(photo, settings["image_size"], settings["fit"]), settings["preprocessing"])
+
+    def by_photo() -> Iterator[np.ndarray]:
+        for computed in below.outputs(photos, pictures):
+            yield from computed.reshape(-1, 6, *computed.shape[1:])
+
+    found: dict[str, list] = {level: [] for level in LEVELS}
+    with progress(len(photos), "validation photos, looked at otherwise") as bar:
+        for output in by_photo():
+            found["finetune"].append(models.probabilities(trained["finetune"], output))
+            features = np.concatenate(list(above.outputs([output], lambda batch: batch.astype(np.float32))))
+            found["top"].append(models.probabilities(trained["top"], features))
+            bar.update(1)
+    return {level: np.stack(each) for level, each in found.items()}
+
+
+def halfway() -> np.ndarray:
+    """Probabilities for the validation photos by weights in the middle between levels 2 and 3 (Wortsman et al., "Robust
+    fine-tuning of zero-shot models", CVPR 2022)."""
+    tuned = keras.saving.load_model("models/finetune.keras", compile=False)
+    model = finetune.build(params.load())
+    model.set_weights([(start + end) / 2 for start, end in zip(model.get_weights(), tuned.get_weights())])
+    array, _ = activations.read(activations.ACTIVATIONS, "validation")
+    return np.concatenate([models.probabilities(model, photo.astype(np.float32)) for photo in array])
+
+
+def without_training(before: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """The ideas that leave the levels as they are: probabilities for the validation photos by idea and level."""
+    looked = other_looks()
+    return {
+        "logistic regression": {"top": logistic_regression(activations.BOTTLENECK)},
+        "logistic regression, block4 and block5": {"top": logistic_regression(activations.BOTTLENECK, activations.ACTIVATIONS)},
+        "the mirror image as well": {level: (before[level] + looked[level][:, 0]) / 2 for level in LEVELS},
+        "five crops instead": {level: looked[level][:, 1:].mean(1) for level in LEVELS},
+        "the mean of both levels": {"finetune": (before["top"] + before["finetune"]) / 2},
+        "weights halfway between both levels": {"finetune": halfway()},
+    }
 
 
 def scores(truth: np.ndarray, probabilities: np.ndarray, before: np.ndarray) -> dict:
@@ -94,7 +164,7 @@ def scores(truth: np.ndarray, probabilities: np.ndarray, before: np.ndarray) -> 
 
 def predicted(changes: Mapping[str, object]) -> dict[str, np.ndarray]:
     """Both levels' probabilities for the validation photos after an experiment."""
-    if status := experiment.run(changes):
+    if status := experiment.run(changes, (), "finetune"):
         sys.exit(status)
     return {level: np.load(activations.VALIDATION / f"{level}.npy") for level in LEVELS}
 
@@ -123,14 +193,18 @@ def main() -> None:
         print("\n".join(f"{name:<32}{' '.join(f'{key}={value}' for key, value in IDEAS[name].items())}" for name in asked))
         return
     found: dict = {}
+
+    def add(idea: str, changes: Mapping[str, object], after: Mapping[str, np.ndarray]) -> None:
+        found[idea] = {"params": changes} | {level: scores(truth, said, before[level]) for level, said in after.items()}
+        IDEAS_FILE.write_text(json.dumps(found, indent=2) + "\n")
+
     with experiment.workspace_as_it_was():
         before, truth = predicted({}), labels()
-        found[AS_IT_IS] = {"params": {}} | {level: scores(truth, before[level], before[level]) for level in LEVELS}
-        found[BASELINE] = {"params": {}, "top": scores(truth, logistic_regression(), before["top"])}
+        add(AS_IT_IS, {}, before)
+        for name, after in without_training(before).items():
+            add(name, {}, after)
         for name, changes in asked.items():
-            after = predicted(changes)
-            found[name] = {"params": changes} | {level: scores(truth, after[level], before[level]) for level in LEVELS}
-    IDEAS_FILE.write_text(json.dumps(found, indent=2) + "\n")
+            add(name, changes, predicted(changes))
     print("| idea | params | level 2: accuracy, log loss | level 3 |\n|" + "---|" * 4)
     for name, values in found.items():
         print(row(name, values))

@@ -39,7 +39,7 @@ SORTED = 10_000  # names; more are not held, so that folders of millions don't s
 class Classifier:
     """An exported classifier.
 
-    `about` says what it is: its `classes` in the order of the probabilities, `image_size`, data and metrics.
+    `about` says what it is: its `classes` in the order of the probabilities, `image_size` and `fit`, data and metrics.
 
     Raises
     ------
@@ -56,6 +56,7 @@ class Classifier:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["about"])
             self.classes, self.size = self.about["classes"], self.about["image_size"]
+            self.fit = self.about.get("fit", "squash")  # files from before it could be chosen don't say
         except Exception as error:  # ONNX Runtime has a dozen, with no common ancestor of their own
             raise UserError(f"{path} is no classifier that this project exported ({type(error).__name__}).") from None
 
@@ -65,7 +66,7 @@ class Classifier:
 
     def read(self, data: bytes) -> np.ndarray:
         """A picture's pixels as `probabilities` takes them; images.UnreadablePhoto where it is none."""
-        return images.resize(images.decode(data, self.size), self.size)
+        return images.resize(images.decode(data, self.size), self.size, self.fit)
 
 
 def stream(classifier: Classifier, items: Iterable, data: Callable) -> Iterator[tuple[object, np.ndarray | str]]:

@@ -81,16 +81,25 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def resize(image: Image.Image, size: int) -> np.ndarray:
-    """The picture at `size` x `size` px, squashed as the blog does: uint8 of shape (size, size, 3)."""
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+def resize(image: Image.Image, size: int, fit: str = "squash") -> np.ndarray:
+    """The picture at `size` x `size` px: uint8 of shape (size, size, 3).
+
+    `fit` is how it becomes a square. `squash` it as the blog does; or keep its aspect ratio and `crop` its longer sides
+    about the centre, or `pad` its shorter ones with ImageNet's mean colour, which preprocessing makes 0.
+    """
+    side = (size, size)
+    if fit == "crop":
+        return np.asarray(ImageOps.fit(image, side, Image.Resampling.BILINEAR))
+    if fit == "pad":
+        return np.asarray(ImageOps.pad(image, side, Image.Resampling.BILINEAR, tuple(round(mean) for mean in MEAN_BGR[::-1])))
+    return np.asarray(image.resize(side, Image.Resampling.BILINEAR))
 
 
-def read(paths: Sequence[Path], size: int, label: str) -> np.ndarray:
+def read(paths: Sequence[Path], size: int, fit: str, label: str) -> np.ndarray:
     """Decode and resize files: uint8 array of shape (n, size, size, 3). `label` is for the progress."""
     array = np.empty((len(paths), size, size, 3), np.uint8)
     with progress(len(paths), label) as bar, ThreadPoolExecutor(environment.THREADS) as pool:
-        for row, pixels in zip(array, pool.map(lambda path: resize(decode(path.read_bytes(), size), size), paths)):
+        for row, pixels in zip(array, pool.map(lambda path: resize(decode(path.read_bytes(), size), size, fit), paths)):
             row[:] = pixels
             bar.update(1)
     return array

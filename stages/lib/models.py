@@ -30,10 +30,15 @@ POOLING = {
 }
 
 
-def classifier(features, num_classes: int, params: Mapping):
-    """Pooling, one hidden layer and the output layer, with the closing list's dropout, L1 and L2, on a Keras tensor."""
+def classifier(features, num_classes: int, params: Mapping, scaling: bool = False):
+    """Pooling, one hidden layer and the output layer, with the closing list's dropout, L1 and L2, on a Keras tensor.
+
+    With `scaling` each pooled feature is brought to mean 0 and variance 1, as batches have them in the training.
+    """
     pooled = [pool()(features) for pool in POOLING[params["pooling"]]]
     x = layers.Concatenate(name="pooling")(pooled) if len(pooled) > 1 else pooled[0]
+    if scaling:
+        x = layers.BatchNormalization(momentum=0.9, center=False, scale=False, name="scaling")(x)
     if params["units"]:
         x = layers.Dense(params["units"], activation="relu", kernel_regularizer=penalty(params), name="hidden")(x)
     x = layers.Dropout(params["dropout"], name="dropout")(x)
@@ -78,7 +83,7 @@ def both_ways(model: keras.Model) -> keras.Model:
 def top(feature_shape: tuple[int, int, int], num_classes: int, params: Mapping) -> keras.Model:
     """Level 2: the classifier on bottleneck features of shape (height, width, channels)."""
     inputs = keras.Input(feature_shape, name="bottleneck")
-    return keras.Model(inputs, classifier(inputs, num_classes, params), name="top")
+    return keras.Model(inputs, classifier(inputs, num_classes, params, params["scaling"]), name="top")
 
 
 def loss(model: keras.Model) -> str:

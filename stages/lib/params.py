@@ -88,6 +88,7 @@ TRAINING: dict[str, Check] = {
 }
 SCHEMA: dict[str, Any] = {
     "image_size": _integer(48),
+    "fit": _one_of("squash", "crop", "pad"),
     "backbone": _one_of(*BACKBONES),
     "preprocessing": _one_of("imagenet", "rescale"),
     "download": {
@@ -120,6 +121,7 @@ SCHEMA: dict[str, Any] = {
     "activations": {"views": _integer(1), "seed": SEED, "augmentation": AUGMENTATION},
     "top": {
         "views": VIEWS,
+        "scaling": TRUE_OR_FALSE,
         "pooling": _one_of("flatten", "average", "max", "both"),
         "units": _integer(0),
         **REGULARISATION,
