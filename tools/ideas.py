@@ -44,7 +44,7 @@ def both(**changes: object) -> dict[str, object]:
 
 
 IDEAS: dict[str, dict[str, object]] = {
-    "stronger augmentation": {"activations.views": 4} | {f"activations.augmentation.{k}": v for k, v in ROTATED.items()},
+    "stronger augmentation": {"activations.views": 2} | {f"activations.augmentation.{k}": v for k, v in ROTATED.items()},
     "less dropout": both(dropout=0.3),
     "more dropout": both(dropout=0.85),
     "L1": both(l1=1e-5),
@@ -72,7 +72,6 @@ IDEAS: dict[str, dict[str, object]] = {
     "288 px": {"image_size": 288},
     "aspect ratio kept: cropped": {"fit": "crop"},
     "aspect ratio kept: padded": {"fit": "pad"},
-    "4 views": {"activations.views": 4},
 }
 
 

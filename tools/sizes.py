@@ -78,9 +78,11 @@ def main() -> None:
     given = parser.parse_args()
     if len(given.seeds) < 2:
         parser.error("a spread takes two draws or more")
+    found: dict = {}
     with experiment.workspace_as_it_was():
-        found = {str(size): measured(size, given.seeds, given.more) for size in given.sizes}
-    SIZES.write_text(json.dumps({"params": given.more, "seeds": given.seeds, "sizes": found}, indent=2) + "\n")
+        for size in given.sizes:
+            found[str(size)] = measured(size, given.seeds, given.more)
+            SIZES.write_text(json.dumps({"params": given.more, "seeds": given.seeds, "sizes": found}, indent=2) + "\n")
     with rc_context({"svg.hashsalt": "sizes"}):  # else ids are drawn anew each time
         draw(found, len(given.seeds)).savefig(PICTURE, metadata={"Date": None, "Creator": None})
     print("| training photos a class | tested | level 1 | level 2 | level 3 |\n|" + "---|" * 5)
