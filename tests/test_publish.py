@@ -145,9 +145,9 @@ def test_the_gallery_without_a_mistake(pipeline, monkeypatch):
     monkeypatch.chdir(pipeline)
     right = [answer for answer in gallery.answers() if answer.right]
     picture = io.BytesIO()
-    gallery.mistakes(right).savefig(picture)
-    assert "mistook none" in gallery.mistakes(right).get_suptitle()
-    gallery.heat_maps(right).savefig(picture)
+    gallery.mistakes(right, "crop").savefig(picture)
+    assert "mistook none" in gallery.mistakes(right, "crop").get_suptitle()
+    gallery.heat_maps(right, "crop").savefig(picture)
 
 
 def test_the_card_has_every_level_param_and_class(pipeline):
