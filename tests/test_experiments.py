@@ -258,6 +258,8 @@ def test_ideas_are_experiments_judged_by_validation_photos(pipeline):
         run(pipeline, "tools.ideas", "L2")
         both = json.loads((pipeline / "metrics/ideas.json").read_text())
         assert list(both) == [*found, "L2"] and all(both[name] == row for name, row in found.items())
+        run(pipeline, "tools.ideas", "no hidden layer", "L2")  # one on its own, not one on top of the other
+        assert json.loads((pipeline / "metrics/ideas.json").read_text()) == both
         change(pipeline, top__dropout=0.6)
         run(pipeline, "tools.ideas", "L2")
         assert "no hidden layer" not in json.loads((pipeline / "metrics/ideas.json").read_text())

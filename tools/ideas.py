@@ -161,8 +161,9 @@ def scores(truth: np.ndarray, probabilities: np.ndarray, before: np.ndarray) -> 
     return {name: round(float(value), 4) for name, value in found.items()} | {"gained": gained, "lost": lost}
 
 
-def predicted(changes: Mapping[str, object]) -> dict[str, np.ndarray]:
-    """Both levels' probabilities for the validation photos after an experiment."""
+def predicted(recipe: bytes, changes: Mapping[str, object]) -> dict[str, np.ndarray]:
+    """Both levels' probabilities for the validation photos after an experiment on the recipe, a params.yaml as it was."""
+    params.PARAMS.write_bytes(recipe)  # an experiment leaves its own changes there
     if status := experiment.run(changes, (), "finetune"):
         sys.exit(status)
     return {level: np.load(activations.VALIDATION / f"{level}.npy") for level in LEVELS}
@@ -198,7 +199,8 @@ def main() -> None:
         IDEAS_FILE.write_text(json.dumps(found, indent=2) + "\n")
 
     with experiment.workspace_as_it_was():
-        before, truth = predicted({}), labels()
+        recipe = params.PARAMS.read_bytes()
+        before, truth = predicted(recipe, {}), labels()
         known = found.get(AS_IT_IS)
         add(AS_IT_IS, {}, before)
         if known != found[AS_IT_IS]:  # the other rows are of another recipe
@@ -206,7 +208,7 @@ def main() -> None:
             for name, after in without_training(before).items():
                 add(name, {}, after)
         for name, changes in asked.items():
-            add(name, changes, predicted(changes))
+            add(name, changes, predicted(recipe, changes))
     print("| idea | params | level 2: accuracy, log loss | level 3 |\n|" + "---|" * 4)
     for name, values in found.items():
         print(row(name, values))
