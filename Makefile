@@ -66,7 +66,7 @@ views: $(BIN)/.run ## what 1, 2, 4 and 8 augmented views bring and cost (half an
 sizes: $(BIN)/.run ## accuracy against the number of training photos: metrics/sizes.svg
 	@python -m tools.sizes
 
-ideas: $(BIN)/.run ## how far each of some 25 ideas goes, by validation photos
+ideas: $(BIN)/.run ## how far each of some 30 ideas goes, by validation photos
 	@python -m tools.ideas
 
 sweep: $(BIN)/.run ## experiments side by side: SET="finetune.lr=1e-5,1e-4 finetune.dropout=0.3,0.5" JOBS=2

@@ -23,7 +23,7 @@ WEIGHTS = Path("models/backbone.weights.h5")
 
 def view_of(photo: dataset.Photo, view: int, size: int, fit: str, augmentation) -> np.ndarray:
     """One view of a photo, the first of them plain: uint8 of shape (size, size, 3)."""
-    plain = images.resize(images.decode(photo.path.read_bytes(), size), size, fit)
+    plain = images.square(photo.path.read_bytes(), size, fit)
     if view == 0:
         return plain
     rng = images.random_numbers(augmentation["seed"], view, photo.sha256)

@@ -24,8 +24,7 @@ def build(params) -> keras.Model:
     rest = backbone.above(network, tuning["unfreeze"], models.penalty(tuning))
     trained = keras.saving.load_model(TOP, compile=False)
     regularisation = {name: tuning[name] for name in ("dropout", "l1", "l2")}
-    head = {**params["top"], **regularisation}
-    output = models.classifier(rest.output, models.classes(trained), head, head["scaling"])
+    output = models.classifier(rest.output, models.classes(trained), {**params["top"], **regularisation})
     model = keras.Model(rest.input, output, name="finetune")
     for layer in trained.layers:
         if layer.weights:

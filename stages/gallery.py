@@ -29,7 +29,7 @@ LINES = 24  # of skipped photos
 
 def read(file: str, fit: str) -> np.ndarray:
     """A drawn photo, made square as the networks see it."""
-    return images.resize(images.decode((dataset.PHOTOS / file).read_bytes(), SIZE), SIZE, fit)
+    return images.square((dataset.PHOTOS / file).read_bytes(), SIZE, fit)
 
 
 def short(name: str, width: int = 24) -> str:

@@ -31,7 +31,7 @@ def batches(photos: Sequence[dataset.Photo], size: int, fit: str) -> Iterator[np
     """uint8 pixels of shape (n, size, size, 3)."""
     for start in range(0, len(photos), BATCH_SIZE):
         some = photos[start : start + BATCH_SIZE]
-        yield np.stack([images.resize(images.decode(photo.path.read_bytes(), size), size, fit) for photo in some])
+        yield np.stack([images.square(photo.path.read_bytes(), size, fit) for photo in some])
 
 
 class Photos(CalibrationDataReader):

@@ -80,7 +80,7 @@ def other_class(photos: list[Look], paths: Mapping[str, Path], network: frozen.F
     features = []
 
     def load(photo: Look) -> np.ndarray:
-        pixels = images.resize(images.decode(paths[photo.name].read_bytes(), SIZE), SIZE)
+        pixels = images.square(paths[photo.name].read_bytes(), SIZE)
         return network.preprocess(pixels[None], "imagenet")
 
     with progress(len(photos), "labels") as bar:

@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from stages.lib import params, stage
@@ -42,16 +42,20 @@ def run(changes: Mapping[str, object], more: Sequence[str] = (), *options: str) 
 
 
 @contextlib.contextmanager
-def workspace_as_it_was() -> Iterator[None]:
+def workspace_as_it_was() -> Iterator[Callable[..., int]]:
     """End where the workspace began, whatever happens: its own params, their results from the cache, the times of their
-    own run."""
+    own run. Yields `run` for experiments that each start from these params, not from those that the one before left."""
     own = params.PARAMS.read_bytes()
     times = {path: path.read_bytes() for path in stage.TIMING.glob("*.json")}
-    try:
-        yield
-    finally:
+
+    def run_from_own(changes: Mapping[str, object], more: Sequence[str] = (), *options: str) -> int:
         params.PARAMS.write_bytes(own)
-        if status := run({}):
+        return run(changes, more, *options)
+
+    try:
+        yield run_from_own
+    finally:
+        if status := run_from_own({}):
             sys.exit(status)
         for path, content in times.items():
             path.write_bytes(content)

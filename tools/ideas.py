@@ -14,7 +14,7 @@ Test photos have no part in it: `evaluate` doesn't run. Writes metrics/ideas.jso
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from stages.lib import quiet  # isort: skip: first, it keeps TensorFlow quiet
@@ -34,7 +34,6 @@ from tools import command, experiment
 IDEAS_FILE = Path("metrics/ideas.json")
 LEVELS = ("top", "finetune")
 AS_IT_IS = "the recipe as it is"
-WEIGHTS = Path("models/backbone.weights.h5")
 ROTATED = {"rotation": 25, "shear": 0.3, "zoom": 0.3, "shift": 0.1, "colour": 0.3}
 
 
@@ -98,8 +97,8 @@ def logistic_regression(*folders: Path) -> np.ndarray:
 def looks(photo: dataset.Photo, size: int, fit: str) -> np.ndarray:
     """A photo's mirror image, and the corners and the centre of the photo an eighth larger: uint8 of shape (6, size, size, 3)."""
     data, wide = photo.path.read_bytes(), size * 9 // 8
-    mirrored = images.resize(images.decode(data, size), size, fit)[:, ::-1]
-    larger, end = images.resize(images.decode(data, wide), wide, fit), wide - size
+    mirrored = images.square(data, size, fit)[:, ::-1]
+    larger, end = images.square(data, wide, fit), wide - size
     corners = (0, 0), (0, end), (end, 0), (end, end), (end // 2, end // 2)
     return np.stack([mirrored, *(larger[y : y + size, x : x + size] for y, x in corners)])
 
@@ -108,7 +107,7 @@ def other_looks() -> dict[str, np.ndarray]:
     """Both levels' probabilities for `looks` of the validation photos: each of shape (n, 6, classes)."""
     settings = params.load()
     name, unfreeze = settings["backbone"], settings["finetune"]["unfreeze"]
-    below, above = (frozen.Frozen(WEIGHTS, name, unfreeze, part) for part in (False, True))
+    below, above = (frozen.Frozen(finetune.WEIGHTS, name, unfreeze, part) for part in (False, True))
     trained = {level: keras.saving.load_model(f"models/{level}.keras", compile=False) for level in LEVELS}
     photos = dataset.of_split(dataset.read_manifest(), "validation")
 
@@ -161,10 +160,9 @@ def scores(truth: np.ndarray, probabilities: np.ndarray, before: np.ndarray) -> 
     return {name: round(float(value), 4) for name, value in found.items()} | {"gained": gained, "lost": lost}
 
 
-def predicted(recipe: bytes, changes: Mapping[str, object]) -> dict[str, np.ndarray]:
-    """Both levels' probabilities for the validation photos after an experiment on the recipe, a params.yaml as it was."""
-    params.PARAMS.write_bytes(recipe)  # an experiment leaves its own changes there
-    if status := experiment.run(changes, (), "finetune"):
+def predicted(run: Callable[..., int], changes: Mapping[str, object]) -> dict[str, np.ndarray]:
+    """Both levels' probabilities for the validation photos after an experiment by what `workspace_as_it_was` yields."""
+    if status := run(changes, (), "finetune"):
         sys.exit(status)
     return {level: np.load(activations.VALIDATION / f"{level}.npy") for level in LEVELS}
 
@@ -194,21 +192,21 @@ def main() -> None:
         return
     found: dict = json.loads(IDEAS_FILE.read_text()) if given.ideas and IDEAS_FILE.exists() else {}
 
+    def measured(changes: Mapping[str, object], after: Mapping[str, np.ndarray]) -> dict:
+        return {"params": changes} | {level: scores(truth, said, before[level]) for level, said in after.items()}
+
     def add(idea: str, changes: Mapping[str, object], after: Mapping[str, np.ndarray]) -> None:
-        found[idea] = {"params": changes} | {level: scores(truth, said, before[level]) for level, said in after.items()}
+        found[idea] = measured(changes, after)
         IDEAS_FILE.write_text(json.dumps(found, indent=2) + "\n")
 
-    with experiment.workspace_as_it_was():
-        recipe = params.PARAMS.read_bytes()
-        before, truth = predicted(recipe, {}), labels()
-        known = found.get(AS_IT_IS)
-        add(AS_IT_IS, {}, before)
-        if known != found[AS_IT_IS]:  # the other rows are of another recipe
-            found = {AS_IT_IS: found[AS_IT_IS]}
-            for name, after in without_training(before).items():
+    with experiment.workspace_as_it_was() as run:
+        before, truth = predicted(run, {}), labels()
+        if found.get(AS_IT_IS) != measured({}, before):  # there are no rows, or they are of another recipe
+            found = {}
+            for name, after in ({AS_IT_IS: before} | without_training(before)).items():
                 add(name, {}, after)
         for name, changes in asked.items():
-            add(name, changes, predicted(recipe, changes))
+            add(name, changes, predicted(run, changes))
     print("| idea | params | level 2: accuracy, log loss | level 3 |\n|" + "---|" * 4)
     for name, values in found.items():
         print(row(name, values))

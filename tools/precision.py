@@ -44,7 +44,7 @@ def main() -> None:
     size, unfreeze = settings["image_size"], settings["finetune"]["unfreeze"]
     network = frozen.Frozen(activations.WEIGHTS, "VGG16", unfreeze)
     photos = dataset.of_split(dataset.read_manifest(), "validation")[:PHOTOS]
-    pixels = [images.resize(images.decode(photo.path.read_bytes(), size), size) for photo in photos]
+    pixels = [images.square(photo.path.read_bytes(), size) for photo in photos]
     batch = images.preprocess(np.stack(pixels), settings["preprocessing"])
 
     def ncnn() -> np.ndarray:

@@ -66,7 +66,7 @@ class Classifier:
 
     def read(self, data: bytes) -> np.ndarray:
         """A picture's pixels as `probabilities` takes them; images.UnreadablePhoto where it is none."""
-        return images.resize(images.decode(data, self.size), self.size, self.fit)
+        return images.square(data, self.size, self.fit)
 
 
 def stream(classifier: Classifier, items: Iterable, data: Callable) -> Iterator[tuple[object, np.ndarray | str]]:

@@ -16,7 +16,7 @@ layers come from the memo (stages/lib/memo.py). The workspace ends as it was.
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +35,10 @@ def redrawn(seed: int) -> dict[str, int]:
     return {f"{stage}.seed": seed for stage in SEEDED}
 
 
-def metrics_of(changes: Mapping[str, object], more: Sequence[str] = ()) -> dict:
-    """Run an experiment, `changes` and `more` as `experiment.run` takes them; returns its metrics, with the number of
+def metrics_of(run: Callable[..., int], changes: Mapping[str, object], more: Sequence[str] = ()) -> dict:
+    """Run an experiment by `experiment.run`, or what `workspace_as_it_was` has of it; returns its metrics, with the number of
     photos as `n` of every split."""
-    if status := experiment.run(changes, more):
+    if status := run(changes, more):
         sys.exit(status)
     metrics, manifest = json.loads(table.METRICS.read_text()), dataset.read_manifest()
     for level in metrics.values():
@@ -86,8 +86,8 @@ def main() -> None:
         asked = [redrawn(seed) for seed in numbers]
     if len(asked) < 2:
         parser.error("a spread takes two runs or more")
-    with experiment.workspace_as_it_was():
-        runs = [metrics_of(changes, given.changes) for changes in asked]
+    with experiment.workspace_as_it_was() as run:
+        runs = [metrics_of(run, changes, given.changes) for changes in asked]
     summary: dict = {"params": given.changes}
     for level in levels.LEVELS:
         for split in runs[0][level]:

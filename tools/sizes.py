@@ -10,7 +10,7 @@ metrics/sizes.json and draws metrics/sizes.svg. Frozen layers come from the memo
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -61,12 +61,12 @@ def row(size: str, found: Mapping) -> str:
     return f"| {size} | {found['small_cnn']['n']} | " + " | ".join(cells) + " |"
 
 
-def measured(size: int, numbers: Sequence[int], more: Sequence[str]) -> dict:
+def measured(run: Callable[..., int], size: int, numbers: Sequence[int], more: Sequence[str]) -> dict:
     """The levels' spread over the draws with so many training photos a class."""
     runs = []
     for seed in numbers:
         changes = {"subsample.train": size, "subsample.rest": "true"} | seeds.redrawn(seed)
-        runs.append(unseen(seeds.metrics_of(changes, more)))
+        runs.append(unseen(seeds.metrics_of(run, changes, more)))
     return {level: seeds.spread(runs, level, "unseen") for level in levels.LEVELS}
 
 
@@ -79,9 +79,9 @@ def main() -> None:
     if len(given.seeds) < 2:
         parser.error("a spread takes two draws or more")
     found: dict = {}
-    with experiment.workspace_as_it_was():
+    with experiment.workspace_as_it_was() as run:
         for size in given.sizes:
-            found[str(size)] = measured(size, given.seeds, given.more)
+            found[str(size)] = measured(run, size, given.seeds, given.more)
             SIZES.write_text(json.dumps({"params": given.more, "seeds": given.seeds, "sizes": found}, indent=2) + "\n")
     with rc_context({"svg.hashsalt": "sizes"}):  # else ids are drawn anew each time
         draw(found, len(given.seeds)).savefig(PICTURE, metadata={"Date": None, "Creator": None})

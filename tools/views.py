@@ -11,6 +11,7 @@ both in proportion to the pictures. Prints a table. The workspace ends as it was
 import argparse
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from stages.lib import activations, dataset, memo, params
@@ -22,10 +23,10 @@ SEEDS = (1, 2, 3)
 LEVELS, SPLITS = ("top", "finetune"), ("validation", "test")
 
 
-def scores(views: int, most: int, more: list[str]) -> dict:
+def scores(run: Callable[..., int], views: int, most: int, more: list[str]) -> dict:
     """Accuracies of three experiments with so many views of the `most` that are cached, and with other params."""
     changes = [f"activations.views={most}", f"top.views={views}", f"finetune.views={views}", *more]
-    runs = [seeds.metrics_of({"top.seed": seed, "finetune.seed": seed}, changes) for seed in SEEDS]
+    runs = [seeds.metrics_of(run, {"top.seed": seed, "finetune.seed": seed}, changes) for seed in SEEDS]
     return {level: {split: seeds.spread(runs, level, split) for split in SPLITS} for level in LEVELS}
 
 
@@ -53,12 +54,12 @@ def main() -> None:
     given = parser.parse_args()
     asked = given.views
     found = {}
-    with experiment.workspace_as_it_was():
+    with experiment.workspace_as_it_was() as run:
         if given.more or params.load()["activations"]["views"] != max(asked):
             TIMING.unlink(missing_ok=True)  # of others; the first experiment writes it anew, unless they are cached
             shutil.rmtree(memo.MEMOS, ignore_errors=True)  # what is timed is computed
         for views in asked:
-            accuracies = scores(views, max(asked), given.more)
+            accuracies = scores(run, views, max(asked), given.more)
             found[views] = {**cost(views), **accuracies}
     VIEWS.write_text(json.dumps({"params": given.more, "seeds": SEEDS, "views": found}, indent=2) + "\n")
     print("| views | activations | disk | level 2, validation | test | level 3, validation | test |\n|" + "---|" * 7)

@@ -95,11 +95,16 @@ def resize(image: Image.Image, size: int, fit: str = "squash") -> np.ndarray:
     return np.asarray(image.resize(side, Image.Resampling.BILINEAR))
 
 
+def square(data: bytes, size: int, fit: str = "squash") -> np.ndarray:
+    """A picture's file as `resize` gives it, decoded no larger than that takes; raises what `decode` does."""
+    return resize(decode(data, size), size, fit)
+
+
 def read(paths: Sequence[Path], size: int, fit: str, label: str) -> np.ndarray:
     """Decode and resize files: uint8 array of shape (n, size, size, 3). `label` is for the progress."""
     array = np.empty((len(paths), size, size, 3), np.uint8)
     with progress(len(paths), label) as bar, ThreadPoolExecutor(environment.THREADS) as pool:
-        for row, pixels in zip(array, pool.map(lambda path: resize(decode(path.read_bytes(), size), size, fit), paths)):
+        for row, pixels in zip(array, pool.map(lambda path: square(path.read_bytes(), size, fit), paths)):
             row[:] = pixels
             bar.update(1)
     return array

@@ -30,14 +30,14 @@ POOLING = {
 }
 
 
-def classifier(features, num_classes: int, params: Mapping, scaling: bool = False):
+def classifier(features, num_classes: int, params: Mapping):
     """Pooling, one hidden layer and the output layer, with the closing list's dropout, L1 and L2, on a Keras tensor.
 
     With `scaling` each pooled feature is brought to mean 0 and variance 1, as batches have them in the training.
     """
     pooled = [pool()(features) for pool in POOLING[params["pooling"]]]
     x = layers.Concatenate(name="pooling")(pooled) if len(pooled) > 1 else pooled[0]
-    if scaling:
+    if params["scaling"]:
         x = layers.BatchNormalization(momentum=0.9, center=False, scale=False, name="scaling")(x)
     if params["units"]:
         x = layers.Dense(params["units"], activation="relu", kernel_regularizer=penalty(params), name="hidden")(x)
@@ -69,7 +69,8 @@ def small_cnn(image_size: int, num_classes: int, params: Mapping) -> keras.Model
             # The default momentum, 0.99, lags behind where an epoch has a hundred batches.
             x = layers.BatchNormalization(momentum=0.9, name=f"norm{number}")(x)
         x = layers.ReLU(name=f"relu{number}")(x)
-    return keras.Model(inputs, classifier(x, num_classes, params), name="small_cnn")
+    # What `scaling` does for the classifier of level 2 the blocks' own normalisation does here.
+    return keras.Model(inputs, classifier(x, num_classes, {**params, "scaling": False}), name="small_cnn")
 
 
 def both_ways(model: keras.Model) -> keras.Model:
@@ -83,7 +84,7 @@ def both_ways(model: keras.Model) -> keras.Model:
 def top(feature_shape: tuple[int, int, int], num_classes: int, params: Mapping) -> keras.Model:
     """Level 2: the classifier on bottleneck features of shape (height, width, channels)."""
     inputs = keras.Input(feature_shape, name="bottleneck")
-    return keras.Model(inputs, classifier(inputs, num_classes, params, params["scaling"]), name="top")
+    return keras.Model(inputs, classifier(inputs, num_classes, params), name="top")
 
 
 def loss(model: keras.Model) -> str:
