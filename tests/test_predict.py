@@ -189,18 +189,30 @@ def test_no_tensorflow_is_imported_and_a_reader_may_leave(pipeline, pictures):
     assert len(done.stdout.splitlines()) == 1 and "Traceback" not in done.stderr and "Broken" not in done.stderr
 
 
-def test_memory_does_not_grow_with_the_pictures(pipeline, pictures):
+def test_no_more_pictures_are_read_than_the_next_batch_takes(pipeline, photos):
+    taken = []
+    classifier = predict.Classifier(pipeline / export.ONNX)
+    found = predict.stream(classifier, range(100), lambda number: taken.append(number) or photos["cat"][number])
+    for number, (item, _) in enumerate(found):
+        assert item == number and len(taken) <= (number // predict.BATCH_SIZE + 1) * predict.BATCH_SIZE
+
+
+def test_memory_does_not_grow_with_the_pictures(pipeline, tmp_path):
+    """ONNX Runtime takes some 40 MB more once in a while, on a busy machine; 950 of these files are 300 MB."""
+    noise = np.random.default_rng(1).integers(0, 256, (500, 700, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.jpg", quality=90)
+    assert (tmp_path / "noise.jpg").stat().st_size > 300_000
     peaks = []
     for count in (50, 1000):
         code = "import sys; from stages.lib import stage; from tools import predict\ntry: predict.main()\nexcept SystemExit: pass\n"
         code += "print(stage.peak_memory_mb())"
         words = [sys.executable, "-c", code, "--model", pipeline / export.ONNX, "-"]
-        given = f"{pictures / 'cat 10.jpg'}\n" * count
+        given = f"{tmp_path / 'noise.jpg'}\n" * count
         done = subprocess.run(words, cwd=ROOT, input=given, capture_output=True, text=True, check=True)
         *lines, peak = done.stdout.splitlines()
         assert len(lines) == count
         peaks.append(int(peak))
-    assert peaks[1] < peaks[0] + 20
+    assert peaks[1] < peaks[0] + 100
 
 
 @pytest.fixture
