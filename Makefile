@@ -15,7 +15,7 @@ BLOG := backbone=VGG16 image_size=150 fit=squash preprocessing=rescale \
   small_cnn.batch_size=16 small_cnn.epochs=50 small_cnn.patience=0 \
   small_cnn.augmentation.flip=true small_cnn.augmentation.shear=0.2 small_cnn.augmentation.zoom=0.2 \
   small_cnn.augmentation.rotation=0 small_cnn.augmentation.shift=0 small_cnn.augmentation.colour=0 \
-  activations.views=10 \
+  activations.views=10 activations.crops=1 \
   activations.augmentation.flip=true activations.augmentation.shear=0.2 activations.augmentation.zoom=0.2 \
   activations.augmentation.rotation=0 activations.augmentation.shift=0 activations.augmentation.colour=0 \
   top.views=1 top.pooling=flatten top.scaling=false top.units=256 top.dropout=0.5 top.l1=0 top.l2=0 \

@@ -6,7 +6,7 @@ The cut follows `finetune.unfreeze`: with [block5] it is the output of block4's 
 computes none anew, and a run that was interrupted goes on where it was: every view is kept by itself as well.
 
 Writes data/activations/<split>.npy and .csv: training photos in `activations.views` views, the first of them
-plain; all other photos plain.
+plain; all other photos plain, or in five crops (`activations.crops`).
 """
 
 import importlib.metadata
@@ -21,13 +21,16 @@ from stages.lib.progress import progress
 WEIGHTS = Path("models/backbone.weights.h5")
 
 
-def view_of(photo: dataset.Photo, view: int, size: int, fit: str, augmentation) -> np.ndarray:
-    """One view of a photo, the first of them plain: uint8 of shape (size, size, 3)."""
-    plain = images.square(photo.path.read_bytes(), size, fit)
+def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings) -> np.ndarray:
+    """One view of a training photo, the first of them plain, or one crop of any other: uint8 of shape (size, size, 3)."""
+    data = photo.path.read_bytes()
+    if photo.split != "train":
+        return images.cropped(data, size, fit, settings["crops"])[view]
+    plain = images.square(data, size, fit)
     if view == 0:
         return plain
-    rng = images.random_numbers(augmentation["seed"], view, photo.sha256)
-    return images.augment(images.padded(plain), size, augmentation["augmentation"], rng)
+    rng = images.random_numbers(settings["seed"], view, photo.sha256)
+    return images.augment(images.padded(plain), size, settings["augmentation"], rng)
 
 
 def origin(params) -> list:
@@ -39,24 +42,26 @@ def origin(params) -> list:
 
 
 def main(params) -> None:
-    size, fit, augmentation = params["image_size"], params["fit"], params["activations"]
+    size, fit, settings = params["image_size"], params["fit"], params["activations"]
     manifest = dataset.read_manifest()
     network = frozen.Frozen(WEIGHTS, params["backbone"], params["finetune"]["unfreeze"])
     shape = network.output_shape((size, size, 3))
     known = origin(params)
     plain = memo.Memo(*known)
-    augmented = memo.Memo(*known, augmentation["seed"], dict(augmentation["augmentation"]))
+    augmented = memo.Memo(*known, settings["seed"], dict(settings["augmentation"]))
+    crops = memo.Memo(*known, settings["crops"]) if settings["crops"] > 1 else plain
 
     def pictures(item):
-        return network.preprocess(view_of(*item, size, fit, augmentation)[None], params["preprocessing"])
+        return network.preprocess(view_of(*item, size, fit, settings)[None], params["preprocessing"])
 
     def recall(item, compute):
         photo, view = item
-        return (augmented if view else plain).get(f"{photo.sha256}-{view}", compute)
+        kept = crops if photo.split != "train" else augmented if view else plain
+        return kept.get(f"{photo.sha256}-{view}", compute)
 
     for split in dataset.splits(manifest):
         photos = dataset.of_split(manifest, split)
-        views = augmentation["views"] if split == "train" else 1
+        views = settings["views"] if split == "train" else settings["crops"]
         items = [(photo, view) for photo in photos for view in range(views)]
         with (
             activations.writer(activations.ACTIVATIONS, photos, views, shape) as append,

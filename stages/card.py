@@ -13,7 +13,7 @@ from stages.lib import stage  # isort: skip: first the clock starts
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from stages.lib import dataset, levels, predicted, tables
+from stages.lib import dataset, images, levels, predicted, tables
 from stages.lib.tree import leaves
 
 CARD = Path("REPORT.md")
@@ -134,13 +134,16 @@ def main(params) -> None:
     with rc_context({"svg.hashsalt": "card"}):  # else ids are drawn anew each time
         for path, figure in (PICTURES["accuracy"], accuracy_picture(classes)), (PICTURES["curves"], curves_picture()):
             figure.savefig(path, metadata={"Date": None, "Creator": None})
+    crops = params["activations"]["crops"]
+    side = images.whole(params["image_size"], crops)
+    looked = f", and looked at in {crops} crops" if crops > 1 else ""
     body = ([f"`{name}`", f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"] for name, value in leaves(params))
     CARD.write_text(
         f"""\
 # Model card: {", ".join(classes)}
 
 Says which of {len(classes)} classes a photo shows: {params["backbone"]}, pretrained on ImageNet, its last blocks fine-tuned. Test
-accuracy {model["accuracy"]:.3f}. In: a photo, {FITTED[params["fit"]][0]} to {params["image_size"]} x {params["image_size"]} px. Out: a
+accuracy {model["accuracy"]:.3f}. In: a photo, {FITTED[params["fit"]][0]} to {side} x {side} px{looked}. Out: a
 probability for every class, {", ".join(classes)}. The file is `models/classifier.onnx`; `predict` runs it.
 
 This page is made by the pipeline (stage `card`).

@@ -20,17 +20,16 @@ from stages.lib.progress import progress
 
 METRICS = Path("metrics")
 PREDICTIONS = Path("data/predictions.csv")
-BATCH_SIZE = 32
 
 
 def inputs_of(level: str, model: keras.Model, photos: list[dataset.Photo], fit: str) -> np.ndarray:
-    """What a level's model reads for the photos of a split."""
+    """What a level's model reads for the photos of a split: an array of shape (n, views, ...)."""
     split = photos[0].split
     if level == "small_cnn":
-        return images.read([photo.path for photo in photos], model.input_shape[1], fit, f"{split} photos")
+        return images.read([photo.path for photo in photos], model.input_shape[1], fit, f"{split} photos")[:, None]
     views, named = activations.read(activations.BOTTLENECK if level == "top" else activations.ACTIVATIONS, split)
     assert named == photos, "activations of other photos than the manifest's"
-    return views[:, 0]
+    return views
 
 
 def predict(level: str, photos: list[dataset.Photo], fit: str) -> np.ndarray:
@@ -39,9 +38,9 @@ def predict(level: str, photos: list[dataset.Photo], fit: str) -> np.ndarray:
     array = inputs_of(level, model, photos, fit)
     with progress(len(array), level) as bar:
         outputs = []
-        for start in range(0, len(array), BATCH_SIZE):
-            outputs.append(models.probabilities(model, array[start : start + BATCH_SIZE].astype(np.float32)))
-            bar.update(len(outputs[-1]))
+        for some in models.predicted(model, array):
+            outputs.append(some)
+            bar.update(len(some))
     return np.concatenate(outputs)
 
 

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import onnx
 
-from stages.lib import backbone, dataset, files, models, to_onnx
+from stages.lib import backbone, dataset, files, images, models, to_onnx
 
 WEIGHTS = Path("models/backbone.weights.h5")
 MODEL = Path("models/finetune.keras")
@@ -47,12 +47,20 @@ def parts(params) -> list[keras.Layer]:
     return [preprocessing(name, params["preprocessing"]), frozen, keras.saving.load_model(MODEL, compile=False)]
 
 
-def to_keras(parts: list[keras.Layer], size: int) -> keras.Model:
-    """They as one model, from uint8 pixels to every class' probability, a sigmoid's other class in front."""
-    pixels = keras.Input((size, size, 3), name="pixels", dtype="uint8")
-    output = keras.layers.Rescaling(1.0, name="float")(pixels)
-    for part in parts:
-        output = part(output)
+def to_keras(parts: list[keras.Layer], size: int, crops: int) -> keras.Model:
+    """They as one model, from uint8 pixels to every class' probability, the mean over the crops that `images.cropped`
+    would cut, a sigmoid's other class in front."""
+    side = images.whole(size, crops)
+    pixels = keras.Input((side, side, 3), name="pixels", dtype="uint8")
+    outputs = []
+    for number, (top, left) in enumerate(images.corners(size, crops)):
+        margins = (top, side - size - top), (left, side - size - left)
+        output = keras.layers.Cropping2D(margins, name=f"crop{number}")(pixels)
+        output = keras.layers.Rescaling(1.0, name=f"float{number}")(output)
+        for part in parts:
+            output = part(output)
+        outputs.append(output)
+    output = keras.layers.Average(name="mean")(outputs) if crops > 1 else outputs[0]
     if output.shape[-1] == 1:
         output = keras.layers.Concatenate(name="probabilities")([1 - output, output])
     return keras.Model(pixels, output, name="classifier")
@@ -63,7 +71,8 @@ def main(params) -> None:
     source = json.loads(SOURCE.read_text())
     about = {
         "classes": dataset.class_names(manifest),
-        "image_size": params["image_size"],
+        "image_size": images.whole(params["image_size"], params["activations"]["crops"]),
+        "crops": params["activations"]["crops"],
         "fit": params["fit"],
         "backbone": params["backbone"],
         "preprocessing": params["preprocessing"],
@@ -76,9 +85,9 @@ def main(params) -> None:
         },
         "metrics": json.loads(METRICS.read_text())["finetune"],
     }
-    found, size = parts(params), params["image_size"]
-    models.save(to_keras(found, size), KERAS, about)
-    onnx.save(to_onnx.convert(found, size, about), ONNX)
+    found, size, crops = parts(params), params["image_size"], params["activations"]["crops"]
+    models.save(to_keras(found, size, crops), KERAS, about)
+    onnx.save(to_onnx.convert(found, size, crops, about), ONNX)
 
 
 if __name__ == "__main__":

@@ -48,17 +48,15 @@ def pace(model: keras.Model, tuning) -> dict[str, float]:
 def main(params) -> None:
     tuning = params["finetune"]
     keras.utils.set_random_seed(tuning["seed"])
-    batch_size = tuning["batch_size"]
     train = training.cached(
         activations.ACTIVATIONS,
-        "train",
-        batch_size,
+        tuning["batch_size"],
         tuning["seed"],
         views=tuning["views"],
         part=min(1, tuning["epochs"]),
         mirror=tuning["mirror"],
     )
-    validation = training.cached(activations.ACTIVATIONS, "validation", batch_size)
+    validation = training.validation(activations.ACTIVATIONS)
     model = build(params)
     # XLA takes two thirds of the time here; TensorFlow's own switch to determinism would turn it off.
     paced = pace(model, tuning) if tuning["block_pace"] != 1 else None

@@ -121,8 +121,9 @@ def mistakes(found: list[Answer], fit: str) -> Figure:
     return figure
 
 
-def heat_maps(found: list[Answer], fit: str) -> Figure:
-    """Pairs of a photo and what speaks for the class that was said, for four mistakes and four right answers."""
+def heat_maps(found: list[Answer], fit: str, crops: int) -> Figure:
+    """Pairs of a photo, or the middle one of its crops, and what speaks for the class that was said: for four mistakes and
+    four right answers."""
     wrong, right = [[a for a in found if a.right is kind] for kind in (False, True)]
     shown = wrong[:4] + right[:2] + right[-2:]
     network = halves(keras.saving.load_model(MODEL, compile=False))
@@ -131,7 +132,7 @@ def heat_maps(found: list[Answer], fit: str) -> Figure:
     note = "bright where the network sees what it says; first mistakes, then right answers, unsure and sure ones"
     figure, axes = grid(-(-len(shown) // 2), 4, "Where level 3 looks (Grad-CAM)", note)
     for (left, over), answer in zip(axes.reshape(-1, 2), shown):
-        photo = read(answer.file, fit)
+        photo = images.cropped((dataset.PHOTOS / answer.file).read_bytes(), SIZE, fit, crops)[0]
         array = arrays[answer.split][0][places[answer.split][answer.file]][:1]
         seen = Image.fromarray(grad_cam(*network, array, answer.said)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         left.imshow(photo)
@@ -194,7 +195,7 @@ def main(params) -> None:
     GALLERY.mkdir(parents=True, exist_ok=True)
     pictures = {
         "mistakes": mistakes(found, params["fit"]),
-        "gradcam": heat_maps(found, params["fit"]),
+        "gradcam": heat_maps(found, params["fit"], params["activations"]["crops"]),
         "augmentation": augmentation(dataset.read_manifest(), params),
         "duplicates": near_duplicates(tables.rows("data/duplicates.csv")),
         "skipped": skipped(tables.rows("data/skipped.csv")),

@@ -24,23 +24,24 @@ FLOAT32 = Path("models/classifier.onnx")
 INT8 = Path("models/classifier.int8.onnx")
 SCORES = Path("metrics/int8.json")
 CALIBRATION = 64  # photos
-BATCH_SIZE = 4  # with 16 the calibration took 4 GB
+BATCH_SIZE = 4  # crops; with 16 the calibration took 4 GB
 
 
-def batches(photos: Sequence[dataset.Photo], size: int, fit: str) -> Iterator[np.ndarray]:
-    """uint8 pixels of shape (n, size, size, 3)."""
-    for start in range(0, len(photos), BATCH_SIZE):
-        some = photos[start : start + BATCH_SIZE]
+def batches(photos: Sequence[dataset.Photo], about: dict) -> Iterator[np.ndarray]:
+    """uint8 pixels of shape (n, size, size, 3), as the classifier that is `about` reads them."""
+    size, fit, step = about["image_size"], about["fit"], max(1, BATCH_SIZE // about["crops"])
+    for start in range(0, len(photos), step):
+        some = photos[start : start + step]
         yield np.stack([images.square(photo.path.read_bytes(), size, fit) for photo in some])
 
 
 class Photos(CalibrationDataReader):
     """What the scales are taken from: as many photos of each class."""
 
-    def __init__(self, photos: Sequence[dataset.Photo], size: int, fit: str) -> None:
+    def __init__(self, photos: Sequence[dataset.Photo], about: dict) -> None:
         classes = [[photo for photo in photos if photo.kind == kind] for kind in dataset.class_names(photos)]
         mixed = [photo for photo in itertools.chain.from_iterable(itertools.zip_longest(*classes)) if photo]
-        self.batches = batches(mixed[:CALIBRATION], size, fit)
+        self.batches = batches(mixed[:CALIBRATION], about)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         pixels = next(self.batches, None)
@@ -51,12 +52,11 @@ def main(params) -> None:
     manifest = dataset.read_manifest()
     metadata = {entry.key: entry.value for entry in onnx.load(FLOAT32, load_external_data=False).metadata_props}
     about = json.loads(metadata["about"])
-    size, fit = about["image_size"], about["fit"]
     logging.getLogger().setLevel(logging.ERROR)  # it asks for its own preprocessing, which would change the graph
     quantize_static(
         FLOAT32,
         INT8,
-        Photos(dataset.of_split(manifest, "train"), size, fit),
+        Photos(dataset.of_split(manifest, "train"), about),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         reduce_range=True,  # 7 bits a weight: without VNNI two products of 8 bits overflow where they are added
@@ -68,7 +68,7 @@ def main(params) -> None:
     session = onnxruntime.InferenceSession(INT8, options, providers=["CPUExecutionProvider"])
     photos, found = dataset.of_split(manifest, "test"), []
     with progress(len(photos), "test photos") as bar:
-        for pixels in batches(photos, size, fit):
+        for pixels in batches(photos, about):
             found.append(session.run(None, {"pixels": pixels})[0])
             bar.update(len(pixels))
     probabilities = np.concatenate(found).astype(np.float64)

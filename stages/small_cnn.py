@@ -51,7 +51,7 @@ def main(params) -> None:
         "small_cnn",
         model,
         training.Batches(lambda epoch, rows: views(epoch)[rows], labels, batch_size, seed),
-        training.Batches(lambda epoch, rows: validation[rows], validation_labels, batch_size),
+        (validation[:, None], validation_labels),
         params,
         used=models.both_ways(model) if params["mirror"] else None,
     )

@@ -12,12 +12,10 @@ from stages.lib import activations, dataset, determinism, models, training
 def main(params) -> None:
     params = params["top"]
     determinism.seed_everything(params["seed"])
-    batch_size = params["batch_size"]
-    train = training.cached(activations.BOTTLENECK, "train", batch_size, params["seed"], views=params["views"])
-    validation = training.cached(activations.BOTTLENECK, "validation", batch_size)
-    features, photos = activations.read(activations.BOTTLENECK, "train")
-    model = models.top(features.shape[2:], len(dataset.class_names(photos)), params)
-    training.fit("top", model, train, validation, params)
+    train = training.cached(activations.BOTTLENECK, params["batch_size"], params["seed"], views=params["views"])
+    photos, labels = training.validation(activations.BOTTLENECK)
+    model = models.top(photos.shape[2:], int(train.labels.max()) + 1, params)
+    training.fit("top", model, train, (photos, labels), params)
 
 
 if __name__ == "__main__":

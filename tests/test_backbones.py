@@ -45,9 +45,9 @@ def test_both_parts_and_the_export_are_the_whole_network(name, tmp_path):
     given = {"pooling": "average", "scaling": False, "units": 8, "dropout": 0.5, "l1": 0.0, "l2": 0.0}
     top = models.top(above.output_shape[1:], 3, given)
     parts = [export.preprocessing(name, "imagenet"), below, above, top]
-    expected = export.to_keras(parts, size).predict_on_batch(pixels)
+    expected = export.to_keras(parts, size, 1).predict_on_batch(pixels)
     np.testing.assert_allclose(expected, top.predict_on_batch(whole), atol=1e-4)
-    session = onnxruntime.InferenceSession(to_onnx.convert(parts, size, {}).SerializeToString())
+    session = onnxruntime.InferenceSession(to_onnx.convert(parts, size, 1, {}).SerializeToString())
     np.testing.assert_allclose(session.run(None, {"pixels": pixels})[0], expected, atol=1e-4)
 
 

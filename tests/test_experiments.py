@@ -269,7 +269,6 @@ def test_ideas_are_experiments_judged_by_validation_photos(pipeline):
         "logistic regression",
         "logistic regression, block4 and block5",
         "the mirror image as well",
-        "five crops instead",
         "the mean of both levels",
         "weights halfway between both levels",
         "no hidden layer",

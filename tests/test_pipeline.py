@@ -17,10 +17,11 @@ from keras.src.legacy.saving import legacy_h5_format
 from ruamel.yaml import YAML
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from stages import pretrained
-from stages.lib import activations, backbone, dataset, images, params, stage, training
+from stages import export, pretrained, quantize
+from stages.lib import activations, backbone, dataset, images, models, params, predicted, stage, training
 from stages.lib.errors import UserError
 from stages.lib.tree import leaves
+from tools import predict
 
 DECLARED: dict = {}  # every stage's part of its dvc.yaml
 for path in params.PIPELINES:
@@ -108,6 +109,38 @@ def test_another_dropout_of_the_top_leaves_activations_and_features(experiment):
 
 def test_another_seed_leaves_activations(experiment):
     assert set(experiment("small_cnn.seed=7", "top.seed=7")) == {"small_cnn", "top", "finetune", "evaluate"}
+
+
+def test_answers_are_averaged_over_five_crops_by_every_stage_and_by_the_classifier(experiment, pipeline):
+    assert experiment("activations.crops=5", "finetune.lr=1e-05") == ["activations", "bottleneck", "top", "finetune", "evaluate"]
+    array, _ = activations.read(pipeline / activations.ACTIVATIONS, "train")
+    assert array.shape == (48, 2, 4, 4, 512)
+    below = backbone.below(backbone.load("VGG16", pipeline / "models/backbone.weights.h5"), ["block5"])
+    tuned = keras.saving.load_model(pipeline / "models/finetune.keras", compile=False)
+    for split in ("validation", "test"):
+        array, photos = activations.read(pipeline / activations.ACTIVATIONS, split)
+        assert array.shape == (len(photos), 5, 4, 4, 512)
+        larger = [images.square((pipeline / photo.path).read_bytes(), 72) for photo in photos]
+        crops = [[pixels[y : y + 64, x : x + 64] for y, x in ((4, 4), (0, 0), (0, 8), (8, 0), (8, 8))] for pixels in larger]
+        expected = below.predict_on_batch(images.preprocess(np.concatenate(crops), "imagenet"))
+        np.testing.assert_allclose(array.reshape(-1, 4, 4, 512), expected, atol=0.002 * expected.max())
+        said = models.probabilities(tuned, expected).reshape(-1, 5, 2)
+        assert np.ptp(said, axis=1).max() > 0.01
+        files, _, probabilities, _ = predicted.read("finetune", split, pipeline / predicted.PREDICTIONS)
+        assert files == [photo.file for photo in photos]
+        np.testing.assert_allclose(probabilities, said.mean(1), atol=0.005)
+
+    output = run(pipeline, "dvc", "repro", "publish/dvc.yaml")
+    assert stages_run(output)[:2] == ["export", "quantize"]
+    classifier = predict.Classifier(pipeline / export.ONNX)
+    assert classifier.size == 72 and classifier.batch_size == 3
+    read = np.stack([classifier.read((pipeline / photo.path).read_bytes()) for photo in photos])
+    np.testing.assert_allclose(classifier.probabilities(read), said.mean(1), atol=1e-4)
+    whole = keras.saving.load_model(pipeline / export.KERAS)
+    np.testing.assert_allclose(whole.predict_on_batch(read), said.mean(1), atol=1e-4)
+    small = predict.Classifier(pipeline / quantize.INT8)
+    np.testing.assert_allclose(small.probabilities(read), said.mean(1), atol=0.15)
+    assert "squashed to 72 x 72 px, and looked at in 5 crops" in (pipeline / "REPORT.md").read_text()
 
 
 def test_unfreezing_block4_moves_the_cut_and_trains_it(experiment, pipeline):
@@ -269,7 +302,7 @@ def test_augmented_views_differ_and_belong_to_their_photo(pipeline):
 
 def test_mirroring_turns_other_halves_of_the_photos_in_every_epoch(pipeline):
     def epochs(mirror):
-        batches = training.cached(pipeline / activations.ACTIVATIONS, "train", 48, seed=1, mirror=mirror)
+        batches = training.cached(pipeline / activations.ACTIVATIONS, 48, seed=1, mirror=mirror)
         for epoch in range(1, 5):  # two views: epochs 1 and 3 see the same one of each photo
             batches.start(epoch)
             yield batches.order.argsort(), *batches[0][:2]
@@ -285,7 +318,7 @@ def test_mirroring_turns_other_halves_of_the_photos_in_every_epoch(pipeline):
 
 
 def test_half_an_epoch_has_half_of_the_photos_and_others_for_another_seed(pipeline):
-    orders = [training.cached(pipeline / activations.ACTIVATIONS, "train", 10, seed, part=0.5) for seed in (1, 2)]
+    orders = [training.cached(pipeline / activations.ACTIVATIONS, 10, seed, part=0.5) for seed in (1, 2)]
     for batches in orders:
         assert len(batches) == 3 and [len(labels) for _, labels, _ in batches] == [10, 10, 4]
         assert len(set(batches.order)) == 24
@@ -308,7 +341,8 @@ def test_views_are_counted_from_the_plain_one(pipeline):
     folder = pipeline / activations.ACTIVATIONS
     array, _ = activations.read(folder, "train")
     for views, of_the_second in ((1, 0), (2, 1), (None, 1)):
-        batch, *_ = training.cached(folder, "train", 48, views=views)[0]
+        batches = training.cached(folder, 48, seed=1, views=views)
+        batch = batches[0][0][batches.order.argsort()]
         assert np.array_equal(batch[0], array[0, 0]) and np.array_equal(batch[1], array[1, of_the_second])
 
 

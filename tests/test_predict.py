@@ -80,9 +80,9 @@ def test_every_classifier_and_preprocessing_can_be_exported(pooling, classes):
         top.get_layer("scaling").set_weights(np.random.default_rng(2).uniform(0.5, 2, (2, count)))
     parts = [export.preprocessing("VGG16", "rescale"), below, top]
     pixels = np.random.default_rng(1).integers(0, 256, (4, 48, 48, 3), np.uint8)
-    expected = export.to_keras(parts, 48).predict_on_batch(pixels)
+    expected = export.to_keras(parts, 48, 1).predict_on_batch(pixels)
     assert expected.shape == (4, classes)
-    session = onnxruntime.InferenceSession(to_onnx.convert(parts, 48, {}).SerializeToString())
+    session = onnxruntime.InferenceSession(to_onnx.convert(parts, 48, 1, {}).SerializeToString())
     np.testing.assert_allclose(session.run(None, {"pixels": pixels})[0], expected, atol=1e-5)
 
 
@@ -102,7 +102,7 @@ def test_photos_become_squares_as_the_file_says(pipeline, photos, tmp_path, fit)
 
 def test_a_layer_that_no_network_here_has_is_refused():
     with pytest.raises(TypeError, match="odd is a UpSampling2D"):
-        to_onnx.convert([keras.layers.UpSampling2D(name="odd")], 48, {})
+        to_onnx.convert([keras.layers.UpSampling2D(name="odd")], 48, 1, {})
 
 
 @pytest.mark.parametrize("name", params.BACKBONES)

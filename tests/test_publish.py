@@ -147,7 +147,7 @@ def test_the_gallery_without_a_mistake(pipeline, monkeypatch):
     picture = io.BytesIO()
     gallery.mistakes(right, "crop").savefig(picture)
     assert "mistook none" in gallery.mistakes(right, "crop").get_suptitle()
-    gallery.heat_maps(right, "crop").savefig(picture)
+    gallery.heat_maps(right, "crop", 1).savefig(picture)
 
 
 def test_the_card_has_every_level_param_and_class(pipeline):

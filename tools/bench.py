@@ -63,7 +63,7 @@ def work(settings: dict) -> dict[str, float]:
     """Operations of the stages that compute, in billions."""
     sizes, size = settings["subsample"], settings["image_size"]
     train, validation, test = (2 * sizes[split] for split in ("train", "validation", "test"))
-    views = train * settings["activations"]["views"]
+    views, crops = train * settings["activations"]["views"], settings["activations"]["crops"]
     network, unfrozen = backbone.build(settings["backbone"], size), settings["finetune"]["unfreeze"]
     frozen, _ = gflop(backbone.below(network, unfrozen))
     rest, rest_step = gflop(backbone.above(network, unfrozen))
@@ -71,9 +71,9 @@ def work(settings: dict) -> dict[str, float]:
     epochs = settings["finetune"]["epochs"]
     return {
         "small_cnn": settings["small_cnn"]["epochs"] * (train * cnn_step + validation * cnn),
-        "activations": (views + validation + test) * frozen,
-        "bottleneck": (views + validation + test) * rest,
-        "finetune": epochs * train * rest_step + math.ceil(epochs) * validation * rest,
+        "activations": (views + (validation + test) * crops) * frozen,
+        "bottleneck": (views + (validation + test) * crops) * rest,
+        "finetune": epochs * train * rest_step + math.ceil(epochs) * validation * crops * rest,
     }
 
 

@@ -69,6 +69,7 @@ IDEAS: dict[str, dict[str, object]] = {
     "180 px": {"image_size": 180},
     "256 px": {"image_size": 256},
     "288 px": {"image_size": 288},
+    "five crops instead": {"activations.crops": 5},
     "aspect ratio kept: cropped": {"fit": "crop"},
     "aspect ratio kept: padded": {"fit": "pad"},
 }
@@ -94,36 +95,29 @@ def logistic_regression(*folders: Path) -> np.ndarray:
     return model.predict_proba(averages("validation", *folders))
 
 
-def looks(photo: dataset.Photo, size: int, fit: str) -> np.ndarray:
-    """A photo's mirror image, and the corners and the centre of the photo an eighth larger: uint8 of shape (6, size, size, 3)."""
-    data, wide = photo.path.read_bytes(), size * 9 // 8
-    mirrored = images.square(data, size, fit)[:, ::-1]
-    larger, end = images.square(data, wide, fit), wide - size
-    corners = (0, 0), (0, end), (end, 0), (end, end), (end // 2, end // 2)
-    return np.stack([mirrored, *(larger[y : y + size, x : x + size] for y, x in corners)])
-
-
-def other_looks() -> dict[str, np.ndarray]:
-    """Both levels' probabilities for `looks` of the validation photos: each of shape (n, 6, classes)."""
+def mirrored() -> dict[str, np.ndarray]:
+    """Both levels' probabilities for the validation photos' mirror images: each of shape (n, classes)."""
     settings = params.load()
+    size, fit, crops = settings["image_size"], settings["fit"], settings["activations"]["crops"]
     name, unfreeze = settings["backbone"], settings["finetune"]["unfreeze"]
     below, above = (frozen.Frozen(finetune.WEIGHTS, name, unfreeze, part) for part in (False, True))
     trained = {level: keras.saving.load_model(f"models/{level}.keras", compile=False) for level in LEVELS}
     photos = dataset.of_split(dataset.read_manifest(), "validation")
 
     def pictures(photo: dataset.Photo) -> np.ndarray:
-        return below.preprocess(looks(photo, settings["image_size"], settings["fit"]), settings["preprocessing"])
+        pixels = images.cropped(photo.path.read_bytes(), size, fit, crops)
+        return below.preprocess(pixels[:, :, ::-1], settings["preprocessing"])
 
     def by_photo() -> Iterator[np.ndarray]:
         for computed in below.outputs(photos, pictures):
-            yield from computed.reshape(-1, 6, *computed.shape[1:])
+            yield from computed.reshape(-1, crops, *computed.shape[1:])
 
     found: dict[str, list] = {level: [] for level in LEVELS}
-    with progress(len(photos), "validation photos, looked at otherwise") as bar:
+    with progress(len(photos), "validation photos, mirrored") as bar:
         for output in by_photo():
-            found["finetune"].append(models.probabilities(trained["finetune"], output))
+            found["finetune"].append(models.probabilities(trained["finetune"], output).mean(0))
             features = np.concatenate(list(above.outputs([output], lambda batch: batch.astype(np.float32))))
-            found["top"].append(models.probabilities(trained["top"], features))
+            found["top"].append(models.probabilities(trained["top"], features).mean(0))
             bar.update(1)
     return {level: np.stack(each) for level, each in found.items()}
 
@@ -135,17 +129,16 @@ def halfway() -> np.ndarray:
     model = finetune.build(params.load())
     model.set_weights([(start + end) / 2 for start, end in zip(model.get_weights(), tuned.get_weights())])
     array, _ = activations.read(activations.ACTIVATIONS, "validation")
-    return np.concatenate([models.probabilities(model, photo.astype(np.float32)) for photo in array])
+    return np.concatenate(list(models.predicted(model, array)))
 
 
 def without_training(before: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
     """The ideas that leave the levels as they are: probabilities for the validation photos by idea and level."""
-    looked = other_looks()
+    turned = mirrored()
     return {
         "logistic regression": {"top": logistic_regression(activations.BOTTLENECK)},
         "logistic regression, block4 and block5": {"top": logistic_regression(activations.BOTTLENECK, activations.ACTIVATIONS)},
-        "the mirror image as well": {level: (before[level] + looked[level][:, 0]) / 2 for level in LEVELS},
-        "five crops instead": {level: looked[level][:, 1:].mean(1) for level in LEVELS},
+        "the mirror image as well": {level: (before[level] + turned[level]) / 2 for level in LEVELS},
         "the mean of both levels": {"finetune": (before["top"] + before["finetune"]) / 2},
         "weights halfway between both levels": {"finetune": halfway()},
     }

@@ -32,7 +32,7 @@ from stages.lib.errors import UserError
 from tools import command
 
 MODEL = Path(__file__).parent.parent / "models/classifier.onnx"
-BATCH_SIZE = 16  # pictures; on a CPU larger ones are no faster
+BATCH_SIZE = 16  # crops of pictures; on a CPU larger ones are no faster
 SORTED = 10_000  # names; more are not held, so that folders of millions don't show in memory
 
 
@@ -56,7 +56,8 @@ class Classifier:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["about"])
             self.classes, self.size = self.about["classes"], self.about["image_size"]
-            self.fit = self.about.get("fit", "squash")  # files from before it could be chosen don't say
+            self.fit = self.about.get("fit", "squash")  # files from before these could be chosen don't say
+            self.batch_size = max(1, BATCH_SIZE // self.about.get("crops", 1))
         except Exception as error:  # ONNX Runtime has a dozen, with no common ancestor of their own
             raise UserError(f"{path} is no classifier that this project exported ({type(error).__name__}).") from None
 
@@ -85,7 +86,7 @@ def stream(classifier: Classifier, items: Iterable, data: Callable) -> Iterator[
 
     items = iter(items)
     with ThreadPoolExecutor(environment.THREADS) as pool:
-        while some := list(itertools.islice(items, BATCH_SIZE)):
+        while some := list(itertools.islice(items, classifier.batch_size)):
             read = list(pool.map(pixels, some))
             readable = [array for array in read if not isinstance(array, str)]
             computed = iter(classifier.probabilities(np.stack(readable)) if readable else ())

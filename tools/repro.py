@@ -68,7 +68,9 @@ def choose(asked: str | None, settings: dict) -> tuple[str, str]:
 def space_needed(source: str, settings: dict) -> int:
     """Bytes of two classes' cold run: archive (downloaded and kept), photos, activations (in the memo as well), features."""
     sizes, size = settings["subsample"], settings["image_size"]
-    views = 2 * (sizes["train"] * settings["activations"]["views"] + sizes["validation"] + sizes["test"])
+    views = 2 * (
+        sizes["train"] * settings["activations"]["views"] + (sizes["validation"] + sizes["test"]) * settings["activations"]["crops"]
+    )
     block = 5 - len(settings["finetune"]["unfreeze"])
     values = 2 * (size >> block) ** 2 * min(512, 32 << block) + (size >> 5) ** 2 * 512
     return int(2 * ARCHIVE_BYTES[source] + 0.5e9 + views * values * 2)

@@ -1,8 +1,8 @@
 """The cached output of VGG16's frozen layers, as memory-mapped float16 arrays beside the manifest's order.
 
 `<split>.npy` has the shape (n, views, height, width, channels): view 0 is the photo as it is, the others are
-augmented. `<split>.csv` names the photos of axis 0 in order, so that labels never have to be rebuilt from
-positions.
+augmented; or they are crops, of photos that aren't trained on. `<split>.csv` names the photos of axis 0 in order, so that
+labels never have to be rebuilt from positions.
 """
 
 import contextlib

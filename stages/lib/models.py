@@ -7,7 +7,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import keras
@@ -15,6 +15,8 @@ import numpy as np
 from keras import layers
 
 from stages.lib import files
+
+BATCH_SIZE = 32  # views, where nothing is trained
 
 
 def penalty(params: Mapping) -> keras.Regularizer | None:
@@ -133,6 +135,16 @@ def probabilities(model: keras.Model, batch: np.ndarray) -> np.ndarray:
     """Every class' probability, sigmoid or softmax: float array of shape (n, classes)."""
     output = model.predict_on_batch(batch).astype(np.float64)
     return np.hstack([1 - output, output]) if output.shape[1] == 1 else output
+
+
+def predicted(model: keras.Model, photos: np.ndarray) -> Iterator[np.ndarray]:
+    """Every class' probability for photos, the mean over each one's views: for an array of shape (n, views, ...), float
+    arrays of shape (k, classes), some photos at a time."""
+    step = max(1, BATCH_SIZE // photos.shape[1])
+    for start in range(0, len(photos), step):
+        some = photos[start : start + step].astype(np.float32)
+        said = probabilities(model, some.reshape(-1, *some.shape[2:]))
+        yield said.reshape(*some.shape[:2], -1).mean(1)
 
 
 def save(model: keras.Model, path: Path, about: Mapping | None = None) -> None:

@@ -63,6 +63,7 @@ SEED = _integer(0, 2**32 - 1)  # what NumPy and Keras take
 PHOTOS: Check = ("a number of photos a class, 1 or more, or a share of each class' photos, such as 0.2", _whole_or_part)
 VIEWS: Check = ("a whole number, 1 or more, or null for all", lambda v: v is None or (type(v) is int and v >= 1))
 TRUE_OR_FALSE: Check = ("true or false", lambda v: type(v) is bool)
+CROPS: Check = ("1 or 5", lambda v: type(v) is int and v in (1, 5))
 AUGMENTATION: dict[str, Check] = {
     "flip": TRUE_OR_FALSE,
     "shear": _number(0, 1),
@@ -118,7 +119,7 @@ SCHEMA: dict[str, Any] = {
         **TRAINING,
         "augmentation": AUGMENTATION,
     },
-    "activations": {"views": _integer(1), "seed": SEED, "augmentation": AUGMENTATION},
+    "activations": {"views": _integer(1), "crops": CROPS, "seed": SEED, "augmentation": AUGMENTATION},
     "top": {
         "views": VIEWS,
         "scaling": TRUE_OR_FALSE,

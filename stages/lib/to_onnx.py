@@ -13,6 +13,8 @@ import onnx
 from keras import layers
 from onnx import TensorProto, helper, numpy_helper
 
+from stages.lib import images
+
 
 def padding(layer: layers.Layer, size: Sequence[int]) -> dict:
     """The padding of a convolution or pooling over so many pixels, as attributes of its node."""
@@ -135,19 +137,31 @@ class Graph:
         return known[id(model.output)]
 
 
-def convert(parts: Sequence[keras.Layer], size: int, about: Mapping) -> onnx.ModelProto:
-    """Layers and networks, one after the other, from uint8 pixels of shape (n, size, size, 3) to every class'
-    probability; a sigmoid gets the other class in front. `about` goes into the metadata as JSON."""
+def convert(parts: Sequence[keras.Layer], size: int, crops: int, about: Mapping) -> onnx.ModelProto:
+    """Layers and networks, one after the other, for inputs of `size` px, from uint8 pixels of shape (n, side, side, 3) to
+    every class' probability, the mean over the crops that `images.cropped` would cut; a sigmoid gets the other class in
+    front. `about` goes into the metadata as JSON."""
     graph = Graph()
     pixels = graph.add("Cast", "float", "pixels", to=TensorProto.FLOAT)
     x = graph.add("Transpose", "channels_first", pixels, perm=[0, 3, 1, 2])
+    if crops > 1:  # one batch of them all, crop by crop
+        axes, cut = graph.constant("crop_axes", [2, 3], np.int64), []
+        for number, start in enumerate(images.corners(size, crops)):
+            ends = {"start": start, "end": [edge + size for edge in start]}
+            ends = [graph.constant(f"crop{number}_{name}", edges, np.int64) for name, edges in ends.items()]
+            cut.append(graph.add("Slice", f"crop{number}", x, *ends, axes))
+        x = graph.add("Concat", "crops", *cut, axis=0)
     for part in parts:
         x = graph.network(part, x) if isinstance(part, keras.Model) else graph.layer(part, [x])
     classes = parts[-1].output.shape[-1]
     if classes == 1:
         other = graph.add("Sub", "other", graph.constant("one", 1), x)
         x, classes = graph.add("Concat", "probabilities", other, x, axis=1), 2
-    read = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", size, size, 3])
+    if crops > 1:
+        x = graph.add("Reshape", "by_crop", x, graph.constant("by_crop_shape", [crops, -1, classes], np.int64))
+        x = graph.add("ReduceMean", "mean", x, axes=[0], keepdims=0)
+    side = images.whole(size, crops)
+    read = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", side, side, 3])
     written = helper.make_tensor_value_info(x, TensorProto.FLOAT, ["n", classes])
     made = helper.make_graph(graph.nodes, "classifier", [read], [written], graph.constants)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -33,13 +33,13 @@ class Batches(keras.utils.PyDataset):
     view : callable (epoch, rows) -> array
         What the photos numbered `rows` look like in an epoch.
     labels : int array of shape (n,)
-    seed : int, optional
-        Of the order, which changes with every epoch. None: the photos stay in their own.
+    seed : int
+        Of the order, which changes with every epoch.
     part : float
         How much of the photos an epoch has: the first ones of its order.
     """
 
-    def __init__(self, view: Callable, labels: np.ndarray, batch_size: int, seed: int | None = None, part: float = 1) -> None:
+    def __init__(self, view: Callable, labels: np.ndarray, batch_size: int, seed: int, part: float = 1) -> None:
         super().__init__()
         self.view, self.labels, self.batch_size, self.seed = view, labels, batch_size, seed
         self.count = max(1, round(part * len(labels)))
@@ -49,8 +49,7 @@ class Batches(keras.utils.PyDataset):
     def start(self, epoch: int) -> None:
         """Have the batches of this epoch, counted from 1."""
         self.epoch, self.order = epoch, np.arange(len(self.labels))
-        if self.seed is not None:
-            np.random.default_rng([self.seed, epoch]).shuffle(self.order)
+        np.random.default_rng([self.seed, epoch]).shuffle(self.order)
         self.order = self.order[: self.count]
 
     def __len__(self) -> int:
@@ -75,15 +74,14 @@ def mixed(values: np.ndarray, others: np.ndarray, share: np.ndarray) -> np.ndarr
 
 def cached(
     folder: Path,
-    split: str,
     batch_size: int,
-    seed: int | None = None,
+    seed: int,
     *,
     views: int | None = None,
     part: float = 1,
     mirror: bool = False,
 ) -> Batches:
-    """`Batches` of cached activations or bottleneck features, their views cycled through the epochs.
+    """`Batches` of the training photos' cached activations or bottleneck features, their views cycled through the epochs.
 
     In epoch e photo i has view (e - 1 + i) mod `views`, so that every batch mixes plain and augmented ones; with 1 every
     epoch has the plain photo. None: all views that are cached. With as many views as epochs this equals augmentation on
@@ -98,7 +96,7 @@ def cached(
     UserError
         Where more views are asked for than the folder has.
     """
-    array, photos = activations.read(folder, split)
+    array, photos = activations.read(folder, "train")
     count = array.shape[1] if views is None else views
     if count > array.shape[1]:
         raise UserError(f"{count} views are asked for, activations.views has made {array.shape[1]}: raise it or ask for fewer.")
@@ -116,6 +114,12 @@ def cached(
         return batch
 
     return Batches(view, labels, batch_size, seed, part)
+
+
+def validation(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """What is cached of the validation photos, an array of shape (n, views, ...), and their classes' numbers."""
+    array, photos = activations.read(folder, "validation")
+    return array, dataset.labels(photos, dataset.class_names(photos))
 
 
 def optimizer(params: Mapping, steps: int, pace: Mapping[str, float] | None = None) -> keras.Optimizer:
@@ -167,7 +171,9 @@ class Epochs(keras.callbacks.Callback):
 
     Parameters
     ----------
-    train, validation : Batches
+    train : Batches
+    validation : pair of arrays
+        Photos of shape (n, views, ...), over whose views answers are averaged, and their classes' numbers.
     params : mapping
         The level's own.
     live : dvclive.Live
@@ -179,7 +185,13 @@ class Epochs(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, train: Batches, validation: Batches, params: Mapping, live: Live, checkpoint: Path | None, used: keras.Model
+        self,
+        train: Batches,
+        validation: tuple[np.ndarray, np.ndarray],
+        params: Mapping,
+        live: Live,
+        checkpoint: Path | None,
+        used: keras.Model,
     ) -> None:
         super().__init__()
         self.used = used
@@ -192,11 +204,10 @@ class Epochs(keras.callbacks.Callback):
         self.train.start(epoch + 1)  # Keras counts from 0, and would say that an epoch ended before the first
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        batches = (self.validation[number] for number in range(len(self.validation)))
+        photos, labels = self.validation
         with averaged(self.model):
-            probabilities = np.concatenate([models.probabilities(self.used, batch) for batch, *_ in batches])
+            probabilities = np.concatenate(list(models.predicted(self.used, photos)))
             weights = self.model.get_weights() if self.level["patience"] else []
-        labels = self.validation.labels
         logs["val_accuracy"] = np.mean(probabilities.argmax(1) == labels)
         logs["val_loss"] = np.mean(models.losses(labels, probabilities))
         self.log({name: round(float(value), 6) for name, value in logs.items()})
@@ -273,7 +284,7 @@ def fit(
     name: str,
     model: keras.Model,
     train: Batches,
-    validation: Batches,
+    validation: tuple[np.ndarray, np.ndarray],
     params: Mapping,
     *,
     used: keras.Model | None = None,
