@@ -30,7 +30,7 @@ BLOG := backbone=VGG16 image_size=150 fit=squash preprocessing=rescale \
 # Where params.yaml saves time, this doesn't.
 ACCURATE := image_size=288 small_cnn.image_size=112 small_cnn.epochs=80 small_cnn.dropout=0.5 \
   small_cnn.augmentation.zoom=0.25 small_cnn.augmentation.rotation=10 small_cnn.augmentation.colour=0.2 \
-  finetune.epochs=1 finetune.lr=0.00001 finetune.dropout=0.7
+  activations.crops=5 finetune.epochs=2 finetune.lr=0.00001 finetune.dropout=0.7
 
 # DVC's part for each kind of remote that is set, where it needs one: s3, ssh, gs or azure.
 SCHEMES = $(firstword $(subst ://, ,$(URL))) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
@@ -53,7 +53,7 @@ blog: $(BIN)/.run ## the same with the Keras blog's own recipe
 accurate: $(BIN)/.run ## the same with a recipe that takes more time, for accuracy
 	@$(REPRO) $(ACCURATE)
 
-seeds: $(BIN)/.run ## both recipes from five seeds, splits redrawn: mean and spread (some two hours)
+seeds: $(BIN)/.run ## both recipes from five seeds, splits redrawn: mean and spread (some three hours)
 	@python -m tools.seeds $(SET)
 	@python -m tools.seeds --to metrics/seeds.json $(ACCURATE) $(SET)
 
