@@ -132,6 +132,12 @@ def test_seeds_redraw_and_retrain_as_experiments_and_leave_the_workspace_as_it_w
             assert found["runs"][0] == metrics[level][split]["accuracy"]
             assert found["mean"] == round(sum(found["runs"]) / 2, 4)
             assert found["low"] < found["mean"] < found["high"] or found["mean"] == 1
+    shown = run(pipeline, "tools.seeds", "--show", str(tmp_path / "seeds.json"))
+    assert stages_run(shown) == [] and output.endswith(shown)
+    first, second = (summary["finetune"]["test"]["runs"][i] - summary["top"]["test"]["runs"][i] for i in (0, 1))
+    mean, std = (first + second) / 2, abs(first - second) / 2**0.5
+    assert shown.splitlines()[-1] == f"finetune less top, run by run, test: {mean:+.4f} +- {std:.4f}"
+    assert "metrics.json is no file that" in run(pipeline, "tools.seeds", "--show", "metrics/metrics.json", check=False)
 
 
 def test_folds_validate_every_photo_once_and_leave_the_test_photos_alone(pipeline, tmp_path):
