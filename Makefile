@@ -73,9 +73,8 @@ sweep: $(BIN)/.run ## experiments side by side: SET="finetune.lr=1e-5,1e-4 finet
 	@test -n "$(SET)" || { echo 'make sweep SET="finetune.lr=1e-5,1e-4 finetune.dropout=0.3,0.5"' >&2; exit 1; }
 	@python -m tools.sweep $(if $(JOBS),-j $(JOBS)) $(foreach change,$(SET),-S '$(change)')
 
-experiments: $(BIN)/.run ## show them: validation results, level 3's seconds, and the params in which they differ
-	@dvc exp show --only-changed --sort-by metrics/metrics.json:finetune.validation.log_loss \
-	  --drop '(stages|data|models)/|metrics/timing/(?!finetune)|(small_cnn|top).*log_loss|.*(\.test\.|_low$$|_high$$|balanced_accuracy|roc_auc|peak_memory_mb)'
+experiments: $(BIN)/.run ## show them, the best first: validation results, seconds, and the params in which they differ
+	@python -m tools.experiments
 
 search: $(BIN)/.run ## look for better params with Optuna, for MINUTES (60)
 	@python -m tools.search --minutes $(or $(MINUTES),60)
@@ -151,6 +150,5 @@ $(BIN)/python:
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }  # half made, it would pass for whole next time
 
 $(BIN)/.%: requirements/%.txt | $(BIN)/python
-	@echo "Installing requirements/$*.txt into .venv (a few minutes, once)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(BIN)/python tools/install.py $<
 	@touch $@

@@ -13,7 +13,7 @@ from stages.lib import stage  # isort: skip: first the clock starts
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from stages.lib import dataset, images, levels, predicted, tables
+from stages.lib import dataset, images, levels, metrics, predicted, tables
 from stages.lib.tree import leaves
 
 CARD = Path("REPORT.md")
@@ -56,11 +56,10 @@ Photos of the source `{source["source"]}`, sha256 `{source["sha256"]}`. Terms: {
 
 
 def results() -> str:
-    metrics = json.loads(Path("metrics/metrics.json").read_text())
+    found = metrics.read()
     body = []
     for level, name in levels.LEVELS.items():
-        for split in metrics[level]:
-            s = metrics[level][split]
+        for split, s in found[level].items():
             accuracy = f"{s['accuracy']:.3f} ({s['accuracy_low']:.3f}-{s['accuracy_high']:.3f})"
             body.append([name, split, accuracy, f"{s['balanced_accuracy']:.3f}", f"{s['log_loss']:.3f}", f"{s['roc_auc']:.4f}"])
     return table(["level", "photos", "accuracy (95 % Wilson interval)", "balanced accuracy", "log loss", "ROC AUC"], body)
@@ -68,7 +67,7 @@ def results() -> str:
 
 def accuracy_picture(classes: list[str]) -> Figure:
     """Every level's accuracy with its interval, beside the blog's where that is of the same classes."""
-    metrics = json.loads(Path("metrics/metrics.json").read_text())
+    found = metrics.read()
     figure = Figure(figsize=(7, 2.8), layout="constrained")
     axis = figure.subplots()
     for place, level in enumerate(levels.LEVELS):
@@ -78,7 +77,7 @@ def accuracy_picture(classes: list[str]) -> Figure:
                 [low, high], [place - 0.25] * 2, color=BLOG[0], marker=BLOG[1], label=None if place else "the blog, validation"
             )
         for offset, split, (colour, marker) in ((0, "validation", VALIDATION), (0.25, "test", TEST)):
-            s = metrics[level][split]
+            s = found[level][split]
             error = [[s["accuracy"] - s["accuracy_low"]], [s["accuracy_high"] - s["accuracy"]]]
             label = None if place else f"{split}, with its 95 % interval"
             axis.errorbar(s["accuracy"], place + offset, xerr=error, color=colour, marker=marker, capsize=3, label=label)
@@ -130,7 +129,7 @@ def failures(manifest: list[dataset.Photo]) -> str:
 def main(params) -> None:
     manifest = dataset.read_manifest()
     classes = dataset.class_names(manifest)
-    model = json.loads(Path("metrics/metrics.json").read_text())["finetune"]["test"]
+    model = metrics.read()["finetune"]["test"]
     with rc_context({"svg.hashsalt": "card"}):  # else ids are drawn anew each time
         for path, figure in (PICTURES["accuracy"], accuracy_picture(classes)), (PICTURES["curves"], curves_picture()):
             figure.savefig(path, metadata={"Date": None, "Creator": None})

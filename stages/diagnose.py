@@ -2,11 +2,10 @@
 
 Writes metrics/levels.csv, accuracies beside the blog's; metrics/precision_recall/<level>.csv, for the second class of two
 or for every class against the rest; metrics/calibration/<level>.csv: of photos that were said with so much
-confidence, how many were right; and metrics/temperature.json: how much better calibrated one number makes each level,
+confidence, how many were right; and metrics/temperature.csv: how much better calibrated one number makes each level,
 chosen by validation photos.
 """
 
-import json
 from pathlib import Path
 
 from stages.lib import stage  # isort: skip: first the clock starts
@@ -14,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss, precision_recall_curve
 
-from stages.lib import levels, predicted, tables
+from stages.lib import activations, dataset, levels, metrics, predicted, tables
 
 METRICS = Path("metrics")
 GROUPS = 10
@@ -54,23 +53,26 @@ def best_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
 
-def calibrated(level: str) -> dict:
+def calibrated(level: str) -> dict[str, float]:
     """A level's temperature by its validation photos, and what it does to its test photos."""
-    temperature = best_temperature(*predicted.read(level, "validation")[1:3])
-    _, labels, probabilities, _ = predicted.read(level, "test")
+    _, labels, probabilities, classes = predicted.read(level, "test")
+    photos = dataset.of_split(dataset.read_manifest(), "validation")
+    validated = np.load(activations.VALIDATION / f"{level}.npy").astype(np.float64)
+    temperature = best_temperature(dataset.labels(photos, classes), validated)
     found = {"temperature": temperature}
-    for name, values in ("", probabilities), ("_calibrated", tempered(probabilities, temperature)):
-        found[f"log_loss{name}"] = log_loss(labels, np.clip(values, 1e-7, 1), labels=range(values.shape[1]))
+    for name, factor in ("", 1), ("_calibrated", temperature):
+        values = tempered(probabilities, factor)
+        found[f"log_loss{name}"] = log_loss(labels, values, labels=range(values.shape[1]))
         found[f"calibration_error{name}"] = calibration_error(labels, values)
     return {name: round(value, 4) for name, value in found.items()}
 
 
-def accuracies(metrics: dict, classes: list[str]) -> list[tuple[str, float]]:
+def accuracies(scores: dict, classes: list[str]) -> list[tuple[str, float]]:
     """(what, accuracy): each level's, validation and test, below what the blog has for cats and dogs, in the middle."""
     found = []
     for level, name in levels.LEVELS.items():
         found += [(f"{name}: the blog", round(sum(levels.BLOG[level]) / 2, 3))] if classes == levels.BLOG_CLASSES else []
-        found += [(f"{name}: {split}", metrics[level][split]["accuracy"]) for split in ("validation", "test")]
+        found += [(f"{name}: {split}", scores[level][split]["accuracy"]) for split in ("validation", "test")]
     return found
 
 
@@ -81,9 +83,8 @@ def precision_recall(labels: np.ndarray, probabilities: np.ndarray, positive: in
 
 
 def main(params) -> None:
-    metrics = json.loads((METRICS / "metrics.json").read_text())
     *_, classes = predicted.read("finetune", "test")
-    tables.write(METRICS / "levels.csv", ["level", "accuracy"], accuracies(metrics, classes))
+    tables.write(METRICS / "levels.csv", ["level", "accuracy"], accuracies(metrics.read(), classes))
     for level in levels.LEVELS:
         _, labels, probabilities, classes = predicted.read(level, "test")
         tables.write(
@@ -92,7 +93,9 @@ def main(params) -> None:
         shown = range(1, 2) if len(classes) == 2 else range(len(classes))
         rows = ((*point, classes[number]) for number in shown for point in precision_recall(labels, probabilities, number))
         tables.write(METRICS / "precision_recall" / f"{level}.csv", ["recall", "precision", "class"], rows)
-    (METRICS / "temperature.json").write_text(json.dumps({name: calibrated(name) for name in levels.LEVELS}, indent=2) + "\n")
+    found = {level: calibrated(level) for level in levels.LEVELS}
+    header = ["level", *found["finetune"]]
+    tables.write(METRICS / "temperature.csv", header, ([level, *values.values()] for level, values in found.items()))
 
 
 if __name__ == "__main__":

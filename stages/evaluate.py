@@ -4,7 +4,7 @@ looks at a test label.
 The trainings have predicted the validation photos already; the test photos are predicted here, by levels 2 and 3 from
 the cached bottleneck features and activations, so that the whole network need not run again.
 
-Writes metrics/metrics.json (`<level>.<split>.accuracy`, `accuracy_low`, `accuracy_high`, `log_loss`, `roc_auc`),
+Writes metrics/metrics.json (what one decides by, see `glance`), metrics/scores.csv (all scores of every level and split),
 metrics/confusion/, metrics/roc/ (test photos) and data/predictions.csv (every photo's probabilities).
 """
 
@@ -44,6 +44,19 @@ def predict(level: str, photos: list[dataset.Photo], fit: str) -> np.ndarray:
     return np.concatenate(outputs)
 
 
+def glance(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """What `dvc metrics diff` compares: few and short enough that `dvc metrics show` fits on a screen.
+
+    `val` and `test` are accuracies, `loss` is the log loss on validation photos. The first level is a baseline: one number.
+    """
+    first, *others = levels.LEVELS
+    found = {first: {"val": scores[first]["validation"]["accuracy"]}}
+    for level in others:
+        validation, test = (scores[level][split] for split in ("validation", "test"))
+        found[level] = {"val": validation["accuracy"], "test": test["accuracy"], "loss": validation["log_loss"]}
+    return found
+
+
 def main(params) -> None:
     manifest = dataset.read_manifest()
     classes = dataset.class_names(manifest)
@@ -66,7 +79,8 @@ def main(params) -> None:
                 header = ["false_positive_rate", "true_positive_rate", "class"]
                 tables.write(METRICS / "roc" / f"{level}.csv", header, curve)
     tables.write(PREDICTIONS, ["level", "file", "class", *(f"probability_{name}" for name in classes)], predictions)
-    (METRICS / "metrics.json").write_text(json.dumps(scores, indent=2) + "\n")
+    metrics.write(scores)
+    (METRICS / "metrics.json").write_text(json.dumps(glance(scores), indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -16,11 +16,10 @@ import keras
 import numpy as np
 import onnx
 
-from stages.lib import backbone, dataset, files, images, models, to_onnx
+from stages.lib import backbone, dataset, files, images, metrics, models, to_onnx
 
 WEIGHTS = Path("models/backbone.weights.h5")
 MODEL = Path("models/finetune.keras")
-METRICS = Path("metrics/metrics.json")
 SOURCE = Path("data/raw/source.json")
 ONNX = Path("models/classifier.onnx")
 KERAS = Path("models/classifier.keras")
@@ -83,7 +82,10 @@ def main(params) -> None:
             "manifest_sha256": files.sha256_of(dataset.MANIFEST),
             "photos": {split: len(dataset.of_split(manifest, split)) for split in dataset.splits(manifest)},
         },
-        "metrics": json.loads(METRICS.read_text())["finetune"],
+        "metrics": {
+            split: {name: value for name, value in found.items() if name != "n"}
+            for split, found in metrics.read()["finetune"].items()
+        },
     }
     found, size, crops = parts(params), params["image_size"], params["activations"]["crops"]
     models.save(to_keras(found, size, crops), KERAS, about)

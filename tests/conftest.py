@@ -4,22 +4,32 @@ Set-up fetches CIFAR-10 and VGG16's weights once, by the project's own routes, i
 nothing here needs a network, and the runs are cut off from it by a proxy that isn't there.
 """
 
+import contextlib
 import csv
+import fcntl
 import io
+import logging
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
+import tempfile
+import traceback
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from stages.lib import quiet  # isort: skip: first, it keeps TensorFlow quiet
+import colorama
+import keras
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
 from stages import pretrained
-from stages.lib import fetch, sources
+from stages.lib import fetch, files, sources
 
 ROOT = Path(__file__).parent.parent
 NO_NETWORK = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
@@ -68,17 +78,71 @@ def offline(**environment: str) -> dict[str, str]:
     return env | NO_NETWORK | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | environment
 
 
-def run(folder: Path, *command: str, check: bool = True, **environment: str) -> str:
-    """Run a module of this Python in a clone, offline; returns what it printed, both streams together."""
-    words = [sys.executable, "-m", *command]
+def run(folder: Path, *command: str, check: bool = True, apart: bool = False, **environment: str) -> str:
+    """Run a module as `python -m` would in a clone, offline; returns what it printed, both streams together.
+
+    It runs in this process, where TensorFlow and DVC are loaded already: that is most of a small run's time. Its code is this
+    working tree's, not the clone's; what it starts itself, as `dvc` starts stages, is the clone's. With `apart` it is a process
+    of its own: for what is killed or measured, and for edited code.
+    """
     env = offline(**environment)
-    done = subprocess.run(words, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if check:
-        assert done.returncode == 0, done.stdout
+    if apart:
+        words = [sys.executable, "-m", *command]
+        done = subprocess.run(words, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        status, printed = done.returncode, done.stdout
     else:
-        assert done.returncode != 0, f"expected a failure:\n{done.stdout}"
-        assert "Traceback" not in done.stdout, done.stdout
-    return done.stdout
+        status, printed = _here(folder, command, env)
+    if check:
+        assert status == 0, printed
+    else:
+        assert status != 0, f"expected a failure:\n{printed}"
+        assert "Traceback" not in printed, printed
+    return printed
+
+
+def _here(folder: Path, command: Sequence[str], env: dict[str, str]) -> tuple[int, str]:
+    """Run a module in this process as if it were alone in one: its folder, environment, arguments and output."""
+    keras.utils.clear_session()  # layers are named by a count that would go on from other runs
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile("w+") as file, _descriptors(file):
+        patch.chdir(folder)
+        before = dict(os.environ)
+        patch.setattr(sys, "argv", list(command))
+        try:
+            os.environ.clear()
+            os.environ.update(env)
+            runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+            status: object = 0
+        except SystemExit as end:
+            status = end.code
+            if isinstance(status, str):
+                print(status, file=sys.stderr)
+        except Exception:
+            traceback.print_exc()
+            status = 1
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        file.flush()
+        file.seek(0)
+        return (0 if status in (0, None) else status if isinstance(status, int) else 1), file.read()
+
+
+@contextlib.contextmanager
+def _descriptors(file) -> Iterator[None]:
+    """Both output streams into a file, those of processes that are started as well."""
+    kept = os.dup(1), os.dup(2)
+    try:
+        with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            colorama.init()  # it and DVC's log keep the streams that they found first
+            for handler in logging.getLogger("dvc").handlers:
+                handler.stream = file
+            yield
+    finally:
+        for number, descriptor in enumerate(kept, 1):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
 
 
 def stages_run(output: str) -> list[str]:
@@ -94,7 +158,7 @@ def curve(folder: Path, level: str, name: str) -> list[tuple[float, float]]:
 
 def restore(folder: Path) -> None:
     """Put a clone back as it was committed."""
-    subprocess.run(["git", "restore", "."], cwd=folder, check=True)
+    git(folder, "restore", ".")
     run(folder, "dvc", "checkout", "--quiet", "--force")
 
 
@@ -131,10 +195,10 @@ def photos(cifar10) -> dict[str, list[bytes]]:
     """100 real photos a class as JPEG files, 64 px."""
     found: dict[str, list[bytes]] = {"cat": [], "dog": []}
     with zipfile.ZipFile(cifar10) as archive:
-        for kind, files in found.items():
+        for kind, of_kind in found.items():
             for name in [name for name in archive.namelist() if name.startswith(kind)][:100]:
                 with Image.open(io.BytesIO(archive.read(name))) as photo:
-                    files.append(jpeg(photo.resize((64, 64))))
+                    of_kind.append(jpeg(photo.resize((64, 64))))
     return found
 
 
@@ -145,11 +209,8 @@ def jpeg(image: Image.Image, **options) -> bytes:
 
 
 def kaggle_zip(path: Path, photos: dict[str, list[bytes]]) -> Path:
-    """An archive in the layout of Kaggle's train.zip."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for kind, files in photos.items():
-            for number, data in enumerate(files):
-                archive.writestr(f"train/{kind}.{number}.jpg", data)
+    """An archive in the layout of Kaggle's train.zip; the same photos give the same bytes."""
+    files.write_zip(path, ((f"train/{kind}.{n}.jpg", data) for kind in photos for n, data in enumerate(photos[kind])))
     return path
 
 
@@ -158,17 +219,21 @@ def train_zip(photos, tmp_path_factory) -> Path:
     return kaggle_zip(tmp_path_factory.mktemp("archive") / "train.zip", photos)
 
 
+def git(folder: Path, *arguments: str) -> str:
+    """What git says in a clone, to somebody."""
+    words = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com", *arguments]
+    return subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def clone(folder: Path) -> Path:
     """The working tree as it is now, committed in a repository of its own, without the committed results."""
-    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com"]
-    listed = subprocess.run([*git, "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
-    for name in listed.stdout.splitlines():
+    for name in git(ROOT, "ls-files", "-co", "--exclude-standard").splitlines():
         if (ROOT / name).is_file() and not name.startswith("metrics/") and Path(name).name != "dvc.lock":
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     change(folder, **TINY, download__source="kaggle", download__sha256=None)
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "a clone for the tests"]):
-        subprocess.run([*git, *command], cwd=folder, check=True)
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "a clone for the tests"]):
+        git(folder, *words)
     return folder
 
 
@@ -180,13 +245,34 @@ def with_downloads(folder: Path, *files: Path) -> Path:
     return folder
 
 
+def copied(pipeline: Path, folder: Path) -> Path:
+    """A pipeline's folder once more, in which everything has run as well. What is never written in place is linked."""
+    linked = tuple(pipeline / name for name in (".dvc/cache", ".cache/downloads", "data", "models"))
+
+    def copy(source, target):
+        (os.link if any(map(Path(source).is_relative_to, linked)) else shutil.copy2)(source, target)
+
+    return shutil.copytree(pipeline, folder, symlinks=True, copy_function=copy, dirs_exist_ok=True)
+
+
 @pytest.fixture(scope="session")
 def pipeline(train_zip, weights_wheel, tmp_path_factory) -> Path:
-    """A clone in which the whole DAG has run once. Tests leave it as they found it."""
-    folder = with_downloads(clone(tmp_path_factory.mktemp("pipeline")), weights_wheel)
-    output = run(folder, "dvc", "repro", "--all-pipelines", DOGS_VS_CATS_ARCHIVE=str(train_zip))
-    assert len(stages_run(output)) == 15, output
-    subprocess.run(["git", "add", "-A"], cwd=folder, check=True)
-    commit = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "-qm", "run"]
-    subprocess.run(commit, cwd=folder, check=True)
-    return folder
+    """A clone in which the whole DAG has run. Tests leave it as they found it.
+
+    It runs once, whichever worker is the first to need it; each worker has a copy.
+    """
+    if given := os.environ.get("DEV_PIPELINE"):
+        return copied(Path(given), tmp_path_factory.mktemp("pipeline"))
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    shared.mkdir(exist_ok=True)
+    with open(shared / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "pipeline").exists():
+            folder = with_downloads(clone(shared / "running"), weights_wheel)
+            output = run(folder, "dvc", "repro", "--all-pipelines", DOGS_VS_CATS_ARCHIVE=str(train_zip))
+            assert len(stages_run(output)) == 15, output
+            git(folder, "add", "-A")
+            git(folder, "commit", "-qm", "run")
+            folder.rename(shared / "pipeline")
+    return copied(shared / "pipeline", tmp_path_factory.mktemp("pipeline"))

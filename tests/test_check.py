@@ -1,5 +1,6 @@
 """`make check`: what it finds in a folder before a long run."""
 
+import csv
 import io
 import os
 from pathlib import Path
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 from conftest import NO_INDEX, clone, run
 from PIL import Image
+
+from tools import check
 
 
 @pytest.fixture
@@ -38,6 +41,24 @@ def test_what_is_wrong_with_a_folder_is_said(pipeline, mine):
     assert "too few to say how well they are told apart: 2\n  cat\n  dog\n" in output
     assert 'SET="subsample.train=0.6 subsample.validation=0.2 subsample.test=0.2"' in output.splitlines()[-1]
     assert {path: path.stat().st_mtime_ns for path in mine.rglob("*")} == before
+    with open(pipeline / check.CSV, newline="") as file:
+        found = list(csv.reader(file))
+    assert f"data/check.csv has all of it: {len(found) - 1} rows." in output
+    assert (
+        found[0] == ["finding", "name", "what"]
+        and ["copies, of which the first counts", "cat/copy.jpg", "cat/deeper/1.jpg"] in found
+    )
+    assert ["near-duplicates in different classes, one of them wrong", "cat/deeper/2.jpg", "dog/resized.png"] in found
+
+
+def test_what_is_not_printed_stands_in_the_list(pipeline, mine):
+    for number in range(20):
+        (mine / f"cat/empty{number:02}.jpg").touch()
+    output = run(pipeline, "tools.check", str(mine), check=False)
+    assert "can't be used: 21\n" in output and "  ... and 13 more in data/check.csv\n" in output
+    with open(pipeline / check.CSV, newline="") as file:
+        listed = {row["name"] for row in csv.DictReader(file) if row["finding"] == "can't be used"}
+    assert listed == {"cat/broken.jpg", *(f"cat/empty{number:02}.jpg" for number in range(20))}
 
 
 def test_a_label_that_the_other_photos_speak_against_is_named(pipeline, photos, tmp_path):

@@ -32,7 +32,7 @@ from conftest import (
 )  # fmt: skip
 from PIL import Image
 
-from stages.lib import fetch, files, sources
+from stages.lib import fetch, files, metrics, sources
 from stages.lib.errors import UserError
 
 
@@ -218,7 +218,7 @@ def test_a_photo_added_to_an_own_folder_is_noticed(folder, photos, weights_wheel
     assert [sum(row["class"] == name for row in tested) for name in classes] == [12, 12, 3]
     with open(folder / "data/manifest.csv", newline="", encoding="utf-8") as file:
         assert {"犬/IMG_0001.HEIC", "犬/2024 Sommer/am Meer/Bild 0.jpg"} <= {row["original"] for row in csv.DictReader(file)}
-    scores = json.loads((folder / "metrics/metrics.json").read_text())["finetune"]["test"]
+    scores = metrics.read(folder / metrics.SCORES)["finetune"]["test"]
     said = [max(classes, key=lambda name, row=row: float(row[f"probability_{name}"])) for row in tested]
     recalls = [
         sum(answer == name for row, answer in zip(tested, said) if row["class"] == name) / count

@@ -9,10 +9,10 @@ import sys
 import threading
 
 import pytest
-from conftest import ROOT, change, curve, restore, run, stages_run
+from conftest import ROOT, change, curve, git, restore, run, stages_run
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from stages.lib import params
+from stages.lib import metrics, params
 from stages.lib.errors import UserError
 from tools import ideas, repro, search, sweep
 
@@ -32,7 +32,7 @@ def workspace(pipeline):
 
 
 def experiments(folder) -> dict[str, dict]:
-    """Params and metrics of every experiment that ended, by its name."""
+    """Params and scores of every experiment that ended, by its name."""
     (shown,) = (entry for entry in json.loads(run(folder, "dvc", "exp", "show", "--json")) if entry["rev"] != "workspace")
     found = {}
     for experiment in shown["experiments"] or []:
@@ -41,7 +41,7 @@ def experiments(folder) -> dict[str, dict]:
             continue
         found[experiment["name"]] = {
             "params": data["params"]["params.yaml"]["data"],
-            "metrics": data["metrics"]["metrics/metrics.json"]["data"],
+            "scores": metrics.parse(git(folder, "show", f"{experiment['revs'][0]['rev']}:{metrics.SCORES}")),
         }
     return found
 
@@ -57,7 +57,7 @@ def test_a_sweep_computes_activations_once_each_and_leaves_the_workspace(workspa
     warmed = stages_run(output.partition("--queue")[0])
     assert sorted(warmed) == ["activations"] * 2 + ["bottleneck"] * 2 + ["top"] * 2, "nothing else is new"
     assert ((workspace / "params.yaml").read_bytes(), (workspace / "dvc.lock").read_bytes()) == before
-    results = {e["metrics"]["finetune"]["validation"]["log_loss"] for e in found.values()}
+    results = {e["scores"]["finetune"]["validation"]["log_loss"] for e in found.values()}
     assert len(results) == 4, "four different trainings"
 
 
@@ -199,7 +199,7 @@ def test_what_is_no_range_is_told(text):
 
 def test_a_search_begins_with_the_params_as_they_are_and_goes_on_when_started_again(workspace):
     before = (workspace / "params.yaml").read_bytes(), (workspace / "dvc.lock").read_bytes()
-    own = json.loads((workspace / "metrics/metrics.json").read_text())["finetune"]["validation"]["log_loss"]
+    own = metrics.read(workspace / metrics.SCORES)["finetune"]["validation"]["log_loss"]
     words = ("tools.search", "--minutes", "0.4", "-R", "finetune.lr=1e-6..1e-2")
     first = run(workspace, *words)
     assert stages_run(first.split("$ ")[1]) == [], "the first trial comes from the cache"
@@ -209,10 +209,10 @@ def test_a_search_begins_with_the_params_as_they_are_and_goes_on_when_started_ag
     assert len(after) > len(found) >= 2 and found.keys() <= after.keys()
     rates = [e["params"]["finetune"]["lr"] for e in after.values()]
     assert len(set(rates)) == len(rates) and all(1e-6 <= rate <= 1e-2 for rate in rates)
-    assert own in [e["metrics"]["finetune"]["validation"]["log_loss"] for e in after.values()]
+    assert own in [e["scores"]["finetune"]["validation"]["log_loss"] for e in after.values()]
 
     best, name = re.search(r"best ones first:\n(\S+)  (\S+): finetune.lr", second).groups()
-    losses = {name: e["metrics"]["finetune"]["validation"]["log_loss"] for name, e in after.items()}
+    losses = {name: e["scores"]["finetune"]["validation"]["log_loss"] for name, e in after.items()}
     assert float(best) == pytest.approx(min(losses.values()), abs=1e-4) == pytest.approx(losses[name], abs=1e-4)
     assert ((workspace / "params.yaml").read_bytes(), (workspace / "dvc.lock").read_bytes()) == before
 
@@ -273,11 +273,11 @@ def test_ideas_are_experiments_judged_by_validation_photos(pipeline):
         "weights halfway between both levels",
         "no hidden layer",
     ]
-    metrics = json.loads((pipeline / "metrics/metrics.json").read_text())
+    scores = metrics.read(pipeline / metrics.SCORES)
     for level in ("top", "finetune"):
         base, idea = found["the recipe as it is"][level], found["no hidden layer"][level]
-        assert base["accuracy"] == pytest.approx(metrics[level]["validation"]["accuracy"], abs=1e-4)
-        assert base["log_loss"] == pytest.approx(metrics[level]["validation"]["log_loss"], abs=1e-3)
+        assert base["accuracy"] == pytest.approx(scores[level]["validation"]["accuracy"], abs=1e-4)
+        assert base["log_loss"] == pytest.approx(scores[level]["validation"]["log_loss"], abs=1e-3)
         assert (base["gained"], base["lost"], base["p"]) == (0, 0, 1)
         assert idea["accuracy"] == pytest.approx(base["accuracy"] + (idea["gained"] - idea["lost"]) / 20, abs=1e-4)
 

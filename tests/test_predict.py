@@ -19,7 +19,7 @@ from conftest import ROOT, run, settings, stages_run
 from PIL import Image
 
 from stages import export, quantize
-from stages.lib import backbone, dataset, images, models, params, to_onnx
+from stages.lib import backbone, dataset, images, metrics, models, params, to_onnx
 from tools import predict
 
 
@@ -114,8 +114,11 @@ def test_preprocessing_in_the_classifier_is_keras_own(name, how):
 
 
 def test_the_small_classifier_says_nearly_the_same(pipeline, pictures):
-    scores = json.loads((pipeline / "metrics/int8.json").read_text())
-    assert scores["same_class_as_float32"] >= 0.8 and 0 <= scores["test"]["accuracy"] <= 1
+    with open(pipeline / "metrics/int8.csv", newline="") as file:
+        float32, int8 = csv.DictReader(file)
+    assert float(int8["same_class_as_float32"]) >= 0.8 and 0 <= float(int8["accuracy"]) <= 1
+    tested = metrics.read(pipeline / metrics.SCORES)["finetune"]["test"]
+    assert all(float(float32[name]) == pytest.approx(tested[name], abs=1e-5) for name in metrics.FIELDS)
     small, large = pipeline / quantize.INT8, pipeline / export.ONNX
     assert small.stat().st_size < 0.3 * large.stat().st_size
     assert predict.Classifier(small).about == predict.Classifier(large).about
@@ -129,7 +132,9 @@ def test_the_files_say_what_they_are(pipeline):
     with zipfile.ZipFile(pipeline / export.KERAS) as archive:
         assert json.loads(archive.read("about.json")) == about
     assert about["classes"] == ["cat", "dog"] and about["data"]["photos"] == {"train": 48, "validation": 20, "test": 16}
-    assert about["metrics"] == json.loads((pipeline / "metrics/metrics.json").read_text())["finetune"]
+    scores = metrics.read(pipeline / metrics.SCORES)["finetune"]
+    assert about["metrics"] == {split: {name: of[name] for name in of if name != "n"} for split, of in scores.items()}
+    assert list(about["metrics"]["test"])[:3] == ["accuracy", "accuracy_low", "accuracy_high"]
 
 
 def test_no_experiment_waits_for_the_export(pipeline):

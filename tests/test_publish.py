@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.metrics import log_loss
 
 from stages import card, diagnose, duplicates, gallery
-from stages.lib import activations, dataset, images, levels, predicted
+from stages.lib import activations, dataset, images, levels, metrics, predicted
 
 
 def rows(path) -> list[dict[str, str]]:
@@ -42,10 +42,12 @@ def test_the_temperature_undoes_what_made_probabilities_too_sure():
 
 
 def test_every_levels_temperature_is_there_and_goes_by_validation_photos(pipeline):
-    found = json.loads((pipeline / "metrics/temperature.json").read_text())
-    metrics = json.loads((pipeline / "metrics/metrics.json").read_text())
+    found = {
+        row.pop("level"): {name: float(value) for name, value in row.items()} for row in rows(pipeline / "metrics/temperature.csv")
+    }
+    scores = metrics.read(pipeline / metrics.SCORES)
     for level in ("small_cnn", "top", "finetune"):
-        assert found[level]["log_loss"] == pytest.approx(metrics[level]["test"]["log_loss"], abs=1e-3)
+        assert found[level]["log_loss"] == pytest.approx(scores[level]["test"]["log_loss"], abs=1e-3)
         _, labels, probabilities, _ = predicted.read(level, "validation", pipeline / predicted.PREDICTIONS)
         losses = [
             log_loss(labels, diagnose.tempered(probabilities, factor * found[level]["temperature"])) for factor in (0.8, 1, 1.25)
@@ -56,9 +58,9 @@ def test_every_levels_temperature_is_there_and_goes_by_validation_photos(pipelin
 
 def test_levels_stand_beside_the_blog(pipeline):
     found = {row["level"]: float(row["accuracy"]) for row in rows(pipeline / "metrics/levels.csv")}
-    metrics = json.loads((pipeline / "metrics/metrics.json").read_text())
+    scores = metrics.read(pipeline / metrics.SCORES)
     assert len(found) == 9 and found["3 fine-tuning: the blog"] == 0.94
-    assert found["3 fine-tuning: test"] == metrics["finetune"]["test"]["accuracy"]
+    assert found["3 fine-tuning: test"] == scores["finetune"]["test"]["accuracy"]
 
 
 @pytest.mark.parametrize("level", levels.LEVELS)
@@ -67,7 +69,7 @@ def test_curves_are_of_the_levels_test_photos(pipeline, level):
     assert len(labels) == 16 and classes == ["cat", "dog"]
     bins = rows(pipeline / f"metrics/calibration/{level}.csv")
     right = sum(float(row["accuracy"]) * int(row["photos"]) for row in bins)
-    scores = json.loads((pipeline / "metrics/metrics.json").read_text())[level]["test"]
+    scores = metrics.read(pipeline / metrics.SCORES)[level]["test"]
     assert sum(int(row["photos"]) for row in bins) == 16 and right / 16 == pytest.approx(scores["accuracy"], abs=1e-5)
     curve = rows(pipeline / f"metrics/precision_recall/{level}.csv")
     assert {row["class"] for row in curve} == {"dog"}
@@ -152,8 +154,7 @@ def test_the_gallery_without_a_mistake(pipeline, monkeypatch):
 
 def test_the_card_has_every_level_param_and_class(pipeline):
     card = (pipeline / "REPORT.md").read_text(encoding="utf-8")
-    metrics = json.loads((pipeline / "metrics/metrics.json").read_text())
-    for level in metrics.values():
+    for level in metrics.read(pipeline / metrics.SCORES).values():
         for scores in level.values():
             assert f"| {scores['accuracy']:.3f} ({scores['accuracy_low']:.3f}-{scores['accuracy_high']:.3f}) | " in card
     assert "| cat | 24 | 10 | 8 |" in card and f"| `finetune.lr` | `{settings(pipeline)['finetune']['lr']}` |" in card
@@ -175,9 +176,9 @@ def test_the_cards_pictures_repeat_to_the_byte_and_the_readme_shows_them(pipelin
 
 
 def test_the_blogs_figures_stand_beside_cats_and_dogs_alone(pipeline):
-    metrics = json.loads((pipeline / "metrics/metrics.json").read_text())
-    assert [name for name, _ in diagnose.accuracies(metrics, ["cat", "dog"]) if "blog" in name]
-    assert not [name for name, _ in diagnose.accuracies(metrics, ["bird", "dog"]) if "blog" in name]
+    scores = metrics.read(pipeline / metrics.SCORES)
+    assert [name for name, _ in diagnose.accuracies(scores, ["cat", "dog"]) if "blog" in name]
+    assert not [name for name, _ in diagnose.accuracies(scores, ["bird", "dog"]) if "blog" in name]
 
 
 def test_what_was_skipped_and_near_duplicates_are_drawn(pipeline, monkeypatch):

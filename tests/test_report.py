@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from stages.lib import fetch, levels
+from stages.lib import fetch, levels, lockfile, metrics
 from stages.lib.tree import leaves
-from tools import comment, lock, report, table
+from tools import comment, commits, report
 
 ROOT = Path(__file__).parent.parent
 WORKFLOW, GITLAB = ROOT / ".github/workflows/report.yml", ROOT / ".gitlab-ci.yml"
@@ -73,12 +73,13 @@ def project(tmp_path_factory) -> Path:
 
 def worse(folder: Path) -> None:
     """Turn the committed results into those of other params: level 3 far worse, the others a little."""
-    scores = json.loads((folder / table.METRICS).read_text())
+    scores = metrics.read(folder / metrics.SCORES)
     for level, splits in scores.items():
         for of_split in splits.values():
-            for name in ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy"):
+            for name in ("accuracy", "balanced_accuracy"):
                 of_split[name] = round(of_split[name] - (0.2 if level == "finetune" else 0.005), 6)
-    (folder / table.METRICS).write_text(json.dumps(scores, indent=2) + "\n")
+    kept = {level: {split: {n: of[n] for n in metrics.FIELDS} for split, of in splits.items()} for level, splits in scores.items()}
+    metrics.write(kept, folder / metrics.SCORES)
     yaml = YAML()
     for file, path in (("params.yaml", []), ("dvc.lock", ["stages", "finetune", "params", "params.yaml"])):
         tree = node = yaml.load(folder / file)
@@ -87,8 +88,8 @@ def worse(folder: Path) -> None:
         node["finetune"]["lr"] = 0.5
         if file == "dvc.lock":
             outs = tree["stages"]["evaluate"]["outs"]
-            (out,) = (out for out in outs if out["path"] == str(table.METRICS))
-            out["md5"] = hashlib.md5((folder / table.METRICS).read_bytes()).hexdigest()
+            (out,) = (out for out in outs if out["path"] == str(metrics.SCORES))
+            out["md5"] = hashlib.md5((folder / metrics.SCORES).read_bytes()).hexdigest()
         yaml.dump(tree, folder / file)
 
 
@@ -101,7 +102,7 @@ def written(project) -> tuple[str, str]:
 
 def test_metrics_are_those_of_both_commits(project, written):
     text, old = written
-    before, after = (json.loads(at(project, commit, "metrics/metrics.json")) for commit in (old, "HEAD"))
+    before, after = (metrics.parse(at(project, commit, "metrics/scores.csv")) for commit in (old, "HEAD"))
     rows = {(row[0], row[1]): row[2:] for row in cells(text, "Metrics")}
     assert len(rows) == 6 and before != after
     for level, name in levels.LEVELS.items():
@@ -118,6 +119,23 @@ def test_metrics_are_those_of_both_commits(project, written):
             ]
 
 
+def test_a_commit_from_before_scores_csv_is_compared_as_well(project, written):
+    """Then metrics.json had all of it."""
+    git(project, "checkout", "--quiet", "-b", "old", "HEAD~1")
+    try:
+        scores = metrics.parse((project / metrics.SCORES).read_text())
+        git(project, "rm", "--quiet", str(metrics.SCORES))
+        (project / commits.OLD_SCORES).write_text(json.dumps(scores))
+        git(project, "commit", "--quiet", "-am", "as it was written then")
+        git(project, "checkout", "--quiet", "-b", "new")
+        git(project, "revert", "--no-edit", "HEAD")
+        git(project, "revert", "--no-edit", "HEAD~2")
+        tool(project, "tools.report", "old")
+    finally:
+        git(project, "checkout", "--quiet", "branch")
+    assert cells((project / "report/report.md").read_text(), "Metrics") == cells(written[0], "Metrics")
+
+
 def test_params_and_stages_are_those_that_changed_since_the_branch_left(project, written):
     text, old = written
     trees = [YAML(typ="safe", pure=True).load(at(project, commit, "params.yaml")) for commit in (old, "HEAD")]
@@ -129,7 +147,7 @@ def test_params_and_stages_are_those_that_changed_since_the_branch_left(project,
     locks = [YAML(typ="safe", pure=True).load(at(project, commit, "dvc.lock"))["stages"] for commit in (old, "HEAD")]
     rows = dict(cells(text, "Stages"))
     assert rows.keys() == {stage for stage in locks[1] if locks[0].get(stage) != locks[1][stage]}
-    assert "`metrics/metrics.json`" in rows["evaluate"]
+    assert "`metrics/scores.csv`" in rows["evaluate"]
     assert all(f"`param {name}`" in rows["finetune"] for name in changed if name.startswith("finetune."))
 
 
@@ -187,7 +205,7 @@ def with_predictions(folder: Path, wrong: int) -> None:
     cached.parent.mkdir(parents=True, exist_ok=True)
     file.rename(cached)
     path = folder / "dvc.lock"
-    held = lock.entries(lock.load(path.read_text(), path.name)["evaluate"])[report.PREDICTIONS]
+    held = lockfile.outs(lockfile.load(path.read_text(), path.name)["evaluate"])[report.PREDICTIONS]
     path.write_text(path.read_text().replace(held, md5))
     git(folder, "commit", "--quiet", "-m", f"{wrong} wrong", "dvc.lock")
 

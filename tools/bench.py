@@ -20,9 +20,8 @@ from pathlib import Path
 from stages.lib import quiet  # isort: skip: first, it keeps TensorFlow quiet
 import keras
 import numpy as np
-from ruamel.yaml import YAML
 
-from stages.lib import backbone, models, params, sources
+from stages.lib import backbone, lockfile, measured, metrics, models, params, sources
 from stages.lib.errors import UserError
 from tools import command, experiment
 
@@ -93,12 +92,12 @@ def run(clone: Path, *command: str) -> tuple[float, str]:
 
 
 def read(clone: Path) -> tuple[dict, dict]:
-    """Every stage's seconds, peak memory and bytes in DVC's cache in the clone, and the metrics."""
-    lock = YAML(typ="safe", pure=True).load(clone / "dvc.lock")["stages"]
-    stages = {name: json.loads((clone / f"metrics/timing/{name}.json").read_text()) for name in lock}
+    """Every stage's seconds, peak memory and bytes in DVC's cache in the clone, and the levels' scores."""
+    lock = lockfile.stages(clone / "dvc.lock")
+    stages = {name: measured.of(name, entry, clone) for name, entry in lock.items()}
     for name, stage in stages.items():
         stage["cache_mb"] = sum(out["size"] for out in lock[name]["outs"]) / 1e6
-    return stages, json.loads((clone / "metrics/metrics.json").read_text())
+    return stages, metrics.read(clone / metrics.SCORES)
 
 
 def benchmark(clone: Path) -> dict:
@@ -106,7 +105,7 @@ def benchmark(clone: Path) -> dict:
     settings = params.load(clone / params.PARAMS)
     rates = [matmul_gflops()]
     cold, _ = run(clone, "dvc", "repro")
-    stages, metrics = read(clone)
+    stages, scores = read(clone)
     rates.append(matmul_gflops())
     noop = min(run(clone, "dvc", "repro")[0] for _ in range(3))
     warm, _ = run(clone, "dvc", "exp", "run", "-S", EXPERIMENT)
@@ -127,7 +126,7 @@ def benchmark(clone: Path) -> dict:
         "cold": {
             "seconds": cold,
             "speedup": scripts / cold,
-            "accuracy": metrics["finetune"]["validation"]["accuracy"],
+            "accuracy": scores["finetune"]["validation"]["accuracy"],
         },
         "warm_experiment": {
             "seconds": warm,

@@ -3,7 +3,8 @@
     python -m tools.check ~/pictures
 
 Counts and sizes; what can't be read; copies and near-duplicates; photos that look like another class, going by the other
-photos of the folder; and how many photos the params ask for. Reads only. Exits with status 1 where a run would fail.
+photos of the folder; and how many photos the params ask for. Leaves the folder as it is, and all that it found in
+data/check.csv. Exits with status 1 where a run would fail.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import hashlib
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stages import activations, duplicates, subsample
-from stages.lib import archive, dataset, environment, frozen, images, metrics, params
+from stages.lib import archive, dataset, environment, frozen, images, metrics, params, tables
 from stages.lib.errors import UserError
 from stages.lib.progress import progress
 from tools import command, experiment
 
+CSV = Path("data/check.csv")
 SHOWN = 8  # lines of each kind
 FOLDS = 5
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}  # of every class, where there are fewer photos than are asked for
@@ -62,13 +64,21 @@ def look(path: Path, name: str, kind: str) -> Look:
     return Look(name, kind, "", min(image.size), hashlib.sha256(data).hexdigest(), bits, thumbnail)
 
 
-def section(title: str, lines: list[str]) -> None:
-    """Print a heading with a count, and the first of its lines."""
-    if lines:
-        print(f"\n{title}: {len(lines)}")
-        print(*(f"  {line}" for line in lines[:SHOWN]), sep="\n")
-        if len(lines) > SHOWN:
-            print("  ...")
+class Findings:
+    """What is worth a look: the first of each kind is printed, all of it goes to data/check.csv."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str]] = []
+
+    def section(self, title: str, found: Sequence[tuple[str, str]], between: str = ": ") -> None:
+        """Print a heading with a count and the first of what was found: (photo or class, what there is to say of it)."""
+        if not found:
+            return
+        print(f"\n{title}: {len(found)}")
+        print(*(f"  {name}{between if what else ''}{what}" for name, what in found[:SHOWN]), sep="\n")
+        if len(found) > SHOWN:
+            print(f"  ... and {len(found) - SHOWN} more in {CSV}")
+        self.rows += [(title, name, what) for name, what in found]
 
 
 def other_class(photos: list[Look], paths: Mapping[str, Path], network: frozen.Frozen) -> list[tuple[float, Look, str]]:
@@ -98,7 +108,7 @@ def other_class(photos: list[Look], paths: Mapping[str, Path], network: frozen.F
     return [(float(own[number]), photos[number], classes[probabilities[number].argmax()]) for number in worst]
 
 
-def what_params_ask(counts: Counter, settings: dict) -> str | None:
+def what_params_ask(counts: Counter, settings: dict, findings: Findings) -> str | None:
     """Why a run with these params would fail with so many usable photos a class; None if it wouldn't. Prints what a
     test accuracy would mean."""
     asked = {split: settings["subsample"][split] for split in dataset.SPLITS}
@@ -117,8 +127,8 @@ def what_params_ask(counts: Counter, settings: dict) -> str | None:
     tested = sum(of_class["test"] for of_class in sizes.values())
     low, high = metrics.wilson(round(0.9 * tested), tested)
     print(f"With {tested} test photos an accuracy of 0.9 means {low:.2f} to {high:.2f}, by its 95 % interval.")
-    few = [kind for kind, of_class in sizes.items() if of_class["test"] < FEW]
-    section(f"classes with fewer than {FEW} test photos, too few to say how well they are told apart", few)
+    few = [(kind, "") for kind, of_class in sizes.items() if of_class["test"] < FEW]
+    findings.section(f"classes with fewer than {FEW} test photos, too few to say how well they are told apart", few)
     return problem
 
 
@@ -152,23 +162,27 @@ def main() -> None:
         sides = [photo.side for photo in usable if photo.kind == kind]
         size = f"shorter side {min(sides)} to {max(sides)} px, mostly about {np.median(sides):.0f}" if sides else "none usable"
         print(f"  {kind}: {counts[kind]}, {size}")
-    section("can't be used", [f"{photo.name}: {photo.wrong}" for photo in looks if photo.wrong])
-    copies = [[photo.name for photo in same] for same in by_digest.values() if len(same) > 1]
-    section("copies, of which the first counts", [" = ".join(names) for names in copies])
+    findings = Findings()
+    findings.section("can't be used", [(photo.name, photo.wrong) for photo in looks if photo.wrong])
+    copies = [(same[0].name, " = ".join(photo.name for photo in same[1:])) for same in by_digest.values() if len(same) > 1]
+    findings.section("copies, of which the first counts", copies, " = ")
     if usable:
         hashes, thumbnails = np.array([p.bits for p in usable]), np.array([p.thumbnail for p in usable])
         alike = [(usable[one], usable[other]) for _, one, other in duplicates.pairs(hashes, thumbnails)]
-        across = [f"{one.name} ~ {other.name}" for one, other in alike if one.kind != other.kind]
-        section("near-duplicates in different classes, one of them wrong", across)
-        section("near-duplicates in one class", [f"{a.name} ~ {b.name}" for a, b in alike if a.kind == b.kind])
+        across = [(one.name, other.name) for one, other in alike if one.kind != other.kind]
+        findings.section("near-duplicates in different classes, one of them wrong", across, " ~ ")
+        findings.section("near-duplicates in one class", [(a.name, b.name) for a, b in alike if a.kind == b.kind], " ~ ")
     if len(counts) > 1 and min(counts.values()) >= FOLDS:
         words = [sys.executable, "-m", "dvc", "repro", "-q", "pretrained"]
         if subprocess.run(words, env=experiment.environment()).returncode:
             print("\nLabels were not looked at, which takes these weights.")
         else:
             doubtful = other_class(usable, paths, frozen.Frozen(activations.WEIGHTS, settings["backbone"], []))
-            section("labels to look at", [f"{photo.name} looks like {kind}" for _, photo, kind in doubtful])
-    if problem := what_params_ask(counts, settings):
+            findings.section("labels to look at", [(photo.name, f"looks like {kind}") for _, photo, kind in doubtful], " ")
+    problem = what_params_ask(counts, settings, findings)
+    tables.write(CSV, ["finding", "name", "what"], findings.rows)
+    print(f"\n{CSV} has all of it: {len(findings.rows)} rows.")
+    if problem:
         sys.exit(problem)
 
 

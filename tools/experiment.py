@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from stages.lib import params, stage
+from stages.lib import params
 from stages.lib.errors import UserError
 
 
@@ -43,10 +43,9 @@ def run(changes: Mapping[str, object], more: Sequence[str] = (), *options: str) 
 
 @contextlib.contextmanager
 def workspace_as_it_was() -> Iterator[Callable[..., int]]:
-    """End where the workspace began, whatever happens: its own params, their results from the cache, the times of their
-    own run. Yields `run` for experiments that each start from these params, not from those that the one before left."""
+    """End where the workspace began, whatever happens: its own params, their results from the cache. Yields `run` for
+    experiments that each start from these params, not from those that the one before left."""
     own = params.PARAMS.read_bytes()
-    times = {path: path.read_bytes() for path in stage.TIMING.glob("*.json")}
 
     def run_from_own(changes: Mapping[str, object], more: Sequence[str] = (), *options: str) -> int:
         params.PARAMS.write_bytes(own)
@@ -57,8 +56,6 @@ def workspace_as_it_was() -> Iterator[Callable[..., int]]:
     finally:
         if status := run_from_own({}):
             sys.exit(status)
-        for path, content in times.items():
-            path.write_bytes(content)
 
 
 def environment() -> dict[str, str]:

@@ -10,9 +10,7 @@ import argparse
 import csv
 import hashlib
 import io
-import json
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -20,15 +18,16 @@ import dvc.api
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from ruamel.yaml import YAML
 
-from stages.lib import levels, metrics, params
+from stages.lib import levels, lockfile, metrics, params
 from stages.lib.errors import UserError
-from tools import command, lock, table
+from stages.lib.tree import leaves
+from tools import command, commits, lock, table
 
 REPORT = Path("report")
 PREDICTIONS, PHOTOS = "data/predictions.csv", "data/photos"
 SPLITS = ("validation", "test")
-SCORES = ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "log_loss", "roc_auc")
 BEFORE, AFTER = "#D55E00", "#0072B2"  # vermillion and blue of Okabe and Ito's palette, told apart by every eye
 # one line: GitHub breaks a comment where its text breaks
 NOTE = (
@@ -50,30 +49,13 @@ def left(base: str) -> str:
     return found.stdout.strip()
 
 
-def text(path: str, commit: str | None) -> str:
-    """A file as git has it in a commit, or for None as it is here; empty if it isn't there."""
-    if commit is None:
-        return Path(path).read_text() if Path(path).exists() else ""
-    return subprocess.run(["git", "show", f"{commit}:./{path}"], capture_output=True, text=True).stdout
-
-
 def rows(content: str, delimiter: str = ",") -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(content), delimiter=delimiter))
 
 
-def diff(kind: str, *arguments: str) -> dict[str, dict]:
-    """`dvc metrics diff` or `dvc params diff` of one file: {dotted name: {"old": value, "new": value}}."""
-    words = [sys.executable, "-m", "dvc", kind, "diff", "--json", *arguments]
-    done = subprocess.run(words, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"`dvc {kind} diff` failed: {done.stderr.strip()}")
-    return next(iter(json.loads(done.stdout).values()), {})
-
-
 def stages(commit: str | None) -> dict[str, dict[str, object]]:
     """Every stage's lock entry, laid flat."""
-    locks = [str(pipeline.with_suffix(".lock")) for pipeline in params.PIPELINES]
-    return {stage: lock.entries(entry) for name in locks for stage, entry in lock.load(text(name, commit), name).items()}
+    return {stage: lockfile.entries(entry) for stage, entry in commits.locked(commit).items()}
 
 
 def predictions(commit: str | None) -> Predictions | None:
@@ -121,15 +103,13 @@ def markdown(header: list[str], lines: list[list]) -> str:
 
 
 def metrics_table(commit: str, before: Predictions | None, after: Predictions | None) -> str:
-    changes = diff("metrics", "--all", commit, "--targets", str(table.METRICS))
+    were, are = commits.scores(commit), commits.scores(None)
     lines = []
     for level, name in levels.LEVELS.items():
         for split in SPLITS:
-            of = {score: changes.get(f"{level}.{split}.{score}", {}) for score in SCORES}
-            old, new = ({score: change.get(side) for score, change in of.items()} for side in ("old", "new"))
-            if None in (old["accuracy"], new["accuracy"]):
-                lines.append([name, split, *("-" if side["accuracy"] is None else table.cell(side) for side in (old, new))])
-                lines[-1] += ["-"] * 4
+            old, new = (side.get(level, {}).get(split) for side in (were, are))
+            if not old or not new:
+                lines.append([name, split, *(table.cell(side) if side else "-" for side in (old, new)), *["-"] * 4])
                 continue
             pairs = []
             if before and after:
@@ -143,8 +123,10 @@ def metrics_table(commit: str, before: Predictions | None, after: Predictions | 
 
 
 def params_table(commit: str) -> str:
-    changes = sorted(diff("params", commit).items())
-    return markdown(["param", "before", "after"], [[name, change["old"], change["new"]] for name, change in changes])
+    load = YAML(typ="safe", pure=True).load
+    were, are = (dict(leaves(load(commits.text(params.PARAMS, side)) or {})) for side in (commit, None))
+    changed = [name for name in sorted(were.keys() | are.keys()) if were.get(name) != are.get(name)]
+    return markdown(["param", "before", "after"], [[name, were.get(name), are.get(name)] for name in changed])
 
 
 def stages_table(commit: str) -> str:
@@ -185,7 +167,7 @@ def curves(commit: str) -> Figure:
                 ("after", None, {"color": AFTER, "linewidth": 1.5, "markersize": 5}),
             ):
                 for key, style, label in ((f"val_{quantity}", "o-", "validation"), (quantity, "s--", "training")):
-                    epochs = rows(text(f"metrics/curves/{level}/plots/metrics/{key}.tsv", side), "\t")
+                    epochs = rows(commits.text(f"metrics/curves/{level}/plots/metrics/{key}.tsv", side), "\t")
                     x, y = ([float(epoch[column]) for epoch in epochs] for column in ("step", key))
                     look["markevery"] = [-1] if x else None  # the last epoch, which is all of a line of one
                     axis.plot(x, y, style, label=f"{label}, {when}", **look)
@@ -201,7 +183,7 @@ def confusion(commit: str) -> Figure:
     figure, axes = plt.subplots(2, len(levels.LEVELS), figsize=(12, 7.5), layout="constrained")
     for row, (when, side) in enumerate((("before", commit), ("after", None))):
         for axis, (level, name) in zip(axes[row], levels.LEVELS.items()):
-            photos = rows(text(f"metrics/confusion/{level}.csv", side))
+            photos = rows(commits.text(f"metrics/confusion/{level}.csv", side))
             counts = Counter((photo["actual"], photo["predicted"]) for photo in photos)
             classes = sorted({kind for pair in counts for kind in pair})
             axis.set(title=f"{name}, {when}{'' if counts else ': none'}", xlabel="predicted", ylabel="actual")

@@ -21,9 +21,9 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from stages.lib import environment, params
+from stages.lib import environment, metrics, params
 from stages.lib.errors import UserError
-from tools import command, experiment, table
+from tools import command, experiment
 
 STUDIES = environment.ROOT / ".cache/search.db"
 RANGES = ["finetune.lr=3e-6..3e-4", "finetune.dropout=0..0.8"]
@@ -82,7 +82,7 @@ def main() -> None:
             failed += 1
             study.tell(trial, state=TrialState.FAIL)
         else:
-            results = dvc.api.metrics_show(str(table.METRICS), rev=name)
+            results = metrics.parse(dvc.api.read(str(metrics.SCORES), rev=name))
             study.tell(trial, results["finetune"]["validation"]["log_loss"])
     done = sorted(study.get_trials(states=[TrialState.COMPLETE]), key=lambda trial: trial.value)
     if not done or failed == FAILURES:

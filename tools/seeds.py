@@ -24,10 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib import dataset, levels
+from stages.lib import levels
 from stages.lib import metrics as scoring
 from stages.lib.errors import UserError
-from tools import command, experiment, table
+from tools import command, experiment
 
 SEEDED = ("subsample", "small_cnn", "activations", "top", "finetune")
 SEEDS = Path("metrics/seeds_default.json")
@@ -40,15 +40,10 @@ def redrawn(seed: int) -> dict[str, int]:
 
 
 def metrics_of(run: Callable[..., int], changes: Mapping[str, object], more: Sequence[str] = ()) -> dict:
-    """Run an experiment by `experiment.run`, or what `workspace_as_it_was` has of it; returns its metrics, with the number of
-    photos as `n` of every split."""
+    """Run an experiment by `experiment.run`, or what `workspace_as_it_was` has of it; returns its scores."""
     if status := run(changes, more):
         sys.exit(status)
-    metrics, manifest = json.loads(table.METRICS.read_text()), dataset.read_manifest()
-    for level in metrics.values():
-        for split, scores in level.items():
-            scores["n"] = len(dataset.of_split(manifest, split))
-    return metrics
+    return scoring.read()
 
 
 def spread(runs: Sequence[Mapping], level: str, split: str) -> dict:

@@ -1,14 +1,11 @@
 """The results of the last run as a short table. `make table`."""
 
-import json
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 from stages import subsample
-from stages.lib import dataset, levels, params
+from stages.lib import dataset, levels, lockfile, measured, metrics, params
 from tools import command
-
-METRICS = Path("metrics/metrics.json")
 
 
 def cell(scores: dict) -> str:
@@ -17,35 +14,45 @@ def cell(scores: dict) -> str:
     return text if balanced in (None, scores["accuracy"]) else f"{text}, balanced {balanced:.3f}"
 
 
-def table(metrics: dict, blog: bool = True) -> str:
+def table(scores: dict, blog: bool = True) -> str:
     """Each level's accuracy with its 95 % interval, beside the blog's validation accuracy if that is asked for; and where
     classes differ in number the balanced accuracy, the mean of every class' own."""
     rows = [["level", *(["blog"] if blog else []), "validation", "test"]]
     for level, name in levels.LEVELS.items():
         figures = ["-".join(f"{figure:.2f}" for figure in dict.fromkeys(levels.BLOG[level]))] if blog else []
-        rows.append([name, *figures, *(cell(metrics[level][split]) for split in ("validation", "test"))])
+        rows.append([name, *figures, *(cell(scores[level][split]) for split in ("validation", "test"))])
+    return aligned(rows)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text as lines, each column as wide as its widest cell."""
     widths = [max(map(len, column)) + 2 for column in zip(*rows)]
     return "\n".join("".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def seconds() -> float:
-    """The stages' time, each as last measured; a stage whose result came from the cache keeps its time."""
-    return sum(json.loads(path.read_text())["seconds"] for path in Path("metrics/timing").glob("*.json"))
+def time(lock: dict[str, dict]) -> str:
+    """What the stages in a lock took on this machine when they were computed, all together, in words."""
+    took = {stage: measured.of(stage, entry) for stage, entry in lock.items()}
+    missing = [stage for stage, found in took.items() if not found]
+    if len(missing) == len(took):
+        return "not measured here"
+    minutes = sum(found["seconds"] for found in took.values() if found) / 60
+    return f"{minutes:.1f} min, all stages as last computed" + (f"; not measured here: {', '.join(missing)}" if missing else "")
 
 
 def main() -> None:
     try:
-        metrics = json.loads(METRICS.read_text())
+        scores = metrics.read()
     except FileNotFoundError:
         sys.exit("No results yet: run `make repro`.")
     settings = params.load()
     sizes = settings["subsample"]
     train, validation, test = (f"{size:.0%}" if subsample.shares(sizes) else size for size in map(sizes.get, dataset.SPLITS))
-    print(table(metrics, settings["download"]["source"] != "path"))
+    print(table(scores, settings["download"]["source"] != "path"))
     print(
         f"data: {settings['download']['source']}; {train} training, {validation} validation and {test} test photos a class; "
         f"in brackets the 95 % interval\n"
-        f"time: {seconds() / 60:.1f} min, all stages as last computed"
+        f"time: {time(lockfile.stages(*lockfile.LOCKS))}"
     )
 
 

@@ -14,11 +14,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from stages.lib import activations, dataset, memo, params
+from stages.lib import activations, dataset, lockfile, measured, memo, params
 from tools import command, experiment, seeds
 
 VIEWS = Path("metrics/views.json")
-TIMING = Path("metrics/timing/activations.json")
 SEEDS = (1, 2, 3)
 LEVELS, SPLITS = ("top", "finetune"), ("validation", "test")
 
@@ -36,14 +35,17 @@ def cost(views: int) -> dict:
     pictures = {split: array.shape[0] * array.shape[1] for split, array in arrays.items()}
     fewer = pictures | {"train": len(arrays["train"]) * views}
     share = sum(fewer.values()) / sum(pictures.values())
-    seconds = round(share * json.loads(TIMING.read_text())["seconds"]) if TIMING.exists() else None
-    return {"seconds": seconds, "bytes": round(share * sum(array.nbytes for array in arrays.values()))}
+    took = measured.of("activations", lockfile.stages(*lockfile.LOCKS)["activations"])
+    return {
+        "seconds": round(share * took["seconds"]) if took else None,
+        "bytes": round(share * sum(array.nbytes for array in arrays.values())),
+    }
 
 
 def row(views: int, found: dict) -> str:
     accuracies = (found[level][split] for level in LEVELS for split in SPLITS)
     cells = [f"{accuracy['mean']:.3f} +- {accuracy['std']:.3f}" for accuracy in accuracies]
-    time = f"{found['seconds'] / 60:.1f} min" if found["seconds"] else "cached"
+    time = f"{found['seconds'] / 60:.1f} min" if found["seconds"] else "not measured here"
     return f"| {views} | {time} | {found['bytes'] / 1e9:.2f} GB | " + " | ".join(cells) + " |"
 
 
@@ -56,7 +58,6 @@ def main() -> None:
     found = {}
     with experiment.workspace_as_it_was() as run:
         if given.more or params.load()["activations"]["views"] != max(asked):
-            TIMING.unlink(missing_ok=True)  # of others; the first experiment writes it anew, unless they are cached
             shutil.rmtree(memo.MEMOS, ignore_errors=True)  # what is timed is computed
         for views in asked:
             accuracies = scores(run, views, max(asked), given.more)

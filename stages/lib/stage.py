@@ -1,6 +1,5 @@
 """What every stage does around its own work: check params, report errors to people, measure."""
 
-import json
 import re
 import resource
 import shutil
@@ -11,10 +10,8 @@ from pathlib import Path
 
 START = time.perf_counter()  # this module is the first that a stage imports, TensorFlow comes after
 
-from stages.lib import params  # noqa: E402
+from stages.lib import measured, params  # noqa: E402
 from stages.lib.errors import UserError  # noqa: E402
-
-TIMING = Path("metrics/timing")
 
 
 def _remove(out: Path) -> None:
@@ -37,11 +34,7 @@ def peak_memory_mb() -> int:
 
 
 def run(stage: str, main: Callable[[Mapping], None]) -> None:
-    """Run `main` with the stage's params, then write its seconds and peak memory to metrics/timing/.
-
-    That file is no output of the stage: no lock holds it and no stage reads it, so that a faster machine
-    doesn't make a different result, and a cache hit keeps what was last measured.
-    """
+    """Run `main` with the stage's params, then note what it took in .cache/measured."""
     try:
         given = params.for_stage(stage)
         for out in params.declared(stage).get("outs", []):
@@ -55,6 +48,4 @@ def run(stage: str, main: Callable[[Mapping], None]) -> None:
         raise
     except KeyboardInterrupt:
         sys.exit(f"{stage}: stopped.")
-    TIMING.mkdir(parents=True, exist_ok=True)
-    measured = {"seconds": round(time.perf_counter() - START, 1), "peak_memory_mb": peak_memory_mb()}
-    (TIMING / f"{stage}.json").write_text(json.dumps(measured, indent=2) + "\n")
+    measured.keep(stage, round(time.perf_counter() - START, 1), peak_memory_mb())

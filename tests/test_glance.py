@@ -1,0 +1,78 @@
+"""What one sees of an experiment at a glance, and two branches with one each."""
+
+import json
+import re
+import subprocess
+
+import pytest
+from conftest import copied, git, run, stages_run
+
+from stages.lib import measured, metrics
+
+RATE, DROPOUT = "finetune.lr=0.02", "finetune.dropout=0.4"
+
+
+@pytest.fixture(scope="module")
+def project(pipeline, tmp_path_factory):
+    """A clone with an experiment of another rate on the branch `rate`, in the workspace and not committed yet."""
+    folder = copied(pipeline, tmp_path_factory.mktemp("glance"))
+    git(folder, "branch", "-M", "main")
+    git(folder, "checkout", "-qb", "rate")
+    assert stages_run(run(folder, "dvc", "exp", "run", "-S", RATE, "-n", "faster")) == ["finetune", "evaluate"]
+    return folder
+
+
+def widest(printed: str) -> int:
+    return max(map(len, printed.splitlines()))
+
+
+def test_a_changed_rate_is_a_few_rows_that_fit_on_a_screen(project):
+    header, *rows = run(project, "dvc", "metrics", "diff").splitlines()
+    assert 0 < len(rows) <= 8 and all("  finetune." in row for row in rows) and "finetune.loss" in str(rows)
+    for words in (["metrics", "diff"], ["metrics", "show"], ["exp", "show", "--only-changed"]):
+        assert widest(run(project, "dvc", *words)) <= 120, words
+    assert "finetune.lr" in run(project, "dvc", "exp", "show", "--only-changed")
+
+
+def test_experiments_are_listed_with_what_they_took_here(project):
+    header, workspace, _, experiment = run(project, "tools.experiments").splitlines()
+    assert header.split() == ["level", "1", "level", "2", "level", "3", "log", "loss", "seconds", "finetune.lr"]
+    scores = metrics.read(project / metrics.SCORES)["finetune"]["validation"]
+    for row in workspace, experiment:
+        assert f"  {scores['accuracy']:.4f}  {scores['log_loss']:.4f} " in row and row.endswith("0.02")
+        assert re.search(r"  [1-9]\d* s +0.02$", row)
+    assert experiment.startswith("faster")
+    took = project / measured.MEASURED
+    took.rename(project / "aside")
+    try:
+        assert run(project, "tools.experiments").count("not measured here") == 3
+    finally:
+        (project / "aside").rename(took)
+
+
+def test_branches_with_an_experiment_each_differ_in_params_lock_and_results_alone(project):
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "another rate")
+    git(project, "checkout", "-qb", "dropout", "main")
+    run(project, "dvc", "checkout", "--quiet", "--force")
+    run(project, "dvc", "exp", "run", "-S", DROPOUT)
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "another dropout")
+    merged = subprocess.run(["git", "merge", "rate"], cwd=project, capture_output=True, text=True)
+    conflicts = set(git(project, "diff", "--name-only", "--diff-filter=U").splitlines())
+    assert merged.returncode == 1 and conflicts, "two experiments with level 3 have two results"
+    results = {"metrics/metrics.json", "metrics/scores.csv"}
+    of_level = re.compile(r"metrics/(curves|confusion|roc)/finetune\b")
+    assert all(path in {"params.yaml", "dvc.lock", *results} or of_level.match(path) for path in conflicts), conflicts
+    for branch in "rate", "dropout":
+        changed = git(project, "diff", "--name-only", f"main..{branch}").splitlines()
+        assert all(path in {"params.yaml", "dvc.lock", *results} or of_level.match(path) for path in changed), changed
+
+
+def test_metrics_json_is_what_one_decides_by(project):
+    found = json.loads((project / "metrics/metrics.json").read_text())
+    scores = metrics.read(project / metrics.SCORES)
+    assert list(found) == list(scores) and found["small_cnn"] == {"val": scores["small_cnn"]["validation"]["accuracy"]}
+    for level in "top", "finetune":
+        validation, test = scores[level]["validation"], scores[level]["test"]
+        assert found[level] == {"val": validation["accuracy"], "test": test["accuracy"], "loss": validation["log_loss"]}

@@ -1,0 +1,68 @@
+"""The experiments since the last commit, the best one first: validation results, what each took here, and the params in which
+they differ. `make experiments`
+
+A row's accuracies are those of validation photos, its log loss is level 3's on them; its seconds are those of the stages that
+differ from the last commit's, as they were measured on this machine. `dvc exp show` has all the rest.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from stages.lib import levels, measured
+from stages.lib.errors import UserError
+from stages.lib.tree import leaves
+from tools import command, commits, table
+
+
+def listed() -> list[tuple[str, str | None, str, dict]]:
+    """The workspace, the last commit, and the experiments that start from it: (what to call it, commit, state, params)."""
+    done = subprocess.run([sys.executable, "-m", "dvc", "exp", "show", "--json"], capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"`dvc exp show` failed: {done.stderr.strip()}")
+    workspace, *commits_ = json.loads(done.stdout)
+    found = [("workspace", None, "", workspace)]
+    for commit in commits_:
+        found.append((commit["name"] or commit["rev"][:7], commit["rev"], "", commit))
+        for experiment in commit["experiments"] or []:
+            last, state = experiment["revs"][0], (experiment["executor"] or {}).get("state", "success")
+            found.append((experiment["name"] or last["rev"][:7], last["rev"], "" if state == "success" else state, last))
+    return [(name, commit, state, params_of(entry)) for name, commit, state, entry in found]
+
+
+def params_of(entry: Mapping) -> dict:
+    """The params of what `dvc exp show` lists, by their dotted names."""
+    return dict(leaves(((entry["data"] or {}).get("params", {}).get("params.yaml") or {}).get("data") or {}))
+
+
+def seconds(commit: str | None, base: Mapping[str, dict]) -> str:
+    """What the stages took that differ from `base`'s, in words; a stage with other results ran, or came from the cache."""
+    took = [measured.of(stage, entry) for stage, entry in commits.locked(commit).items() if base.get(stage) != entry]
+    if None in took:
+        return "not measured here"
+    return f"{sum(found['seconds'] for found in took):.0f} s" if took else ""
+
+
+def row(name: str, commit: str | None, state: str, base: Mapping[str, dict]) -> list[str]:
+    scores = {} if state else commits.scores(commit)
+    found = [scores[level]["validation"] for level in levels.LEVELS if level in scores]
+    if not found:
+        return [name, *["-"] * 4, state or "no results"]
+    accuracies = (f"{of_level['accuracy']:.4f}" for of_level in found)
+    return [name, *accuracies, f"{found[-1]['log_loss']:.4f}", seconds(commit, base)]
+
+
+def main() -> None:
+    found = listed()
+    base = commits.locked("HEAD")
+    every = [params for *_, params in found]
+    names = dict.fromkeys(name for params in every for name in params)  # in the order of params.yaml
+    differ = [name for name in names if len({json.dumps(params.get(name)) for params in every}) > 1]
+    rows = [[*row(*entry, base), *(json.dumps(params.get(name)) for name in differ)] for *entry, params in found]
+    rows[2:] = sorted(rows[2:], key=lambda cells: cells[4])
+    print(table.aligned([["", "level 1", "level 2", "level 3", "log loss", "seconds", *differ], *rows]))
+
+
+if __name__ == "__main__":
+    command.start(main)
