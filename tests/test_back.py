@@ -1,11 +1,13 @@
 """`make back`, after runs that ended and runs that were killed: real ones, of the first two stages."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,12 +19,21 @@ from ruamel.yaml import YAML
 from tools import back
 
 GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com"]
-NOBODY = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 KILLED = "An experiment that was killed left HEAD detached: back on the branch Versuch/1."
 
 
 def git(folder: Path, *words: str) -> str:
     return subprocess.run([*GIT, *words], cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def machine(folder: Path) -> dict[str, str]:
+    """The environment of a project's runs: the archive is at hand, Git knows nobody."""
+    nobody = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    return {"DOGS_VS_CATS_ARCHIVE": str(folder.parent / "train.zip")} | nobody
+
+
+def do(folder: Path, *command: str, check: bool = True) -> str:
+    return run(folder, *command, check=check, **machine(folder))
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +54,9 @@ def cut(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def project(cut, train_zip, tmp_path, monkeypatch) -> Path:
-    """A copy of it in which nothing has run yet, on a machine where Git knows nobody."""
-    monkeypatch.setenv("DOGS_VS_CATS_ARCHIVE", str(train_zip))
-    monkeypatch.setattr(sys.modules["conftest"].sources, "ARCHIVE_VARIABLE", "")  # `run` passes it on
-    for name, value in NOBODY.items():
-        monkeypatch.setenv(name, value)
+def project(cut, train_zip, tmp_path) -> Path:
+    """A copy of it in which nothing has run yet, beside the archive."""
+    shutil.copy(train_zip, tmp_path / "train.zip")
     return shutil.copytree(cut, tmp_path / "Anna's #1 Hündin")
 
 
@@ -80,8 +88,8 @@ def started(folder: Path, stage: str, *words: str) -> Iterator[subprocess.Popen]
     pipe.unlink(missing_ok=True)
     os.mkfifo(pipe)
     process = subprocess.Popen(
-        [sys.executable, "-m", *words], cwd=folder, env=offline(), text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [sys.executable, "-m", *words], cwd=folder, env=offline(**machine(folder)), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     try:
         if stage:
@@ -92,13 +100,12 @@ def started(folder: Path, stage: str, *words: str) -> Iterator[subprocess.Popen]
         else:
             while (folder / ".git/HEAD").read_text().startswith("ref:"):
                 assert process.poll() is None, process.stdout.read()
+                time.sleep(0.01)
         yield process
     finally:
-        children = [] if process.poll() is not None else psutil.Process(process.pid).children(recursive=True)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        psutil.wait_procs(children)  # DVC takes one that init hasn't buried yet for alive
         pipe.unlink(missing_ok=True)
 
 
@@ -111,10 +118,10 @@ def test_from_a_killed_run_one_command_leads_back_to_all_that_was(project, stage
     before = state(project)
     with started(project, stage, "tools.repro"):
         if stage == "download" and edited:
-            (line,) = run(project, "tools.repro", check=False).splitlines()
+            (line,) = do(project, "tools.repro", check=False).splitlines()
             assert line.startswith("An experiment still runs here, as process ")
     assert git(project, "branch", "--show-current") == ""
-    output = run(project, "tools.back")
+    output = do(project, "tools.back")
     assert KILLED in output
     assert state(project) == before
     assert "The workspace is on the branch Versuch/1, " + ("with edits" if edited else "as it was committed") in output
@@ -124,41 +131,40 @@ def test_from_a_killed_run_one_command_leads_back_to_all_that_was(project, stage
 def test_after_a_killed_run_the_same_command_goes_on_and_the_way_back_is_the_first_ones(project):
     edit(project)
     before = state(project)
-    assert "No way back was gone" in run(project, "tools.back", "--undo", check=False)
+    assert "Nothing was undone" in do(project, "tools.back", "--undo", check=False)
     with started(project, "subsample", "tools.repro"):
-        pass
-    output = run(project, "tools.repro")
+        dvc = json.loads((project / ".dvc/tmp/exps/run/workspace/workspace.json").read_text())["pid"]
+    while psutil.pid_exists(dvc):  # until init has buried it, DVC takes it for alive
+        time.sleep(0.1)
+    output = do(project, "tools.repro")
     assert output.splitlines()[0] == KILLED
     assert stages_run(output) == ["subsample"]
     assert output.splitlines()[-1].endswith("The way back from here: make back")
     assert git(project, "branch", "--show-current") == "Versuch/1\n"
     assert (project / "README.md").read_text().endswith("not staged\n")
-    run(project, "tools.back")
+    do(project, "tools.back")
     assert state(project) == before
 
 
 def test_the_way_back_of_a_run_that_ended_brings_results_that_nobody_committed_and_can_be_undone(project):
-    run(project, "tools.repro")
+    do(project, "dvc", "repro")
     first, manifest = state(project), (project / "data/manifest.csv").read_bytes()
     assert "dvc.lock" in first[-1]
-    run(project, "tools.repro", "subsample.seed=2")
+    do(project, "tools.repro", "subsample.seed=2")
     with open(project / "README.md", "a") as file:
         file.write("after the run\n")
     second = state(project)
-    assert "make back UNDO=1" in run(project, "tools.back")
+    assert "make back UNDO=1" in do(project, "tools.back")
     assert (state(project), (project / "data/manifest.csv").read_bytes()) == (first, manifest)
-    assert "UNDO" not in run(project, "tools.back"), "there is nothing more to go back from"
-    run(project, "tools.back", "--undo")
+    do(project, "tools.back", "--undo")
     assert state(project) == second and (project / "data/manifest.csv").read_bytes() != manifest
 
     git(project, "add", "dvc.lock", "metrics", "params.yaml")
     git(project, "commit", "--quiet", "--message", "seed 2")
     change(project, subsample__seed=3)
-    assert "No run began at this commit" in run(project, "tools.back")
+    assert "No run began at this commit" in do(project, "tools.back")
     assert settings(project)["subsample"]["seed"] == 2
     assert git(project, "status", "--porcelain") == " M README.md\n", "own edits elsewhere stay"
-    run(project, "tools.back", "--undo")
-    assert settings(project)["subsample"]["seed"] == 3
 
 
 def test_a_killed_dvc_exp_run_is_led_back_from_too(project):
@@ -166,13 +172,13 @@ def test_a_killed_dvc_exp_run_is_led_back_from_too(project):
     own = {name: (project / name).read_bytes() for name in ("README.md", "staged ü.txt", "own #1.txt", "metrics/own.txt")}
     with started(project, "subsample", "dvc", "exp", "run", "-S", "subsample.seed=5"):
         pass
-    assert KILLED in run(project, "tools.back")
+    assert KILLED in do(project, "tools.back")
     assert git(project, "branch", "--show-current") == "Versuch/1\n" and git(project, "diff", "--staged") == ""
     assert git(project, "diff", "params.yaml") == ""
     assert {name: (project / name).read_bytes() for name in own} == own
     git(project, "checkout", "--quiet", "--detach")
     (project / ".git/refs/exps/exec/EXEC_BASELINE").write_text(git(project, "rev-parse", "HEAD"))
-    run(project, "tools.back")
+    do(project, "tools.back")
     assert git(project, "branch", "--show-current") == "", "who has come back and goes away by hand means it"
 
 
@@ -180,7 +186,7 @@ def test_edits_that_a_killed_dvc_exp_run_had_on_the_stash_are_pointed_out(projec
     edit(project)
     with started(project, "", "dvc", "exp", "run", "-S", "subsample.seed=5"):
         pass
-    output = run(project, "tools.back")
+    output = do(project, "tools.back")
     assert KILLED in output and "see `git stash list`" in output
     assert git(project, "show", "stash@{0}:params.yaml").startswith("# mine\n")
 
@@ -197,9 +203,9 @@ def test_a_run_that_is_stopped_ends_on_its_branch(project):
 def test_a_head_that_somebody_detached_stays_so(project):
     git(project, "checkout", "--quiet", "--detach")
     before = state(project)
-    assert "An experiment" not in run(project, "tools.back")
+    assert "An experiment" not in do(project, "tools.back")
     assert state(project) == before
     with started(project, "download", "tools.repro"):
         pass
-    assert "left HEAD detached: back at " in run(project, "tools.back")
+    assert "left HEAD detached: back at " in do(project, "tools.back")
     assert state(project) == before

@@ -204,7 +204,7 @@ def main() -> None:
     there, here, committed = commit_of(UNDONE if options.undo else BEFORE), kept(), parts("HEAD")[0]
     exact = commit_of(f"{there}^1") == commit_of("HEAD")
     if options.undo and not exact:
-        raise UserError("No way back was gone at this commit.")
+        raise UserError("Nothing was undone at this commit.")
     if parts(here) not in (parts(there), [committed, committed, ""]):
         git("update-ref", "--create-reflog", UNDONE, here)
         print("What was here is kept. It comes again by: make back UNDO=1")
