@@ -36,7 +36,7 @@ ACCURATE := image_size=288 small_cnn.image_size=112 small_cnn.epochs=80 small_cn
 SCHEMES = $(firstword $(subst ://, ,$(URL))) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
 PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure,$(sort $(SCHEMES))))))
 
-.PHONY: help repro blog accurate seeds folds views sizes ideas sweep search experiments check publish bench test test-browser test-slow table plots remote push pull check-lock report pull-repro comment clean lock
+.PHONY: help repro back blog accurate seeds folds views sizes ideas sweep search experiments check publish bench test test-browser test-slow table plots remote push pull check-lock report pull-repro comment clean lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -46,6 +46,9 @@ REPRO := python -m tools.repro $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS)
 
 repro: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## set up, choose where photos come from, run the pipeline, show the results
 	@$(REPRO) $(SET)
+
+back: $(BIN)/.run ## go back to before the last run, own edits included; UNDO=1: and forth again
+	@python -m tools.back $(if $(UNDO),--undo)
 
 blog: $(BIN)/.run ## the same with the Keras blog's own recipe
 	@$(REPRO) $(BLOG)

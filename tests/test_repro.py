@@ -57,7 +57,7 @@ def test_a_choice_whose_photos_never_came_is_none(tmp_path):
     output = run(folder, "tools.repro", check=False, HOME=str(tmp_path), **NO_INDEX)
     assert "Photos from cifar10" in output and "can't be reached" in output
     assert not (folder / repro.CHOSEN).exists()
-    assert output.splitlines()[-1].endswith("Undo: git restore params.yaml && dvc checkout --allow-missing")
+    assert output.splitlines()[-1].endswith("The way back from here: make back")
 
 
 @pytest.mark.parametrize("arguments", [["--source", "cifar10", "--photos", "x"], ["download.source=cifar10"]])
@@ -74,7 +74,7 @@ def test_any_text_passes_through_to_the_param(text):
     assert override.value() == text and not override.is_sweep_override()
 
 
-def test_make_repro_says_what_it_chose_shows_the_table_and_how_to_undo(pipeline, train_zip, tmp_path):
+def test_make_repro_says_what_it_chose_shows_the_table_and_the_way_back(pipeline, train_zip, tmp_path):
     """On a pipeline that is up to date nothing runs; the choice is still said and made explicit. Git knows nobody."""
     nobody = {"HOME": str(tmp_path), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
     output = run(pipeline, "tools.repro", DOGS_VS_CATS_ARCHIVE=str(train_zip), **nobody)
@@ -84,7 +84,7 @@ def test_make_repro_says_what_it_chose_shows_the_table_and_how_to_undo(pipeline,
         assert set(stages_run(output)) <= {"download", "card"}, "only its digest was noted"
         assert settings(pipeline)["download"]["sha256"]
         assert "1 small convnet" in output and "next:" in output
-        assert "params.yaml" in output.splitlines()[-1] and "git restore" in output.splitlines()[-1]
+        assert "params.yaml" in output.splitlines()[-1] and "make back" in output.splitlines()[-1]
         assert "REPORT.md" in output.splitlines()[-1], "the card names the digest"
         again = run(pipeline, "tools.repro", **nobody)
         assert stages_run(again) == [] and "No tracked file changed." in again

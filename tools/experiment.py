@@ -38,7 +38,12 @@ def run(changes: Mapping[str, object], more: Sequence[str] = (), *options: str) 
     words = [f"{name}={value}" for name, value in changes.items()] + list(more)
     command = ["dvc", "exp", "run", *options, *(word for change in words for word in ("-S", change))]
     print("$ " + shlex.join(command), flush=True)
-    return subprocess.run([sys.executable, "-m", *command], env=environment()).returncode
+    process = subprocess.Popen([sys.executable, "-m", *command], env=environment())
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # Ctrl-C has reached DVC as well; `subprocess.run` would kill it before it has put HEAD back
+        raise
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 
 from stages.lib import fetch, params, sources
 from stages.lib.errors import UserError
-from tools import command, experiment, table
+from tools import back, command, experiment, table
 
 CHOSEN = Path(".cache/source")
 BROUGHT = Path("data/raw/source.json")
@@ -112,14 +112,13 @@ def check_git() -> None:
 
 
 def say_what_changed(before: dict[str, str]) -> None:
-    """Name the tracked files that differ from a `snapshot`, and how to undo that."""
+    """Name the tracked files that differ from a `snapshot`, and the way back."""
     after = snapshot()
     changed = sorted(name for name in after if before.get(name) != after[name])
     if changed:
         groups = [name for name in TRACKED if any(file.split("/")[0] == name for file in changed)]
         print(f"This run changed {len(changed)} tracked files in {', '.join(groups)}.")
-        print(f"Keep them: git add {' '.join(groups)} && git commit.", end=" ")
-        print(f"Undo: git restore {' '.join(groups)} && dvc checkout --allow-missing")
+        print(f"Keep them: git add {' '.join(groups)} && git commit. The way back from here: make back")
     else:
         print("No tracked file changed.")
 
@@ -136,6 +135,7 @@ def main() -> None:
         parser.error("where photos come from is said by --source and --photos (SOURCE and PHOTOS)")
     start = time.monotonic()
     check_git()
+    back.lead_back()
     settings = params.load()
     source, why = choose("path" if options.photos else options.source, settings)
     print(f"Photos from {source}: {why}.", flush=True)
@@ -151,13 +151,17 @@ def main() -> None:
     fetch.check_space(Path(), space_needed(source, changed_by(settings, options.set)) - space_taken())
 
     before = snapshot()
-    status = experiment.run(wanted, options.set)
-    if brought() == source:
-        CHOSEN.parent.mkdir(exist_ok=True)
-        CHOSEN.write_text(source + "\n")
-    if not status:
-        words = [sys.executable, "-m", "dvc", "repro", "publish/dvc.yaml"]
-        status = subprocess.run(words, env=experiment.environment()).returncode
+    back.keep()
+    try:
+        status = experiment.run(wanted, options.set)
+        if brought() == source:
+            CHOSEN.parent.mkdir(exist_ok=True)
+            CHOSEN.write_text(source + "\n")
+        if not status:
+            words = [sys.executable, "-m", "dvc", "repro", "publish/dvc.yaml"]
+            status = subprocess.run(words, env=experiment.environment()).returncode
+    finally:
+        back.ended()
     print()
     if status:
         say_what_changed(before)

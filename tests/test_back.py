@@ -1,0 +1,211 @@
+"""`make back`, after runs that ended and runs that were killed: real ones, of the first two stages."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import ROOT, change, clone, offline, run, settings, stages_run
+from ruamel.yaml import YAML
+
+from tools import back
+
+GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com"]
+KILLED = "An experiment that was killed left HEAD detached: back on the branch Versuch/1."
+
+
+def git(folder: Path, *words: str) -> str:
+    return subprocess.run([*GIT, *words], cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def machine(folder: Path) -> dict[str, str]:
+    """The environment of a project's runs: the archive is at hand, Git knows nobody."""
+    nobody = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    return {"DOGS_VS_CATS_ARCHIVE": str(folder.parent / "train.zip")} | nobody
+
+
+def do(folder: Path, *command: str, check: bool = True) -> str:
+    return run(folder, *command, check=check, **machine(folder))
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory) -> Path:
+    """A clone whose pipeline ends after two stages, so that a run takes seconds; older results are committed."""
+    folder = clone(tmp_path_factory.mktemp("cut"))
+    yaml = YAML(typ="safe", pure=True)
+    stages = yaml.load(folder / "dvc.yaml")["stages"]
+    times = ["metrics/timing/download.json", "metrics/timing/subsample.json"]
+    yaml.dump({"stages": {name: stages[name] for name in ("download", "subsample")}, "metrics": times}, folder / "dvc.yaml")
+    yaml.dump({"stages": {}}, folder / "publish/dvc.yaml")
+    (folder / "metrics").mkdir()
+    shutil.copy(ROOT / "metrics/metrics.json", folder / "metrics")
+    git(folder, "checkout", "--quiet", "-b", "Versuch/1")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "two stages")
+    return folder
+
+
+@pytest.fixture
+def project(cut, train_zip, tmp_path) -> Path:
+    """A copy of it in which nothing has run yet, beside the archive."""
+    shutil.copy(train_zip, tmp_path / "train.zip")
+    return shutil.copytree(cut, tmp_path / "Anna's #1 Hündin")
+
+
+def edit(folder: Path) -> None:
+    """Edits of every kind, none of them a run's."""
+    readme, params = folder / "README.md", folder / "params.yaml"
+    readme.write_text("staged\n" + readme.read_text())
+    git(folder, "add", "README.md")
+    readme.write_text(readme.read_text() + "not staged\n")
+    params.write_text("# mine\n" + params.read_text())
+    (folder / "TUTORIAL.md").unlink()
+    for name in ("staged ü.txt", "own #1.txt", "metrics/own.txt"):
+        (folder / name).write_text(name)
+    git(folder, "add", "staged ü.txt")
+
+
+def state(folder: Path) -> tuple:
+    """Where HEAD is, all that differs from it, staged or not, what is in no index, and Git's stash."""
+    new = git(folder, "ls-files", "-z", "--others", "--exclude-standard").split("\0")[:-1]
+    asked = ("status", "--porcelain", "--branch"), ("diff", "--staged", "--binary"), ("diff", "--binary"), ("stash", "list")
+    return *(git(folder, *words) for words in asked), {name: (folder / name).read_bytes() for name in new}
+
+
+@contextlib.contextmanager
+def started(folder: Path, stage: str, *words: str) -> Iterator[subprocess.Popen]:
+    """A run inside of a stage, or (stage "") before the first: where it writes next is a pipe that nobody reads."""
+    pipe = folder / (f"metrics/timing/{stage}.json" if stage else ".dvc/tmp/repro.dat")
+    pipe.parent.mkdir(parents=True, exist_ok=True)
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words], cwd=folder, env=offline(**machine(folder)), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    try:
+        if stage:
+            said = ""
+            while f"Running stage '{stage}'" not in said:
+                assert (line := process.stdout.readline()), said
+                said += line
+        else:
+            while (folder / ".git/HEAD").read_text().startswith("ref:"):
+                assert process.poll() is None, process.stdout.read()
+                time.sleep(0.01)
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        pipe.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    "stage, edited", [("", True), ("download", False), ("download", True), ("subsample", False), ("subsample", True)]
+)
+def test_from_a_killed_run_one_command_leads_back_to_all_that_was(project, stage, edited):
+    if edited:
+        edit(project)
+    before = state(project)
+    with started(project, stage, "tools.repro"):
+        if stage == "download" and edited:
+            (line,) = do(project, "tools.repro", check=False).splitlines()
+            assert line.startswith("An experiment still runs here, as process ")
+    assert git(project, "branch", "--show-current") == ""
+    output = do(project, "tools.back")
+    assert KILLED in output
+    assert state(project) == before
+    assert "The workspace is on the branch Versuch/1, " + ("with edits" if edited else "as it was committed") in output
+    assert "refs/exps/exec/EXEC_BASELINE" not in git(project, "for-each-ref")
+
+
+def test_after_a_killed_run_the_same_command_goes_on_and_the_way_back_is_the_first_ones(project):
+    edit(project)
+    before = state(project)
+    assert "Nothing was undone" in do(project, "tools.back", "--undo", check=False)
+    with started(project, "subsample", "tools.repro"):
+        dvc = json.loads((project / ".dvc/tmp/exps/run/workspace/workspace.json").read_text())["pid"]
+    while psutil.pid_exists(dvc):  # until init has buried it, DVC takes it for alive
+        time.sleep(0.1)
+    output = do(project, "tools.repro")
+    assert output.splitlines()[0] == KILLED
+    assert stages_run(output) == ["subsample"]
+    assert output.splitlines()[-1].endswith("The way back from here: make back")
+    assert git(project, "branch", "--show-current") == "Versuch/1\n"
+    assert (project / "README.md").read_text().endswith("not staged\n")
+    do(project, "tools.back")
+    assert state(project) == before
+
+
+def test_the_way_back_of_a_run_that_ended_brings_results_that_nobody_committed_and_can_be_undone(project):
+    do(project, "dvc", "repro")
+    first, manifest = state(project), (project / "data/manifest.csv").read_bytes()
+    assert "dvc.lock" in first[-1]
+    do(project, "tools.repro", "subsample.seed=2")
+    with open(project / "README.md", "a") as file:
+        file.write("after the run\n")
+    second = state(project)
+    assert "make back UNDO=1" in do(project, "tools.back")
+    assert (state(project), (project / "data/manifest.csv").read_bytes()) == (first, manifest)
+    do(project, "tools.back", "--undo")
+    assert state(project) == second and (project / "data/manifest.csv").read_bytes() != manifest
+
+    git(project, "add", "dvc.lock", "metrics", "params.yaml")
+    git(project, "commit", "--quiet", "--message", "seed 2")
+    change(project, subsample__seed=3)
+    assert "No run began at this commit" in do(project, "tools.back")
+    assert settings(project)["subsample"]["seed"] == 2
+    assert git(project, "status", "--porcelain") == " M README.md\n", "own edits elsewhere stay"
+
+
+def test_a_killed_dvc_exp_run_is_led_back_from_too(project):
+    edit(project)
+    own = {name: (project / name).read_bytes() for name in ("README.md", "staged ü.txt", "own #1.txt", "metrics/own.txt")}
+    with started(project, "subsample", "dvc", "exp", "run", "-S", "subsample.seed=5"):
+        pass
+    assert KILLED in do(project, "tools.back")
+    assert git(project, "branch", "--show-current") == "Versuch/1\n" and git(project, "diff", "--staged") == ""
+    assert git(project, "diff", "params.yaml") == ""
+    assert {name: (project / name).read_bytes() for name in own} == own
+    git(project, "checkout", "--quiet", "--detach")
+    (project / ".git/refs/exps/exec/EXEC_BASELINE").write_text(git(project, "rev-parse", "HEAD"))
+    do(project, "tools.back")
+    assert git(project, "branch", "--show-current") == "", "who has come back and goes away by hand means it"
+
+
+def test_edits_that_a_killed_dvc_exp_run_had_on_the_stash_are_pointed_out(project):
+    edit(project)
+    with started(project, "", "dvc", "exp", "run", "-S", "subsample.seed=5"):
+        pass
+    output = do(project, "tools.back")
+    assert KILLED in output and "see `git stash list`" in output
+    assert git(project, "show", "stash@{0}:params.yaml").startswith("# mine\n")
+
+
+def test_a_run_that_is_stopped_ends_on_its_branch(project):
+    with started(project, "subsample", "tools.repro") as process:
+        os.killpg(process.pid, signal.SIGINT)
+        (project / "metrics/timing/subsample.json").unlink()  # DVC reads it at the end
+        assert "Stopped." in process.communicate(timeout=30)[0] and process.returncode == 1
+        assert git(project, "branch", "--show-current") == "Versuch/1\n"
+        assert back.RUNNING not in git(project, "for-each-ref")
+
+
+def test_a_head_that_somebody_detached_stays_so(project):
+    git(project, "checkout", "--quiet", "--detach")
+    before = state(project)
+    assert "An experiment" not in do(project, "tools.back")
+    assert state(project) == before
+    with started(project, "download", "tools.repro"):
+        pass
+    assert "left HEAD detached: back at " in do(project, "tools.back")
+    assert state(project) == before
