@@ -13,17 +13,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, change, clone, offline, run, settings, stages_run
+from conftest import ROOT, change, clone, git, offline, run, settings, stages_run
 from ruamel.yaml import YAML
 
+from stages.lib import metrics
 from tools import back
 
-GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com"]
 KILLED = "An experiment that was killed left HEAD detached: back on the branch Versuch/1."
-
-
-def git(folder: Path, *words: str) -> str:
-    return subprocess.run([*GIT, *words], cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def machine(folder: Path) -> dict[str, str]:
@@ -42,11 +38,10 @@ def cut(tmp_path_factory) -> Path:
     folder = clone(tmp_path_factory.mktemp("cut"))
     yaml = YAML(typ="safe", pure=True)
     stages = yaml.load(folder / "dvc.yaml")["stages"]
-    times = ["metrics/timing/download.json", "metrics/timing/subsample.json"]
-    yaml.dump({"stages": {name: stages[name] for name in ("download", "subsample")}, "metrics": times}, folder / "dvc.yaml")
+    yaml.dump({"stages": {name: stages[name] for name in ("download", "subsample")}}, folder / "dvc.yaml")
     yaml.dump({"stages": {}}, folder / "publish/dvc.yaml")
     (folder / "metrics").mkdir()
-    shutil.copy(ROOT / "metrics/metrics.json", folder / "metrics")
+    shutil.copy(ROOT / metrics.SCORES, folder / "metrics")
     git(folder, "checkout", "--quiet", "-b", "Versuch/1")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "two stages")
@@ -80,13 +75,29 @@ def state(folder: Path) -> tuple:
     return *(git(folder, *words) for words in asked), {name: (folder / name).read_bytes() for name in new}
 
 
+def of_stage(process: subprocess.Popen, stage: str) -> psutil.Process | None:
+    """The process of a stage that a run has started."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        below = psutil.Process(process.pid).children(recursive=True)
+        return next((child for child in below if child.cmdline()[-2:] == ["-m", f"stages.{stage}"]), None)
+
+
+def halted(process: subprocess.Popen, stage: str) -> None:
+    """Halt the stage that has just begun: it still loads its modules."""
+    while not (found := of_stage(process, stage)):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.005)
+    found.suspend()
+
+
 @contextlib.contextmanager
 def started(folder: Path, stage: str, *words: str) -> Iterator[subprocess.Popen]:
-    """A run inside of a stage, or (stage "") before the first: where it writes next is a pipe that nobody reads."""
-    pipe = folder / (f"metrics/timing/{stage}.json" if stage else ".dvc/tmp/repro.dat")
-    pipe.parent.mkdir(parents=True, exist_ok=True)
-    pipe.unlink(missing_ok=True)
-    os.mkfifo(pipe)
+    """A run that halts inside of a stage, or (stage "") before the first, where DVC writes into a pipe that nobody reads."""
+    pipe = folder / ".dvc/tmp/repro.dat"
+    if not stage:
+        pipe.parent.mkdir(parents=True, exist_ok=True)
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe)
     process = subprocess.Popen(
         [sys.executable, "-m", *words], cwd=folder, env=offline(**machine(folder)), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
@@ -97,6 +108,7 @@ def started(folder: Path, stage: str, *words: str) -> Iterator[subprocess.Popen]
             while f"Running stage '{stage}'" not in said:
                 assert (line := process.stdout.readline()), said
                 said += line
+            halted(process, stage)
         else:
             while (folder / ".git/HEAD").read_text().startswith("ref:"):
                 assert process.poll() is None, process.stdout.read()
@@ -106,7 +118,8 @@ def started(folder: Path, stage: str, *words: str) -> Iterator[subprocess.Popen]
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        pipe.unlink(missing_ok=True)
+        if not stage:
+            pipe.unlink()
 
 
 @pytest.mark.parametrize(
@@ -140,7 +153,7 @@ def test_after_a_killed_run_the_same_command_goes_on_and_the_way_back_is_the_fir
     assert output.splitlines()[0] == KILLED
     assert stages_run(output) == ["subsample"]
     assert output.splitlines()[-1].endswith("The way back from here: make back")
-    assert git(project, "branch", "--show-current") == "Versuch/1\n"
+    assert git(project, "branch", "--show-current") == "Versuch/1"
     assert (project / "README.md").read_text().endswith("not staged\n")
     do(project, "tools.back")
     assert state(project) == before
@@ -164,7 +177,7 @@ def test_the_way_back_of_a_run_that_ended_brings_results_that_nobody_committed_a
     change(project, subsample__seed=3)
     assert "No run began at this commit" in do(project, "tools.back")
     assert settings(project)["subsample"]["seed"] == 2
-    assert git(project, "status", "--porcelain") == " M README.md\n", "own edits elsewhere stay"
+    assert git(project, "status", "--porcelain") == "M README.md", "own edits elsewhere stay"
 
 
 def test_a_killed_dvc_exp_run_is_led_back_from_too(project):
@@ -173,7 +186,7 @@ def test_a_killed_dvc_exp_run_is_led_back_from_too(project):
     with started(project, "subsample", "dvc", "exp", "run", "-S", "subsample.seed=5"):
         pass
     assert KILLED in do(project, "tools.back")
-    assert git(project, "branch", "--show-current") == "Versuch/1\n" and git(project, "diff", "--staged") == ""
+    assert git(project, "branch", "--show-current") == "Versuch/1" and git(project, "diff", "--staged") == ""
     assert git(project, "diff", "params.yaml") == ""
     assert {name: (project / name).read_bytes() for name in own} == own
     git(project, "checkout", "--quiet", "--detach")
@@ -194,9 +207,9 @@ def test_edits_that_a_killed_dvc_exp_run_had_on_the_stash_are_pointed_out(projec
 def test_a_run_that_is_stopped_ends_on_its_branch(project):
     with started(project, "subsample", "tools.repro") as process:
         os.killpg(process.pid, signal.SIGINT)
-        (project / "metrics/timing/subsample.json").unlink()  # DVC reads it at the end
+        of_stage(process, "subsample").resume()
         assert "Stopped." in process.communicate(timeout=30)[0] and process.returncode == 1
-        assert git(project, "branch", "--show-current") == "Versuch/1\n"
+        assert git(project, "branch", "--show-current") == "Versuch/1"
         assert back.RUNNING not in git(project, "for-each-ref")
 
 
