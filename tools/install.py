@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 PIP = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off", "--require-hashes"]
-BUILDERS = ("setuptools", "wheel")
+BUILDER = "setuptools"  # it brings what makes wheels
 SECONDS_BETWEEN_LINES = 20
 
 
@@ -48,10 +48,11 @@ def main() -> None:
     path = Path(sys.argv[1])
     packages = pinned(path)
     print(f"Installing the {len(packages)} packages of {path} into .venv (some minutes, once)", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        builders = Path(folder, "builders.txt")
-        builders.write_text("\n".join(packages[name] for name in BUILDERS if name in packages) + "\n")
-        pip("-r", str(builders))
+    if BUILDER in packages:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "builder.txt")
+            file.write_text(packages[BUILDER] + "\n")
+            pip("--no-deps", "-r", str(file))
     pip("--no-build-isolation", "--use-pep517", "-r", str(path), count=len(packages))
 
 
