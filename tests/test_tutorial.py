@@ -27,6 +27,7 @@ def environment_in(folder: Path) -> None:
     (own / "bin/.run").touch()
 
 
+@pytest.mark.slow  # the whole DAG once more and two experiments, as a reader types them
 @pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="takes a virtual environment: make test")
 def test_every_command_of_the_tutorial_runs(train_zip, weights_wheel, tmp_path):
     folder = with_downloads(clone(tmp_path), weights_wheel)
@@ -57,3 +58,9 @@ def test_every_command_of_the_tutorial_runs(train_zip, weights_wheel, tmp_path):
     words = [folder / ".venv/bin/predict", "--about"]
     done = subprocess.run(words, cwd=tmp_path / "elsewhere", capture_output=True, text=True)
     assert json.loads(done.stdout)["classes"] == ["cat", "dog"], done.stderr
+
+
+def test_every_make_command_of_the_tutorial_is_there():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(r"^(?:.*&& )?make ([a-z-]+)", "\n".join(BLOCK.findall((ROOT / "TUTORIAL.md").read_text())), re.MULTILINE)
+    assert len(named) > 5 and set(named) <= set(targets)

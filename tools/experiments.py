@@ -8,32 +8,32 @@ differ from the last commit's, as they were measured on this machine. `dvc exp s
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from stages.lib import levels, measured
+from stages.lib import levels, measured, params
 from stages.lib.errors import UserError
 from stages.lib.tree import leaves
 from tools import command, commits, table
 
 
-def listed() -> list[tuple[str, str | None, str, dict]]:
-    """The workspace, the last commit, and the experiments that start from it: (what to call it, commit, state, params)."""
+def listed() -> Iterator[tuple[str, str | None, str, dict]]:
+    """The workspace, the last commit, and the experiments that start from it: what to call it, its commit, its state where it
+    has not ended well, and its params by their dotted names."""
     done = subprocess.run([sys.executable, "-m", "dvc", "exp", "show", "--json"], capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"`dvc exp show` failed: {done.stderr.strip()}")
-    workspace, *commits_ = json.loads(done.stdout)
-    found = [("workspace", None, "", workspace)]
-    for commit in commits_:
-        found.append((commit["name"] or commit["rev"][:7], commit["rev"], "", commit))
-        for experiment in commit["experiments"] or []:
-            last, state = experiment["revs"][0], (experiment["executor"] or {}).get("state", "success")
-            found.append((experiment["name"] or last["rev"][:7], last["rev"], "" if state == "success" else state, last))
-    return [(name, commit, state, params_of(entry)) for name, commit, state, entry in found]
+    workspace, head = json.loads(done.stdout)
+    yield "workspace", None, "", params_of(workspace)
+    yield head["name"] or head["rev"][:7], head["rev"], "", params_of(head)
+    for experiment in head["experiments"] or []:
+        last, state = experiment["revs"][0], (experiment["executor"] or {}).get("state", "success")
+        yield experiment["name"] or last["rev"][:7], last["rev"], "" if state == "success" else state, params_of(last)
 
 
 def params_of(entry: Mapping) -> dict:
-    """The params of what `dvc exp show` lists, by their dotted names."""
-    return dict(leaves(((entry["data"] or {}).get("params", {}).get("params.yaml") or {}).get("data") or {}))
+    """The params of what `dvc exp show` lists; none where they could not be read."""
+    file = ((entry["data"] or {}).get("params") or {}).get(str(params.PARAMS)) or {}
+    return dict(leaves(file.get("data") or {}))
 
 
 def seconds(commit: str | None, base: Mapping[str, dict]) -> str:
@@ -54,13 +54,12 @@ def row(name: str, commit: str | None, state: str, base: Mapping[str, dict]) -> 
 
 
 def main() -> None:
-    found = listed()
-    base = commits.locked("HEAD")
-    every = [params for *_, params in found]
-    names = dict.fromkeys(name for params in every for name in params)  # in the order of params.yaml
-    differ = [name for name in names if len({json.dumps(params.get(name)) for params in every}) > 1]
-    rows = [[*row(*entry, base), *(json.dumps(params.get(name)) for name in differ)] for *entry, params in found]
-    rows[2:] = sorted(rows[2:], key=lambda cells: cells[4])
+    found, base = list(listed()), commits.locked("HEAD")
+    every = [own for *_, own in found]
+    names = dict.fromkeys(name for own in every for name in own)  # in the order of params.yaml
+    differ = [name for name in names if len({json.dumps(own.get(name)) for own in every}) > 1]
+    rows = [[*row(*entry, base), *(json.dumps(own.get(name)) for name in differ)] for *entry, own in found]
+    rows[2:] = sorted(rows[2:], key=lambda cells: float(cells[4].replace("-", "inf")))
     print(table.aligned([["", "level 1", "level 2", "level 3", "log loss", "seconds", *differ], *rows]))
 
 
