@@ -54,9 +54,16 @@ TINY = {
     "small_cnn.epochs": 2,
     "activations.views": 2,
     "top.epochs": 4,
-    "finetune.epochs": 2,
+    "finetune.epochs": 4,
     "finetune.lr": 0.001,
 }
+
+
+LINKED = (".dvc/cache", ".cache/downloads", "data", "models")  # in copies of the pipeline: never written in place
+COPIES: dict[Path, Path] = {}  # each with what it was copied from
+# The first worker builds the pipeline with the first file that needs it, the second does meanwhile what needs none. Then the
+# longest come first.
+ORDER = ("pipeline", "back", "report", "lock", "photos", "params", "remote", "download", "training", "backbones", "glance")
 
 
 def settings(folder: Path) -> dict:
@@ -146,6 +153,9 @@ def _descriptors(file) -> Iterator[None]:
             colorama.init()  # it and DVC's log keep the streams that they found first
             for handler in logging.getLogger("dvc").handlers:
                 handler.stream = file
+            for name, logger in logging.root.manager.loggerDict.items():
+                if name.startswith("dvc") and isinstance(logger, logging.Logger):
+                    logger.disabled = False  # Optuna's database switches off whatever logs there are
             yield
     finally:
         for number, descriptor in enumerate(kept, 1):
@@ -165,9 +175,19 @@ def curve(folder: Path, level: str, name: str) -> list[tuple[float, float]]:
 
 
 def restore(folder: Path) -> None:
-    """Put a clone back as it was committed."""
+    """Put a copy of the pipeline back as it was: what git has, and the links to what it was copied from."""
     git(folder, "restore", ".")
-    run(folder, "dvc", "checkout", "--quiet", "--force")
+    original = COPIES[folder]
+    for top in LINKED[2:]:
+        for path in [path for path in (folder / top).rglob("*") if not path.is_dir()]:
+            if not (original / path.relative_to(folder)).exists():
+                path.unlink()
+        for path in [path for path in (original / top).rglob("*") if not path.is_dir()]:
+            own = folder / path.relative_to(original)
+            if not own.exists() or not own.samefile(path):
+                own.unlink(missing_ok=True)
+                own.parent.mkdir(parents=True, exist_ok=True)
+                os.link(path, own)
 
 
 def pytest_configure(config):
@@ -176,6 +196,14 @@ def pytest_configure(config):
         os.chdir(ROOT)
         pretrained.from_wheel()
         cifar10_zip()
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        name = item.path.stem.removeprefix("test_")
+        return ORDER.index(name) if name in ORDER else len(ORDER)
+
+    items.sort(key=place)
 
 
 def cifar10_zip() -> Path:
@@ -255,11 +283,12 @@ def with_downloads(folder: Path, *files: Path) -> Path:
 
 def copied(pipeline: Path, folder: Path) -> Path:
     """A pipeline's folder once more, in which everything has run as well. What is never written in place is linked."""
-    linked = tuple(pipeline / name for name in (".dvc/cache", ".cache/downloads", "data", "models"))
+    linked = tuple(str(pipeline / name) + os.sep for name in LINKED)
 
     def copy(source, target):
-        (os.link if any(map(Path(source).is_relative_to, linked)) else shutil.copy2)(source, target)
+        (os.link if source.startswith(linked) else shutil.copy2)(source, target)
 
+    COPIES[folder] = pipeline
     return shutil.copytree(pipeline, folder, symlinks=True, copy_function=copy, dirs_exist_ok=True)
 
 

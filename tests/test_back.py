@@ -101,6 +101,7 @@ def started(folder: Path, stage: str, *words: str) -> Iterator[subprocess.Popen]
     process = subprocess.Popen(
         [sys.executable, "-m", *words], cwd=folder, env=offline(**machine(folder)), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as in a terminal, however the tests were started
     )  # fmt: skip
     try:
         if stage:

@@ -22,8 +22,8 @@ def workspace(pipeline):
     """The clone without experiments, neither those of earlier tests nor afterwards those of this one; put back."""
 
     def forget():
-        run(pipeline, "dvc", "exp", "remove", "--all-commits", "--queue")
-        run(pipeline, "dvc", "queue", "remove", "--all")
+        for ref in git(pipeline, "for-each-ref", "--format=%(refname)", "refs/exps").splitlines():
+            git(pipeline, "update-ref", "-d", ref)
 
     forget()
     yield pipeline
@@ -64,6 +64,7 @@ def test_a_sweep_computes_activations_once_each_and_leaves_the_workspace(workspa
     assert len(results) == 4, "four different trainings"
 
 
+@pytest.mark.slow  # starts a worker of DVC's queue and trains in it
 def test_a_sweep_says_which_experiments_failed(workspace):
     output = run(workspace, "tools.sweep", "-j", "1", "-S", "finetune.lr=2e-5,-1", check=False, apart=True)
     (name,) = re.search(r"^failed: (\S+)\. `dvc queue logs NAME` says why", output, re.MULTILINE).groups()
@@ -144,6 +145,7 @@ class Studio(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow  # a service that the project doesn't rest on
 def test_learning_curves_reach_studio_as_they_grow(workspace):
     """README: with a token. A server on this machine stands where DVC_STUDIO_URL says."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Studio)

@@ -141,7 +141,7 @@ def team(pipeline, tmp_path_factory) -> Team:
     return Team(first, remote, shared(first, remote))
 
 
-@pytest.fixture(scope="module", params=[s3_remote, ssh_remote])
+@pytest.fixture(scope="module", params=[s3_remote, pytest.param(ssh_remote, marks=pytest.mark.slow)])
 def served(request, pipeline, tmp_path_factory) -> Iterator[Team]:
     """A team that shares a server. What `make publish` makes isn't on it: it is large, and no other than the rest."""
     place = tmp_path_factory.mktemp("served")
@@ -222,7 +222,7 @@ def test_the_classifier_is_fetched_by_its_version_and_runs(team, photos, tmp_pat
     subprocess.run(["gto", "register", "classifier"], cwd=team.first, env=offline(**somebody), check=True)
     git(team.first, "push", "-q", "--tags", "origin")
     assert "refs/tags/classifier@v0.0.1" in git(team.origin, "tag", "--format=%(refname)")
-    team.remote.run(elsewhere, "dvc", "artifacts", "get", str(team.origin), "classifier")
+    run(elsewhere, "dvc", "artifacts", "get", str(team.origin), "classifier", apart=True)
     fetched = elsewhere / "classifier.onnx"
     assert fetched.read_bytes() == (team.first / "models/classifier.onnx").read_bytes()
     words = ["tools.predict", "--model", str(fetched), str(elsewhere / "photo.jpg")]
@@ -277,6 +277,7 @@ class Cut:
                 target.sendall(data)
 
 
+@pytest.mark.slow  # two more transfers of everything
 @pytest.mark.parametrize("served", [s3_remote], indirect=True)
 def test_a_remote_that_dies_midway_leaves_the_cache_right(served, tmp_path):
     remote, second = served.remote, served.clone(tmp_path / "second")
@@ -306,7 +307,7 @@ def test_without_the_remote_work_goes_on(served):
     try:
         output = remote.run(first, "dvc", "exp", "run", "--pull", "--allow-missing", "-S", "finetune.dropout=0.4", check=False)
         assert "Could not connect to the endpoint" in output
-        git(first, "restore", ".")
+        git(first, "restore", "--staged", "--worktree", ".")
         assert stages_run(remote.run(first, "dvc", "repro")) == []
     finally:
         remote.connect(first)

