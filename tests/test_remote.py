@@ -308,7 +308,8 @@ def test_without_the_remote_work_goes_on(served):
         output = remote.run(first, "dvc", "exp", "run", "--pull", "--allow-missing", "-S", "finetune.dropout=0.4", check=False)
         assert "Could not connect to the endpoint" in output
         git(first, "restore", "--staged", "--worktree", ".")
-        assert stages_run(remote.run(first, "dvc", "repro")) == []
+        output = remote.run(first, "dvc", "repro")
+        assert stages_run(output) == [], output
     finally:
         remote.connect(first)
 

@@ -104,7 +104,7 @@ def test_a_training_killed_in_the_middle_goes_on_and_ends_with_the_same_bytes(pi
         expected = outputs(pipeline, level)
         assert list((pipeline / ".cache/training").glob("*.npz")) == []
         killed(pipeline, level, after=1)
-        output = run(pipeline, f"stages.{level}")
+        output = run(pipeline, f"stages.{level}", apart=True)
         assert "resumed after epoch " in output and "resumed after epoch 0" not in output
         assert outputs(pipeline, level) == expected
         assert list((pipeline / ".cache/training").glob("*.npz")) == []
