@@ -47,7 +47,7 @@ def test_experiments_are_listed_with_what_they_took_here(project):
     took = project / measured.MEASURED
     took.rename(project / "aside")
     try:
-        assert run(project, "tools.experiments").count("not measured here") == 3
+        assert run(project, "tools.experiments").count("not measured here") == 2
     finally:
         (project / "aside").rename(took)
 

@@ -150,7 +150,7 @@ def test_answers_are_averaged_over_five_crops_by_every_stage_and_by_the_classifi
         assert array.shape == (len(photos), 5, 4, 4, 512)
         larger = [images.square((pipeline / photo.path).read_bytes(), 72) for photo in photos]
         crops = [[pixels[y : y + 64, x : x + 64] for y, x in ((4, 4), (0, 0), (0, 8), (8, 0), (8, 8))] for pixels in larger]
-        expected = below.predict_on_batch(images.preprocess(np.concatenate(crops), "imagenet"))
+        expected = np.asarray(below(images.preprocess(np.concatenate(crops), "imagenet")))
         np.testing.assert_allclose(array.reshape(-1, 4, 4, 512), expected, atol=0.002 * expected.max())
         said = models.probabilities(tuned, expected).reshape(-1, 5, 2)
         assert np.ptp(said, axis=1).max() > 0.01
@@ -164,7 +164,7 @@ def test_answers_are_averaged_over_five_crops_by_every_stage_and_by_the_classifi
     read = np.stack([classifier.read((pipeline / photo.path).read_bytes()) for photo in photos])
     np.testing.assert_allclose(classifier.probabilities(read), said.mean(1), atol=1e-4)
     whole = keras.saving.load_model(pipeline / export.KERAS)
-    np.testing.assert_allclose(whole.predict_on_batch(read), said.mean(1), atol=1e-4)
+    np.testing.assert_allclose(np.asarray(whole(read)), said.mean(1), atol=1e-4)
     small = predict.Classifier(pipeline / quantize.INT8)
     np.testing.assert_allclose(small.probabilities(read), said.mean(1), atol=0.15)
     assert "squashed to 72 x 72 px, and looked at in 5 crops" in (pipeline / "REPORT.md").read_text()

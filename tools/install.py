@@ -47,7 +47,7 @@ def pip(*words: str, count: int = 0) -> None:
 def main() -> None:
     path = Path(sys.argv[1])
     packages = pinned(path)
-    print(f"Installing the {len(packages)} packages of {path} into .venv (some minutes, once)", flush=True)
+    print(f"Installing {len(packages)} packages of {path} into .venv (some minutes, once)", flush=True)
     if BUILDER in packages:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "builder.txt")

@@ -1,0 +1,30 @@
+"""What make installs: every package is pinned, and what pip can't bring is said in its own words."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import NO_INDEX, ROOT, offline
+
+from tools import install
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.stem)
+def test_every_package_is_pinned_with_its_digests(path):
+    packages = install.pinned(path)
+    assert len(packages) == len(re.findall(r"^\w[\w.-]*==", path.read_text(), re.MULTILINE)) > 0
+    assert all("--hash=sha256:" in lines and lines.count("==") >= 1 for lines in packages.values())
+
+
+def test_the_package_that_builds_others_is_among_those_of_the_pipeline():
+    assert install.BUILDER in install.pinned(ROOT / "requirements/run.txt")
+
+
+def test_a_package_that_cannot_be_had_is_named_in_pips_own_words(tmp_path):
+    file = tmp_path / "some.txt"
+    file.write_text(f"no-such-package==1.0 \\\n    --hash=sha256:{64 * '0'}\n")
+    env = offline(**NO_INDEX, PIP_RETRIES="0")
+    done = subprocess.run([sys.executable, ROOT / "tools/install.py", file], env=env, capture_output=True, text=True)
+    assert done.returncode == 1 and "no-such-package" in done.stderr and "pip's own words are above" in done.stderr
+    assert f"Installing 1 packages of {file}" in done.stdout
