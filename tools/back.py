@@ -21,10 +21,8 @@ import tempfile
 from pathlib import Path
 
 import psutil
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from stages.lib import params
+from stages.lib import lockfile, params
 from stages.lib.errors import UserError
 from tools import command, experiment
 
@@ -66,18 +64,15 @@ def parts(commit: str) -> list[str]:
 
 def results() -> list[str]:
     """What the pipeline files say that a run makes, and their locks."""
-    found = []
+    found = [str(path) for path in lockfile.LOCKS]
     for path in params.PIPELINES:
         try:
-            pipeline = YAML(typ="safe", pure=True).load(path)
-        except (OSError, YAMLError) as error:
-            raise UserError(f"{path} can't be read: {' '.join(str(error).split())}") from None
-        found.append(str(path.with_suffix(".lock")))
-        # Plots outside of stages draw what stages made.
-        for node in ({"metrics": pipeline.get("metrics", [])}, *pipeline["stages"].values()):
-            outs = [out for kind in ("outs", "metrics", "plots") for out in node.get(kind, [])]
-            names = [out if isinstance(out, str) else next(iter(out)) for out in outs]  # a path, or one with options
-            found += [os.path.normpath(path.parent / node.get("wdir", "") / name) for name in names]
+            declared = lockfile.load(path.read_text(), str(path))
+        except OSError as error:
+            raise UserError(f"{path} can't be read: {error.strerror}.") from None
+        for stage in declared.values():
+            names = lockfile.paths(stage, "outs", "metrics", "plots")
+            found += [os.path.normpath(path.parent / stage.get("wdir", "") / name) for name in names]
     return found
 
 
