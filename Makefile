@@ -3,74 +3,44 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-# The Keras blog's own recipe, whatever params.yaml says. Its level 3 draws a new view every epoch; here ten views,
-# one of them plain, take turns, and mirroring draws the flips anew.
-BLOG := backbone=VGG16 image_size=150 fit=squash preprocessing=rescale \
-  subsample.train=1000 subsample.validation=400 subsample.folds=0 subsample.fold=1 subsample.order=archive \
-  small_cnn.class_weights=false top.class_weights=false finetune.class_weights=false \
-  small_cnn.image_size=150 'small_cnn.filters=[32,32,64]' small_cnn.first_stride=1 small_cnn.batch_norm=false \
-  small_cnn.pooling=flatten small_cnn.units=64 small_cnn.mirror=false small_cnn.dropout=0.5 small_cnn.l1=0 small_cnn.l2=0 \
-  small_cnn.optimizer=rmsprop small_cnn.lr=0.001 small_cnn.momentum=0 small_cnn.schedule=constant \
-  small_cnn.ema=0 small_cnn.label_smoothing=0 small_cnn.mixup=0 \
-  small_cnn.batch_size=16 small_cnn.epochs=50 small_cnn.patience=0 \
-  small_cnn.augmentation.flip=true small_cnn.augmentation.shear=0.2 small_cnn.augmentation.zoom=0.2 \
-  small_cnn.augmentation.rotation=0 small_cnn.augmentation.shift=0 small_cnn.augmentation.colour=0 \
-  activations.views=10 activations.crops=1 \
-  activations.augmentation.flip=true activations.augmentation.shear=0.2 activations.augmentation.zoom=0.2 \
-  activations.augmentation.rotation=0 activations.augmentation.shift=0 activations.augmentation.colour=0 \
-  top.views=1 top.pooling=flatten top.scaling=false top.units=256 top.dropout=0.5 top.l1=0 top.l2=0 \
-  top.optimizer=rmsprop top.lr=0.001 top.momentum=0 top.schedule=constant top.ema=0 top.label_smoothing=0 top.mixup=0 \
-  top.batch_size=16 top.epochs=50 top.patience=0 \
-  'finetune.unfreeze=[block5]' finetune.views=null finetune.mirror=true finetune.block_pace=1 \
-  finetune.dropout=0.5 finetune.l1=0 finetune.l2=0 \
-  finetune.optimizer=sgd finetune.lr=0.0001 finetune.momentum=0.9 finetune.schedule=constant \
-  finetune.ema=0 finetune.label_smoothing=0 finetune.mixup=0 \
-  finetune.batch_size=16 finetune.epochs=50 finetune.patience=0
-
-# Where params.yaml saves time, this doesn't.
-ACCURATE := image_size=288 small_cnn.image_size=112 small_cnn.epochs=80 small_cnn.dropout=0.5 \
-  small_cnn.augmentation.zoom=0.25 small_cnn.augmentation.rotation=10 small_cnn.augmentation.colour=0.2 \
-  activations.crops=5 finetune.epochs=2 finetune.lr=0.00001 finetune.dropout=0.7
-
 # DVC's part for each kind of remote that is set, where it needs one: s3, ssh, gs or azure.
 SCHEMES = $(firstword $(subst ://, ,$(URL))) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
 PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure,$(sort $(SCHEMES))))))
 
-.PHONY: help repro back blog accurate seeds folds views sizes ideas sweep search experiments check publish bench test test-browser test-slow table plots remote push pull check-lock report pull-repro comment clean lock
+.PHONY: help repro back blog accurate canary seeds folds views sizes ideas sweep search experiments check publish bench test test-browser test-slow table plots remote push pull check-lock report pull-repro comment clean lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 COMMANDS := $(BIN)/predict $(BIN)/submit
-REPRO := python -m tools.repro $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS),--photos "$(PHOTOS)")
+REPRO = python -m tools.repro $(if $(RECIPE),--recipe $(RECIPE)) $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS),--photos "$(PHOTOS)")
 
-repro: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## set up, choose where photos come from, run the pipeline, show the results
+repro: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## set up, choose where photos come from, run the pipeline, show the results; RECIPE=accurate
 	@$(REPRO) $(SET)
 
 back: $(BIN)/.run ## go back to before the last run, own edits included; UNDO=1: and forth again
 	@python -m tools.back $(if $(UNDO),--undo)
 
-blog: $(BIN)/.run ## the same with the Keras blog's own recipe
-	@$(REPRO) $(BLOG)
-
-accurate: $(BIN)/.run ## the same with a recipe that takes more time, for accuracy
-	@$(REPRO) $(ACCURATE)
+blog: ## the same with the Keras blog's own recipe: RECIPE=blog
+accurate: ## the same with a recipe that takes more time, for accuracy: RECIPE=accurate
+blog accurate:
+	@$(MAKE) --no-print-directory repro RECIPE=$@
 
 seeds: $(BIN)/.run ## both recipes from five seeds, splits redrawn: mean and spread (some three hours)
-	@python -m tools.seeds $(SET)
-	@python -m tools.seeds --to metrics/seeds.json $(ACCURATE) $(SET)
+	@python -m studies.seeds $(SET)
+	@python -m studies.seeds --recipe accurate --to metrics/seeds.json $(SET)
 
 folds: $(BIN)/.run ## 5-fold cross-validation over training and validation photos: mean and spread
-	@python -m tools.seeds --folds $(or $(FOLDS),5) $(SET)
+	@python -m studies.seeds --folds $(or $(FOLDS),5) $(SET)
 
 views: $(BIN)/.run ## what 1, 2, 4 and 8 augmented views bring and cost (half an hour)
-	@python -m tools.views
+	@python -m studies.views
 
 sizes: $(BIN)/.run ## accuracy against the number of training photos: metrics/sizes.svg
-	@python -m tools.sizes
+	@python -m studies.sizes
 
 ideas: $(BIN)/.run ## how far each of some 30 ideas goes, by validation photos
-	@python -m tools.ideas
+	@python -m studies.ideas
 
 sweep: $(BIN)/.run ## experiments side by side: SET="finetune.lr=1e-5,1e-4 finetune.dropout=0.3,0.5" JOBS=2
 	@test -n "$(SET)" || { echo 'make sweep SET="finetune.lr=1e-5,1e-4 finetune.dropout=0.3,0.5"' >&2; exit 1; }
@@ -90,7 +60,7 @@ publish: $(BIN)/.run $(COMMANDS) ## after an experiment: the classifier's files,
 	@dvc repro publish/dvc.yaml
 
 bench: $(BIN)/.run ## how fast it is, beside the blog's scripts and the machine's ceiling (half an hour)
-	@python -m tools.bench
+	@python -m studies.bench
 
 test: $(BIN)/.test ## set up and run the tests
 	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -12,11 +12,12 @@ plain; all other photos plain, or in five crops (`activations.crops`).
 import importlib.metadata
 from pathlib import Path
 
-from stages.lib import stage  # isort: skip: first the clock starts
 import numpy as np
 
-from stages.lib import activations, dataset, files, frozen, images, memo
-from stages.lib.progress import progress
+from stages.core import files, stage
+from stages.core.progress import progress
+from stages.frozen import activations, layers, memo
+from stages.photos import dataset, images
 
 WEIGHTS = Path("models/backbone.weights.h5")
 
@@ -35,7 +36,7 @@ def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings) -> n
 
 def origin(params) -> list:
     """All that a plain view's activations depend on besides the photo."""
-    code = [files.sha256_of(file) for file in (__file__, frozen.__file__, images.__file__)]
+    code = [files.sha256_of(file) for file in (__file__, layers.__file__, images.__file__)]
     libraries = [importlib.metadata.version(name) for name in ("ncnn", "pillow", "pillow-heif", "numpy")]
     own = [*(params[name] for name in ("backbone", "image_size", "fit", "preprocessing")), *params["finetune"]["unfreeze"]]
     return [files.sha256_of(WEIGHTS), *code, *libraries, *own]
@@ -44,7 +45,7 @@ def origin(params) -> list:
 def main(params) -> None:
     size, fit, settings = params["image_size"], params["fit"], params["activations"]
     manifest = dataset.read_manifest()
-    network = frozen.Frozen(WEIGHTS, params["backbone"], params["finetune"]["unfreeze"])
+    network = layers.Frozen(WEIGHTS, params["backbone"], params["finetune"]["unfreeze"])
     shape = network.output_shape((size, size, 3))
     known = origin(params)
     plain = memo.Memo(*known)

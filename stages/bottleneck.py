@@ -5,17 +5,17 @@ Writes data/bottleneck/<split>.npy and .csv, the network's output (VGG16's: that
 
 from pathlib import Path
 
-from stages.lib import stage  # isort: skip: first the clock starts
 import numpy as np
 
-from stages.lib import activations, frozen
-from stages.lib.progress import progress
+from stages.core import stage
+from stages.core.progress import progress
+from stages.frozen import activations, layers
 
 WEIGHTS = Path("models/backbone.weights.h5")
 
 
 def main(params) -> None:
-    network = frozen.Frozen(WEIGHTS, params["backbone"], params["finetune"]["unfreeze"], above=True)
+    network = layers.Frozen(WEIGHTS, params["backbone"], params["finetune"]["unfreeze"], above=True)
     for split in activations.splits(activations.ACTIVATIONS):
         below, photos = activations.read(activations.ACTIVATIONS, split)
         views = below.shape[1]

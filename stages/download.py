@@ -11,8 +11,9 @@ import os
 import shutil
 from pathlib import Path
 
-from stages.lib import archive, fetch, files, sources, stage
-from stages.lib.errors import UserError
+from stages.core import files, stage
+from stages.core.errors import UserError
+from stages.photos import archive, fetch, sources
 
 RAW = Path("data/raw")
 

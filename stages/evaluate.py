@@ -11,12 +11,14 @@ metrics/confusion/, metrics/roc/ (test photos) and data/predictions.csv (every p
 import json
 from pathlib import Path
 
-from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
-import keras
 import numpy as np
 
-from stages.lib import activations, dataset, images, levels, metrics, models, tables
-from stages.lib.progress import progress
+from stages.core import stage, tables
+from stages.core.progress import progress
+from stages.frozen import activations
+from stages.networks import keras, models
+from stages.photos import dataset, images
+from stages.scores import levels, metrics
 
 METRICS = Path("metrics")
 PREDICTIONS = Path("data/predictions.csv")

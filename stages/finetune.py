@@ -3,15 +3,15 @@
     dvc exp run -S finetune.lr=1e-4
     dvc exp run -S 'finetune.unfreeze=[block4,block5]'      # moves the cut, so activations are computed anew
 
-Writes models/finetune.keras (activations in, probabilities out), and what else `training.fit` writes.
+Writes models/finetune.keras (activations in, probabilities out), and what else `loop.fit` writes.
 """
 
 from pathlib import Path
 
-from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
-import keras
-
-from stages.lib import activations, backbone, models, training
+from stages.core import stage
+from stages.frozen import activations
+from stages.networks import backbone, keras, models
+from stages.training import batches, loop
 
 WEIGHTS = Path("models/backbone.weights.h5")
 TOP = Path("models/top.keras")
@@ -48,7 +48,7 @@ def pace(model: keras.Model, tuning) -> dict[str, float]:
 def main(params) -> None:
     tuning = params["finetune"]
     keras.utils.set_random_seed(tuning["seed"])
-    train = training.cached(
+    train = batches.cached(
         activations.ACTIVATIONS,
         tuning["batch_size"],
         tuning["seed"],
@@ -56,11 +56,11 @@ def main(params) -> None:
         part=min(1, tuning["epochs"]),
         mirror=tuning["mirror"],
     )
-    validation = training.validation(activations.ACTIVATIONS)
+    validation = batches.validation(activations.ACTIVATIONS)
     model = build(params)
     # XLA takes two thirds of the time here; TensorFlow's own switch to determinism would turn it off.
     paced = pace(model, tuning) if tuning["block_pace"] != 1 else None
-    training.fit("finetune", model, train, validation, tuning, pace=paced, jit_compile=True)
+    loop.fit("finetune", model, train, validation, tuning, pace=paced, jit_compile=True)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ import socket
 import zipfile
 from pathlib import Path
 
-from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
-import keras
 import onnx
 from onnx.numpy_helper import to_array
 
-from stages.lib import backbone, fetch
-from stages.lib.errors import UserError
+from stages.core import stage
+from stages.core.errors import UserError
+from stages.networks import backbone, keras
+from stages.photos import fetch
 
 WEIGHTS = Path("models/backbone.weights.h5")
 KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"

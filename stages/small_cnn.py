@@ -2,23 +2,26 @@
 
     dvc exp run -S small_cnn.dropout=0.6 -S small_cnn.augmentation.rotation=20
 
-Writes models/small_cnn.keras, and what else `training.fit` writes.
+Writes models/small_cnn.keras, and what else `loop.fit` writes.
 """
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
 
-from stages.lib import stage, quiet  # isort: skip: first the clock starts, then TensorFlow, quietly
 import numpy as np
 
-from stages.lib import dataset, determinism, environment, images, models, training
-from stages.lib.errors import UserError
+from stages import networks
+from stages.core import environment, stage
+from stages.core.errors import UserError
+from stages.networks import models
+from stages.photos import dataset, images
+from stages.training import batches, loop
 
 
 def main(params) -> None:
     fit, params = params["fit"], params["small_cnn"]
     seed = params["seed"]
-    determinism.seed_everything(seed)
+    networks.seed_everything(seed)
     manifest = dataset.read_manifest()
     classes = dataset.class_names(manifest)
     size, batch_size = params["image_size"], params["batch_size"]
@@ -47,10 +50,10 @@ def main(params) -> None:
             return np.stack(list(pool.map(view, range(len(photos)))))
 
     _, validation, validation_labels = load("validation")
-    training.fit(
+    loop.fit(
         "small_cnn",
         model,
-        training.Batches(lambda epoch, rows: views(epoch)[rows], labels, batch_size, seed),
+        batches.Batches(lambda epoch, rows: views(epoch)[rows], labels, batch_size, seed),
         (validation[:, None], validation_labels),
         params,
         used=models.both_ways(model) if params["mirror"] else None,

@@ -23,9 +23,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from stages.lib import archive, dataset, images, stage
-from stages.lib.errors import UserError
-from stages.lib.progress import progress
+from stages.core import stage
+from stages.core.errors import UserError
+from stages.core.progress import progress
+from stages.photos import archive, dataset, images
 
 RAW = Path("data/raw")
 SKIPPED = Path("data/skipped.csv")

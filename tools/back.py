@@ -22,8 +22,8 @@ from pathlib import Path
 
 import psutil
 
-from stages.lib import lockfile, params
-from stages.lib.errors import UserError
+from stages.core import lockfile, params
+from stages.core.errors import UserError
 from tools import command, experiment
 
 # Git has refs under refs/worktree/ for each worktree anew, and its garbage collection leaves what they name.

@@ -23,10 +23,14 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from stages import activations, duplicates, subsample
-from stages.lib import archive, dataset, environment, frozen, images, metrics, params, tables
-from stages.lib.errors import UserError
-from stages.lib.progress import progress
+from stages import activations, subsample
+from stages.core import environment, params, tables
+from stages.core.errors import UserError
+from stages.core.progress import progress
+from stages.frozen import layers
+from stages.photos import archive, dataset, images
+from stages.publish import duplicates
+from stages.scores import metrics
 from tools import command, experiment
 
 CSV = Path("data/check.csv")
@@ -81,7 +85,7 @@ class Findings:
         self.rows += [(title, name, what) for name, what in found]
 
 
-def other_class(photos: list[Look], paths: Mapping[str, Path], network: frozen.Frozen) -> list[tuple[float, Look, str]]:
+def other_class(photos: list[Look], paths: Mapping[str, Path], network: layers.Frozen) -> list[tuple[float, Look, str]]:
     """Photos that by all others look like another class: (probability of the own class, photo, that class), worst first.
 
     Logistic regression on the pretrained network's features, averaged over the photo, cross-validated: what is said of a
@@ -177,7 +181,7 @@ def main() -> None:
         if subprocess.run(words, env=experiment.environment()).returncode:
             print("\nLabels were not looked at, which takes these weights.")
         else:
-            doubtful = other_class(usable, paths, frozen.Frozen(activations.WEIGHTS, settings["backbone"], []))
+            doubtful = other_class(usable, paths, layers.Frozen(activations.WEIGHTS, settings["backbone"], []))
             findings.section("labels to look at", [(photo.name, f"looks like {kind}") for _, photo, kind in doubtful], " ")
     problem = what_params_ask(counts, settings, findings)
     tables.write(CSV, ["finding", "name", "what"], findings.rows)

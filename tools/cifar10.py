@@ -10,8 +10,8 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from stages.lib import fetch, sources
-from stages.lib.errors import UserError
+from stages.core.errors import UserError
+from stages.photos import fetch, sources
 from tools import command
 
 

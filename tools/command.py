@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from stages.lib.errors import UserError
+from stages.core.errors import UserError
 
 
 def start(main: Callable[[], None], stopped: str = "Stopped.") -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import requests
 
-from stages.lib.errors import UserError
+from stages.core.errors import UserError
 from tools import command
 
 REPORT = Path("report/report.md")

@@ -9,18 +9,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from stages.lib import params
-from stages.lib.errors import UserError
+from stages.core import params
+from stages.core.errors import UserError
 
 
 def value(settings: Mapping, name: str) -> object:
     """A param by its dotted name; UserError where params.yaml has none."""
-    found: object = settings
-    for key in name.split("."):
-        if not isinstance(found, Mapping) or key not in found:
-            raise UserError(f"{params.PARAMS} has no {name}.")
-        found = found[key]
-    return found
+    try:
+        return params.value(settings, name)
+    except KeyError:
+        raise UserError(f"{params.PARAMS} has no {name}.") from None
 
 
 def run(changes: Mapping[str, object], more: Sequence[str] = (), *options: str) -> int:

@@ -10,9 +10,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 
-from stages.lib import levels, measured, params
-from stages.lib.errors import UserError
-from stages.lib.tree import leaves
+from stages.core import measured, params
+from stages.core.errors import UserError
+from stages.core.params import leaves
+from stages.scores import levels
 from tools import command, commits, table
 
 

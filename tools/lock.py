@@ -8,7 +8,7 @@ over data that isn't there. Exits with status 1 and a line for every difference.
 
 import sys
 
-from stages.lib import lockfile, params
+from stages.core import lockfile, params
 from tools import command
 
 

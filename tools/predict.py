@@ -27,8 +27,9 @@ import numpy as np
 import onnxruntime
 from tqdm import tqdm
 
-from stages.lib import archive, environment, images
-from stages.lib.errors import UserError
+from stages.core import environment
+from stages.core.errors import UserError
+from stages.photos import archive, images
 from tools import command
 
 MODEL = Path(__file__).parent.parent / "models/classifier.onnx"

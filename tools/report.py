@@ -20,9 +20,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from ruamel.yaml import YAML
 
-from stages.lib import levels, lockfile, metrics, params
-from stages.lib.errors import UserError
-from stages.lib.tree import leaves
+from stages.core import lockfile, params
+from stages.core.errors import UserError
+from stages.core.params import leaves
+from stages.scores import levels, metrics
 from tools import command, commits, lock, table
 
 REPORT = Path("report")

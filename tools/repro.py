@@ -3,7 +3,8 @@
     python -m tools.repro                                   # make repro
     python -m tools.repro --source microsoft                # make repro SOURCE=microsoft
     python -m tools.repro --source path --photos ~/pictures # make repro SOURCE=path PHOTOS=~/pictures
-    python -m tools.repro finetune.lr=0.001                 # with other params
+    python -m tools.repro --recipe accurate                 # make repro RECIPE=accurate, or make accurate
+    python -m tools.repro finetune.lr=0.001                 # make repro SET=finetune.lr=0.001, with other params
 
 The choice is made once, where params.yaml still says `kaggle` and nobody has chosen before. Once its photos are
 here it is noted in .cache/source, so that a later run on another network doesn't take other photos.
@@ -20,9 +21,10 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from stages.lib import fetch, params, sources
-from stages.lib.errors import UserError
-from tools import back, command, experiment, table
+from stages.core import params
+from stages.core.errors import UserError
+from stages.photos import fetch, sources
+from tools import back, command, experiment, recipe, table
 
 CHOSEN = Path(".cache/source")
 BROUGHT = Path("data/raw/source.json")
@@ -127,7 +129,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", choices=sources.SOURCES, help="where photos come from")
     parser.add_argument("--photos", help="your folder of class folders, or a zip of it; goes with --source path")
-    parser.add_argument("set", nargs="*", metavar="PARAM=VALUE", help="params to change, as for `dvc exp run -S`")
+    parser.add_argument("--recipe", help="params to change: recipes/<name>.yaml")
+    parser.add_argument("set", nargs="*", metavar="PARAM=VALUE", help="params to change besides, as for `dvc exp run -S`")
     options = parser.parse_args()
     if options.photos and options.source not in (None, "path"):
         parser.error("your own photos are the source path: leave --source (SOURCE) out")
@@ -137,6 +140,7 @@ def main() -> None:
     check_git()
     back.lead_back()
     settings = params.load()
+    changes = recipe.changes(options.recipe) + options.set
     source, why = choose("path" if options.photos else options.source, settings)
     print(f"Photos from {source}: {why}.", flush=True)
 
@@ -148,12 +152,12 @@ def main() -> None:
     # An archive that isn't here now, but was, keeps its digest: its photos are in the cache.
     if held or source != settings["download"]["source"] or not (CHOSEN.exists() or brought()):
         wanted["download.sha256"] = held or "null"
-    fetch.check_space(Path(), space_needed(source, changed_by(settings, options.set)) - space_taken())
+    fetch.check_space(Path(), space_needed(source, changed_by(settings, changes)) - space_taken())
 
     before = snapshot()
     back.keep()
     try:
-        status = experiment.run(wanted, options.set)
+        status = experiment.run(wanted, changes)
         if brought() == source:
             CHOSEN.parent.mkdir(exist_ok=True)
             CHOSEN.write_text(source + "\n")

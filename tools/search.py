@@ -21,8 +21,9 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from stages.lib import environment, metrics, params
-from stages.lib.errors import UserError
+from stages.core import environment, params
+from stages.core.errors import UserError
+from stages.scores import metrics
 from tools import command, experiment
 
 STUDIES = environment.ROOT / ".cache/search.db"

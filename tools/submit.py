@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from stages.lib import archive
-from stages.lib.errors import UserError
+from stages.core.errors import UserError
+from stages.photos import archive
 from tools import command, predict
 
 HEADER = ["id", "label"]

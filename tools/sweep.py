@@ -17,8 +17,8 @@ from dvc.repo import Repo
 from dvc.utils.hydra import get_hydra_sweeps
 from hydra.errors import HydraException
 
-from stages.lib import environment, params
-from stages.lib.errors import UserError
+from stages.core import environment, params
+from stages.core.errors import UserError
 from tools import command, experiment
 
 SHARED = ("small_cnn", "top")  # what experiments with level 3 share, and with it all that comes before

@@ -4,7 +4,9 @@ import sys
 from collections.abc import Sequence
 
 from stages import subsample
-from stages.lib import dataset, levels, lockfile, measured, metrics, params
+from stages.core import lockfile, measured, params
+from stages.photos import dataset
+from stages.scores import levels, metrics
 from tools import command
 
 

@@ -1,0 +1,99 @@
+"""What the dvc.yaml files declare of the stages and the dvc.lock files hold of their last runs, laid flat to be compared."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.core import files, params
+from stages.core.errors import UserError
+
+LOCKS = tuple(path.with_suffix(".lock") for path in params.PIPELINES)
+
+
+def load(text: str, name: str) -> dict[str, dict]:
+    """The stages in the text of a dvc.yaml or dvc.lock; none in an empty one.
+
+    Raises
+    ------
+    UserError
+        If it is no YAML, as after a merge with conflicts.
+    """
+    try:
+        return (YAML(typ="safe", pure=True).load(text) or {}).get("stages") or {}
+    except YAMLError as error:
+        raise UserError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def stages(*files: Path) -> dict[str, dict]:
+    """The stages of all files that are there."""
+    return {name: stage for file in files if file.exists() for name, stage in load(file.read_text(), str(file)).items()}
+
+
+def paths(declared: dict, *groups: str) -> dict[str, dict]:
+    """The paths in groups of a dvc.yaml stage (`deps`, `outs`, `metrics`, `plots`), each with its flags, such as
+    `cache: false`."""
+    found: dict[str, dict] = {}
+    for item in (item for group in groups for item in declared.get(group, [])):
+        found |= item if isinstance(item, dict) else {item: {}}
+    return found
+
+
+def ins(locked: dict) -> dict[str, object]:
+    """What went into a stage, by its lock entry: `cmd`, `param <dotted name>` and every dep's path, with its value or md5."""
+    flat = {"cmd": locked.get("cmd")}
+    for tree in locked.get("params", {}).values():
+        flat |= {f"param {name}": value for name, value in params.leaves(tree)}
+    return flat | {file["path"]: file["md5"] for file in locked.get("deps", [])}
+
+
+def outs(locked: dict) -> dict[str, str]:
+    """What came out of it: the md5 of every path."""
+    return {file["path"]: file["md5"] for file in locked.get("outs", [])}
+
+
+def entries(locked: dict) -> dict[str, object]:
+    """All of a lock entry: `ins` and `outs`."""
+    return ins(locked) | outs(locked)
+
+
+def due(declared: dict, settings: Mapping, made: Mapping[str, str | None]) -> dict[str, object]:
+    """What goes into a stage now, as `ins` has it. A dep that isn't there has None.
+
+    Parameters
+    ----------
+    declared : dict
+        The stage in dvc.yaml.
+    settings : mapping
+        params.yaml.
+    made : mapping of path to md5
+        Every stage's outs by the lock: they are right for a stage that reads one, since the data may not be here.
+    """
+    flat: dict[str, object] = {"cmd": declared["cmd"]}
+    for key in declared.get("params", []):
+        value = None
+        with contextlib.suppress(KeyError):
+            value = params.value(settings, key)
+        flat |= {f"param {name}": value for name, value in params.leaves({key: value})}
+    return flat | {path: made[path] if path in made else md5(path) for path in paths(declared, "deps")}
+
+
+def made() -> dict[str, str]:
+    """What came out of every stage of the locks: the md5 of every path."""
+    return {path: md5 for locked in stages(*LOCKS).values() for path, md5 in outs(locked).items()}
+
+
+def md5(path: str) -> str | None:
+    """The md5 of a file or folder as DVC 3 takes it, of bytes as they are; None if it isn't there.
+
+    A folder's is that of a list of its files and their md5s.
+    """
+    if not Path(path).is_dir():
+        return hashlib.md5(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else None
+    names = sorted(file.relative_to(path).as_posix() for file in files.of(path))
+    listed = [{"md5": md5(f"{path}/{name}"), "relpath": name} for name in names]
+    return hashlib.md5(json.dumps(listed).encode()).hexdigest() + ".dir"

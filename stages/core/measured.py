@@ -1,0 +1,44 @@
+"""How long every stage took on this machine, and how much memory it held.
+
+No output and no metric: the same result takes other seconds elsewhere, and in git these would differ in every commit. So they
+lie in .cache/measured by the project's root, where a queued experiment's copy of the project doesn't take them along when it
+is deleted, under a digest of what the stage's lock entry says went in. Whoever has a lock, of the workspace or of any
+commit, finds what its stages took here; a result from a cache has what it took when it was computed.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from stages.core import environment, lockfile
+
+MEASURED = Path(".cache/measured")
+
+
+def _file(stage: str, ins: Mapping[str, object]) -> Path:
+    digest = hashlib.sha256(json.dumps(ins, sort_keys=True).encode()).hexdigest()
+    return MEASURED / f"{stage}-{digest[:16]}.json"
+
+
+def keep(stage: str, ins: Mapping[str, object], seconds: float, peak_memory_mb: int) -> None:
+    """Note what a stage took that ends now, with what went in, as `lockfile.due` has it. One that was started by hand, whose
+    deps no lock has, leaves nothing."""
+    if None in (given for name, given in ins.items() if not name.startswith("param ")):
+        return
+    path = environment.ROOT / _file(stage, ins)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    with contextlib.suppress(OSError):  # what a stage has made is not lost because its seconds can't be noted
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps({"seconds": seconds, "peak_memory_mb": peak_memory_mb}) + "\n")
+        os.replace(part, path)
+
+
+def of(stage: str, locked: dict, root: Path = environment.ROOT) -> dict | None:
+    """`seconds` and `peak_memory_mb` of a stage with this lock entry, or None where it didn't run on this machine."""
+    try:
+        return json.loads((root / _file(stage, lockfile.ins(locked))).read_text())
+    except (OSError, ValueError):
+        return None

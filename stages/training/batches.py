@@ -1,0 +1,111 @@
+"""What a training sees of its photos: batches whose views and order change with every epoch."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from stages.core.errors import UserError
+from stages.frozen import activations
+from stages.networks import keras, models
+from stages.photos import dataset
+
+MIRROR, MIXUP = 1, 2  # keep their random numbers apart from those of the order
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of (float32 array, targets, weights); every epoch has its own view of a photo.
+
+    Parameters
+    ----------
+    view : callable (epoch, rows) -> array
+        What the photos numbered `rows` look like in an epoch.
+    labels : int array of shape (n,)
+    seed : int
+        Of the order, which changes with every epoch.
+    part : float
+        How much of the photos an epoch has: the first ones of its order.
+    """
+
+    def __init__(self, view: Callable, labels: np.ndarray, batch_size: int, seed: int, part: float = 1) -> None:
+        super().__init__()
+        self.view, self.labels, self.batch_size, self.seed = view, labels, batch_size, seed
+        self.count = max(1, round(part * len(labels)))
+        self.targets, self.weights, self.mixup = models.targets(labels), np.ones(len(labels), np.float32), 0.0
+        self.start(1)
+
+    def start(self, epoch: int) -> None:
+        """Have the batches of this epoch, counted from 1."""
+        self.epoch, self.order = epoch, np.arange(len(self.labels))
+        np.random.default_rng([self.seed, epoch]).shuffle(self.order)
+        self.order = self.order[: self.count]
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rows = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        pictures, targets = self.view(self.epoch, rows).astype(np.float32), self.targets[rows]
+        if self.mixup:
+            rng = np.random.default_rng([self.seed, self.epoch, MIXUP, number])
+            share, other = rng.beta(self.mixup, self.mixup, len(rows)).astype(np.float32), rng.permutation(len(rows))
+            share = np.maximum(share, 1 - share)  # a photo stays more its own than another one's
+            pictures, targets = (mixed(values, values[other], share) for values in (pictures, targets))
+        return pictures, targets, self.weights[rows]
+
+
+def mixed(values: np.ndarray, others: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Along axis 0, so much of the one and the remainder of the other (Zhang et al., "mixup", ICLR 2018)."""
+    share = share.reshape(-1, *[1] * (values.ndim - 1))
+    return share * values + (1 - share) * others
+
+
+def cached(
+    folder: Path,
+    batch_size: int,
+    seed: int,
+    *,
+    views: int | None = None,
+    part: float = 1,
+    mirror: bool = False,
+) -> Batches:
+    """`Batches` of the training photos' cached activations or bottleneck features, their views cycled through the epochs.
+
+    In epoch e photo i has view (e - 1 + i) mod `views`, so that every batch mixes plain and augmented ones; with 1 every
+    epoch has the plain photo. None: all views that are cached. With as many views as epochs this equals augmentation on
+    the fly.
+
+    With `mirror` half of the photos, others in every epoch, are mirrored after the fact: their activations, left
+    to right. The network's filters are not symmetric, so this is not quite what the mirrored photo would give,
+    but it costs nothing.
+
+    Raises
+    ------
+    UserError
+        Where more views are asked for than the folder has.
+    """
+    array, photos = activations.read(folder, "train")
+    count = array.shape[1] if views is None else views
+    if count > array.shape[1]:
+        raise UserError(f"{count} views are asked for, activations.views has made {array.shape[1]}: raise it or ask for fewer.")
+    labels = dataset.labels(photos, dataset.class_names(photos))
+
+    @functools.lru_cache(maxsize=1)
+    def mirrored(epoch):
+        return np.random.default_rng([seed, epoch, MIRROR]).random(len(labels)) < 0.5
+
+    def view(epoch, rows):
+        batch = array[rows, (epoch - 1 + rows) % count]
+        if mirror:
+            turned = mirrored(epoch)[rows]
+            batch[turned] = batch[turned, :, ::-1]
+        return batch
+
+    return Batches(view, labels, batch_size, seed, part)
+
+
+def validation(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """What is cached of the validation photos, an array of shape (n, views, ...), and their classes' numbers."""
+    array, photos = activations.read(folder, "validation")
+    return array, dataset.labels(photos, dataset.class_names(photos))

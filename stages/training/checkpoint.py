@@ -1,0 +1,76 @@
+"""What a training leaves after every epoch, so that the same command goes on where it was interrupted."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stages.core import environment, files, params
+from stages.networks import keras
+
+CHECKPOINTS = environment.ROOT / ".cache/training"
+ABANDONED_SECONDS = 14 * 24 * 3600
+
+
+def identity(stage: str) -> str:
+    """A digest of all that a stage's result depends on: its params, its code, the data it reads, and the number of
+    threads, by which sums are split.
+
+    A checkpoint goes by it, so that none is ever taken for that of another training.
+    """
+    sha256 = hashlib.sha256(f"{environment.THREADS} {params.for_stage(stage)}".encode())
+    for dep in map(Path, params.declared(stage)["deps"]):
+        for file in files.of(dep) if dep.is_dir() else [dep]:
+            sha256.update(f"{file}\0{files.sha256_of(file)}\0".encode())
+    return sha256.hexdigest()
+
+
+class Checkpoint:
+    """The state of a stage's training, in a file of its own.
+
+    Parameters
+    ----------
+    stage : str
+    model : keras.Model
+        Compiled, its optimiser built.
+    """
+
+    def __init__(self, stage: str, model: keras.Model) -> None:
+        self.path = CHECKPOINTS / f"{stage}-{identity(stage)[:16]}.npz"
+        # All that training changes: weights, moving averages, the random numbers of dropout, the optimiser.
+        self.state: list[keras.Variable] = [*model.variables, *model.optimizer.variables]
+
+    def save(self, history: Sequence[dict[str, float]], best: Sequence[np.ndarray], probabilities: np.ndarray) -> None:
+        """Write the state, the epochs so far, and what the training would end with: weights (none: the model's own) and
+        probabilities."""
+        content = {f"state{number}": np.asarray(variable) for number, variable in enumerate(self.state)}
+        content |= {f"best{number}": weight for number, weight in enumerate(best)}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_suffix(f".{os.getpid()}.part")
+        with open(part, "wb") as file:
+            np.savez(file, history=json.dumps(list(history)), probabilities=probabilities, **content)
+            file.flush()
+            os.fsync(file.fileno())  # else a machine that goes down may leave the name without the content
+        os.replace(part, self.path)
+
+    def resume(self) -> tuple[list[dict[str, float]], list[np.ndarray], np.ndarray]:
+        """Put the model back to where an interrupted run of this very training was; returns what `save` got, nothing where
+        there was none."""
+        if not self.path.exists():
+            return [], [], np.empty(0)
+        with np.load(self.path, allow_pickle=False) as saved:
+            for number, variable in enumerate(self.state):
+                variable.assign(saved[f"state{number}"])
+            best = [saved[f"best{number}"] for number in range(sum(name.startswith("best") for name in saved))]
+            return json.loads(str(saved["history"])), best, saved["probabilities"]
+
+    def remove(self) -> None:
+        """The training has ended: remove its file, and those of runs that nobody went on with for long."""
+        self.path.unlink(missing_ok=True)
+        for abandoned in CHECKPOINTS.glob("*"):
+            if time.time() - abandoned.stat().st_mtime > ABANDONED_SECONDS:
+                abandoned.unlink(missing_ok=True)

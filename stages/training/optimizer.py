@@ -1,0 +1,52 @@
+"""The optimiser by its name: its rate's schedule, its moving average and, for fine-tuning, a pace for every block."""
+
+from collections.abc import Mapping
+
+from stages.networks import keras
+
+WARM_UP = 0.1  # of the training
+
+
+def schedule(params: Mapping, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """The rate: constant, or by `cosine` down to nothing over `steps` batches, or by `warmup` the same after a tenth that
+    rises."""
+    if params["schedule"] == "cosine":
+        return keras.optimizers.schedules.CosineDecay(params["lr"], steps)
+    if params["schedule"] == "warmup":
+        warm = max(1, round(WARM_UP * steps))
+        return keras.optimizers.schedules.CosineDecay(0.0, max(1, steps - warm), warmup_target=params["lr"], warmup_steps=warm)
+    return params["lr"]
+
+
+def optimizer(params: Mapping, steps: int, pace: Mapping[str, float] | None = None) -> keras.Optimizer:
+    """The optimiser that a level's params name.
+
+    Parameters
+    ----------
+    params : mapping
+        The level's own. `ema` is the momentum of the weights' moving average.
+    steps : int
+        How many batches the whole training has.
+    pace : mapping of a variable's path to a float, optional
+        What each variable's rate is multiplied by.
+    """
+    kind = type(keras.optimizers.get(params["optimizer"]))
+    more = {"momentum": params["momentum"]} if params["optimizer"] in ("sgd", "rmsprop") else {}
+    if params["ema"]:
+        more |= {"use_ema": True, "ema_momentum": params["ema"]}
+    return (paced(kind, pace) if pace else kind)(learning_rate=schedule(params, steps), **more)
+
+
+def paced(kind: type[keras.Optimizer], pace: Mapping[str, float]) -> type[keras.Optimizer]:
+    """A kind of optimiser that multiplies the rate of each variable by its `pace`, by path."""
+    own: dict[int, float] = {}
+
+    class Paced(kind):
+        def build(self, variables):
+            super().build(variables)
+            own.update((id(variable.value), pace[variable.path]) for variable in variables)
+
+        def update_step(self, gradient, variable, learning_rate):  # it gets TensorFlow's own variable, which has no path
+            super().update_step(gradient, variable, learning_rate * own[id(variable)])
+
+    return Paced

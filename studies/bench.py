@@ -1,0 +1,184 @@
+"""How fast the workflow is, beside the blog's scripts and beside what the machine could do at most. `make bench`
+
+    DOGS_VS_CATS_ARCHIVE=... python -m studies.bench
+
+In one session, in a temporary clone of the last commit with an empty cache: the whole DAG cold, `dvc repro` with
+nothing to do, the experiment `dvc exp run -S finetune.lr=1e-4` on the warm cache, the blog's three scripts
+(`studies/plain.py`: a few epochs, multiplied out to 50), and between them the best rate of matrix products. Prints a
+table and writes metrics/benchmark.json.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from stages.core import lockfile, measured, params
+from stages.core.errors import UserError
+from stages.networks import backbone, keras, models
+from stages.photos import sources
+from stages.scores import metrics
+from tools import command, experiment
+
+BENCHMARK = Path("metrics/benchmark.json")
+PLAIN = ("small_cnn", "bottleneck", "finetune")
+EXPERIMENT = "finetune.lr=1e-4"
+
+
+def matmul_gflops(size: int = 3072, repeats: int = 6) -> float:
+    """The best rate of a float32 matrix product, by TensorFlow and by NumPy's BLAS, in billions of operations a second."""
+    a = np.random.default_rng(1).random((size, size), np.float32)
+    tensor = keras.ops.convert_to_tensor(a)
+    best = float("inf")
+    for product in (lambda: a @ a, lambda: np.asarray(keras.ops.matmul(tensor, tensor))):
+        for _ in range(repeats):
+            start = time.perf_counter()
+            product()
+            best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best / 1e9
+
+
+def layer_gflop(layer: keras.Layer) -> float:
+    """Floating-point operations of a convolution or dense layer for one picture, in billions; of others 0."""
+    if not isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
+        return 0.0
+    places = np.prod(layer.output.shape[1:-1])  # one, where a layer has no height and width
+    return 2 * float(places) * float(np.prod(layer.kernel.shape)) / 1e9
+
+
+def gflop(model: keras.Model) -> tuple[float, float]:
+    """Operations of one picture, forward, and in a training step: gradients of weights and of inputs cost as much
+    again each, but the first layer needs none of its inputs."""
+    layers = [cost for cost in map(layer_gflop, model.layers) if cost]
+    return sum(layers), 3 * sum(layers) - layers[0]
+
+
+def work(settings: dict) -> dict[str, float]:
+    """Operations of the stages that compute, in billions."""
+    sizes, size = settings["subsample"], settings["image_size"]
+    train, validation, test = (2 * sizes[split] for split in ("train", "validation", "test"))
+    views, crops = train * settings["activations"]["views"], settings["activations"]["crops"]
+    network, unfrozen = backbone.build(settings["backbone"], size), settings["finetune"]["unfreeze"]
+    frozen, _ = gflop(backbone.below(network, unfrozen))
+    rest, rest_step = gflop(backbone.above(network, unfrozen))
+    cnn, cnn_step = gflop(models.small_cnn(settings["small_cnn"]["image_size"], 2, settings["small_cnn"]))
+    epochs = settings["finetune"]["epochs"]
+    return {
+        "small_cnn": settings["small_cnn"]["epochs"] * (train * cnn_step + validation * cnn),
+        "activations": (views + (validation + test) * crops) * frozen,
+        "bottleneck": (views + (validation + test) * crops) * rest,
+        "finetune": epochs * train * rest_step + math.ceil(epochs) * validation * crops * rest,
+    }
+
+
+def run(clone: Path, *command: str) -> tuple[float, str]:
+    """Seconds that a module of this Python takes in the clone, and what it printed; stops where it fails."""
+    print("$ " + " ".join(command), flush=True)  # what it prints itself is shown only where it fails
+    env = experiment.environment()
+    if given := sources.by_hand():
+        env[sources.ARCHIVE_VARIABLE] = str(given.absolute())
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", *command], cwd=clone, env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"{done.stdout}{done.stderr}`{' '.join(command)}` failed.")
+    seconds = time.perf_counter() - start
+    print(f"  {seconds:.1f} s", flush=True)
+    return seconds, done.stdout
+
+
+def read(clone: Path) -> tuple[dict, dict]:
+    """Every stage's seconds, peak memory and bytes in DVC's cache in the clone, and the levels' scores."""
+    lock = lockfile.stages(clone / "dvc.lock")
+    stages = {name: measured.of(name, entry, clone) for name, entry in lock.items()}
+    for name, stage in stages.items():
+        stage["cache_mb"] = sum(out["size"] for out in lock[name]["outs"]) / 1e6
+    return stages, metrics.read(clone / metrics.SCORES)
+
+
+def benchmark(clone: Path) -> dict:
+    """Everything that is measured, as metrics/benchmark.json has it; seconds unless a name says otherwise."""
+    settings = params.load(clone / params.PARAMS)
+    rates = [matmul_gflops()]
+    cold, _ = run(clone, "dvc", "repro")
+    stages, scores = read(clone)
+    rates.append(matmul_gflops())
+    noop = min(run(clone, "dvc", "repro")[0] for _ in range(3))
+    warm, _ = run(clone, "dvc", "exp", "run", "-S", EXPERIMENT)
+    _, after = read(clone)
+    rates.append(matmul_gflops())
+    plain = {name: json.loads(run(clone, "studies.plain", name)[1].splitlines()[-1]) for name in PLAIN}
+    rates.append(matmul_gflops())
+
+    for name, cost in work(settings).items():
+        stages[name]["share_of_ceiling"] = cost / stages[name]["seconds"] / max(rates)
+    epoch = stages["small_cnn"]["seconds"] / settings["small_cnn"]["epochs"]
+    scripts = sum(script["seconds"] for script in plain.values())
+    return {
+        "cores": os.cpu_count(),
+        "matmul_gflops": max(rates),
+        "plain": {**plain, "seconds": scripts},
+        "stages": stages,
+        "cold": {
+            "seconds": cold,
+            "speedup": scripts / cold,
+            "accuracy": scores["finetune"]["validation"]["accuracy"],
+        },
+        "warm_experiment": {
+            "seconds": warm,
+            "speedup": plain["finetune"]["seconds"] / warm,
+            "accuracy": after["finetune"]["validation"]["accuracy"],
+        },
+        "noop": {"seconds": noop},
+        "activations": {"share_of_ceiling": stages["activations"]["share_of_ceiling"]},
+        "small_cnn": {"epoch_seconds": epoch, "epoch_speedup": plain["small_cnn"]["epoch_seconds"] / epoch},
+        "peak_memory_mb": max(stage["peak_memory_mb"] for stage in stages.values()),
+    }
+
+
+def rounded(value):
+    """Every number in a tree of dictionaries to four digits."""
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def table(result: dict) -> str:
+    """What `benchmark` measured, for people."""
+    plain, warm, epoch, stages = (result[key] for key in ("plain", "warm_experiment", "small_cnn", "stages"))
+    rows = [
+        ("all three levels, cold", plain["seconds"], result["cold"]["seconds"], result["cold"]["speedup"]),
+        (f"level 3 again, {EXPERIMENT}", plain["finetune"]["seconds"], warm["seconds"], warm["speedup"]),
+        ("level 1, an epoch", plain["small_cnn"]["epoch_seconds"], epoch["epoch_seconds"], epoch["epoch_speedup"]),
+    ]
+    lines = [f"{'seconds':<32}{'scripts':>10}{'here':>10}{'times faster':>14}"]
+    lines += [f"{name:<32}{scripts:>10.1f}{here:>10.1f}{ratio:>14.1f}" for name, scripts, here, ratio in rows]
+    lines.append(f"{'dvc repro with nothing to do':<32}{'':>10}{result['noop']['seconds']:>10.1f}")
+    lines.append(f"\n{'stage':<14}{'seconds':>9}{'peak MB':>9}{'cache MB':>10}{'of the ceiling':>16}")
+    for name, stage in stages.items():
+        share = f"{stage['share_of_ceiling']:.0%}" if "share_of_ceiling" in stage else ""
+        lines.append(f"{name:<14}{stage['seconds']:>9.1f}{stage['peak_memory_mb']:>9}{stage['cache_mb']:>10.0f}{share:>16}")
+    lines.append(
+        f"\nceiling: the best float32 matrix product, {result['matmul_gflops']:.0f} GFLOP/s on {result['cores']} cores\n"
+        f"level 3's validation accuracy: {result['cold']['accuracy']}, of the experiment {warm['accuracy']}; the blog's 0.94\n"
+        "to the result: the scripts' 50 epochs a level at 150 px, here the epochs and sizes of params.yaml"
+    )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder, "clone")
+        subprocess.run(["git", "clone", "-q", ".", clone], check=True)
+        result = rounded(benchmark(clone))
+    BENCHMARK.write_text(json.dumps(result, indent=2) + "\n")
+    print(table(result))
+
+
+if __name__ == "__main__":
+    command.start(main)
