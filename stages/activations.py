@@ -1,9 +1,9 @@
-"""What the pretrained network's frozen layers put out, once for every augmented view of every photo.
+"""Compute the output of the pretrained network's frozen layers, once for every augmented view of every photo.
 
-Everything below the cut stays as it was pretrained, so its output for one picture never changes. Computed once
-and cached, an experiment with another learning rate, dropout, seed or number of epochs trains only what lies above.
-The cut follows `finetune.unfreeze`: with [block5] it is the output of block4's pooling. Another draw of the same photos
-computes none anew, and a run that was interrupted goes on where it was: every view is kept by itself as well.
+Everything below the cut stays as it was pretrained, so its output for one picture never changes. It is computed once and
+cached. An experiment with another learning rate, dropout, seed or number of epochs trains only what lies above the cut.
+The cut follows `finetune.unfreeze`: with [block5] it is the output of block4's pooling. Every view is also kept by itself, so
+another draw of the same photos computes nothing anew, and a run that was interrupted goes on where it was.
 
 Writes data/activations/<split>.npy and .csv: training photos in `activations.views` views, the first of them
 plain; all other photos plain, or in five crops (`activations.crops`).
@@ -35,7 +35,7 @@ def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings) -> n
 
 
 def origin(params) -> list:
-    """All that a plain view's activations depend on besides the photo."""
+    """List all that a plain view's activations depend on, besides the photo."""
     code = [files.sha256_of(file) for file in (__file__, layers.__file__, images.__file__)]
     libraries = [importlib.metadata.version(name) for name in ("ncnn", "pillow", "pillow-heif", "numpy")]
     own = [*(params[name] for name in ("backbone", "image_size", "fit", "preprocessing")), *params["finetune"]["unfreeze"]]

@@ -1,4 +1,4 @@
-"""Bottleneck features: the pretrained rest of the network, run over the cached activations.
+"""Compute bottleneck features: run the pretrained rest of the network over the cached activations.
 
 Writes data/bottleneck/<split>.npy and .csv, the network's output (VGG16's: that of block5's pooling) for every view.
 """

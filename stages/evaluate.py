@@ -1,8 +1,8 @@
-"""Score the three levels on validation and test photos, and on the rest where there is one. This is the only stage that
-looks at a test label.
+"""Score the three levels on validation and test photos, and on the rest where there is one. Only this stage looks at test
+labels.
 
-The trainings have predicted the validation photos already; the test photos are predicted here, by levels 2 and 3 from
-the cached bottleneck features and activations, so that the whole network need not run again.
+The trainings have predicted the validation photos already. This stage predicts the test photos. Levels 2 and 3 read the cached
+bottleneck features and activations, so the whole network need not run again.
 
 Writes metrics/metrics.json (what one decides by, see `glance`), metrics/scores.csv (all scores of every level and split),
 metrics/confusion/, metrics/roc/ (test photos) and data/predictions.csv (every photo's probabilities).

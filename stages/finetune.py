@@ -35,8 +35,7 @@ def build(params) -> keras.Model:
 
 
 def pace(model: keras.Model, tuning) -> dict[str, float]:
-    """What each variable's rate is multiplied by: the classifier's by 1, every block's by `block_pace` once more than what
-    lies above it."""
+    """The factor of each variable's rate: 1 for the classifier, and for each block `block_pace` times the one above it."""
     blocks, block, found = tuning["unfreeze"], 0, {}
     for layer in model.layers:
         block = next((number for number, name in enumerate(blocks) if f"{layer.name}_".startswith(f"{name}_")), block)

@@ -1,4 +1,4 @@
-"""What the environment tells a stage: where the project lies, and how many threads it may use."""
+"""The environment tells a stage where the project lies and how many threads it may use."""
 
 import os
 from pathlib import Path

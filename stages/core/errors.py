@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Work can't go on, and its reader can change that: what was wrong, where, and what to do next.
+    """Work can't go on, and the reader can change that. The message says what was wrong, where, and what to do next.
 
-    `stage.run` and the tools print it without a traceback and exit with status 1.
+    `stage.run` and the tools print the message without a traceback and exit with status 1.
     """

@@ -1,4 +1,4 @@
-"""What the dvc.yaml files declare of the stages and the dvc.lock files hold of their last runs, laid flat to be compared."""
+"""Compare what the dvc.yaml files declare with what the dvc.lock files hold of the last runs: both are laid flat here."""
 
 import contextlib
 import hashlib
@@ -30,7 +30,7 @@ def load(text: str, name: str) -> dict[str, dict]:
 
 
 def stages(*files: Path) -> dict[str, dict]:
-    """The stages of all files that are there."""
+    """Read the stages of all files that exist."""
     return {name: stage for file in files if file.exists() for name, stage in load(file.read_text(), str(file)).items()}
 
 
@@ -44,7 +44,7 @@ def paths(declared: dict, *groups: str) -> dict[str, dict]:
 
 
 def ins(locked: dict) -> dict[str, object]:
-    """What went into a stage, by its lock entry: `cmd`, `param <dotted name>` and every dep's path, with its value or md5."""
+    """List what went into a stage, by its lock entry: `cmd`, `param <dotted name>` and each dep's path, with value or md5."""
     flat = {"cmd": locked.get("cmd")}
     for tree in locked.get("params", {}).values():
         flat |= {f"param {name}": value for name, value in params.leaves(tree)}
@@ -52,7 +52,7 @@ def ins(locked: dict) -> dict[str, object]:
 
 
 def outs(locked: dict) -> dict[str, str]:
-    """What came out of it: the md5 of every path."""
+    """List what came out of a stage, by its lock entry: the md5 of every path."""
     return {file["path"]: file["md5"] for file in locked.get("outs", [])}
 
 
@@ -62,7 +62,7 @@ def entries(locked: dict) -> dict[str, object]:
 
 
 def due(declared: dict, settings: Mapping, made: Mapping[str, str | None]) -> dict[str, object]:
-    """What goes into a stage now, as `ins` has it. A dep that isn't there has None.
+    """List what goes into a stage now, in the form of `ins`. A missing dep has None.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def due(declared: dict, settings: Mapping, made: Mapping[str, str | None]) -> di
     settings : mapping
         params.yaml.
     made : mapping of path to md5
-        Every stage's outs by the lock: they are right for a stage that reads one, since the data may not be here.
+        Every stage's outs by the lock. A stage that reads one takes its md5 from here, since the data may be elsewhere.
     """
     flat: dict[str, object] = {"cmd": declared["cmd"]}
     for key in declared.get("params", []):
@@ -83,14 +83,14 @@ def due(declared: dict, settings: Mapping, made: Mapping[str, str | None]) -> di
 
 
 def made() -> dict[str, str]:
-    """What came out of every stage of the locks: the md5 of every path."""
+    """List what came out of every stage in the lock files: the md5 of every path."""
     return {path: md5 for locked in stages(*LOCKS).values() for path, md5 in outs(locked).items()}
 
 
 def md5(path: str) -> str | None:
-    """The md5 of a file or folder as DVC 3 takes it, of bytes as they are; None if it isn't there.
+    """Compute the md5 of a file or folder as DVC 3 does, of bytes as they are. A missing path has None.
 
-    A folder's is that of a list of its files and their md5s.
+    A folder's md5 is that of the list of its files and their md5s.
     """
     if not Path(path).is_dir():
         return hashlib.md5(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else None

@@ -1,9 +1,9 @@
-"""How long every stage took on this machine, and how much memory it held.
+"""Keep how long every stage took on this machine, and how much memory it held.
 
-No output and no metric: the same result takes other seconds elsewhere, and in git these would differ in every commit. So they
-lie in .cache/measured by the project's root, where a queued experiment's copy of the project doesn't take them along when it
-is deleted, under a digest of what the stage's lock entry says went in. Whoever has a lock, of the workspace or of any
-commit, finds what its stages took here; a result from a cache has what it took when it was computed.
+These are no outputs and no metrics: the same result takes other seconds elsewhere, and in git they would differ in every
+commit. They lie in .cache/measured by the project's root, so they outlive a queued experiment's copy of the project. A file's
+name has a digest of what went into the stage, by its lock entry: whoever has a lock, of the workspace or of any commit, finds
+what its stages took here. A result from a cache has the seconds of the run that computed it.
 """
 
 import contextlib
@@ -24,8 +24,10 @@ def _file(stage: str, ins: Mapping[str, object]) -> Path:
 
 
 def keep(stage: str, ins: Mapping[str, object], seconds: float, peak_memory_mb: int) -> None:
-    """Note what a stage took that ends now, with what went in, as `lockfile.due` has it. One that was started by hand, whose
-    deps no lock has, leaves nothing."""
+    """Note what a stage took that ends now. `ins` is what went in, as `lockfile.due` has it.
+
+    A stage that was started by hand, with deps that the lock does not hold, leaves no note.
+    """
     if None in (given for name, given in ins.items() if not name.startswith("param ")):
         return
     path = environment.ROOT / _file(stage, ins)

@@ -208,7 +208,7 @@ def for_stage(stage: str) -> MappingProxyType:
 
 
 def chosen(declared: Mapping, params: Mapping) -> MappingProxyType:
-    """Of all params those that a stage declares in dvc.yaml, nested as they are and read-only."""
+    """Pick the params that a stage declares in dvc.yaml, nested as they are and read-only."""
     picked: dict = {}
     for key in declared.get("params", []):
         target = picked
@@ -220,7 +220,7 @@ def chosen(declared: Mapping, params: Mapping) -> MappingProxyType:
 
 
 def declared(stage: str) -> dict:
-    """What the dvc.yaml that has a stage says of it."""
+    """Read what dvc.yaml or publish/dvc.yaml declares of a stage."""
     stages: dict = {}
     for path in PIPELINES:
         stages |= YAML(typ="safe", pure=True).load(path)["stages"]

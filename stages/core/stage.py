@@ -1,4 +1,4 @@
-"""What every stage does around its own work: check params, report errors to people, measure."""
+"""Run a stage: check its params, report errors to people, measure."""
 
 import re
 import resource
@@ -26,7 +26,7 @@ def _remove(out: Path) -> None:
 
 
 def seconds() -> float:
-    """How long this process has run, with what it took to import TensorFlow."""
+    """The seconds since this process began. They include the import of TensorFlow."""
     return round(time.time() - psutil.Process().create_time(), 1)
 
 

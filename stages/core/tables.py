@@ -1,4 +1,4 @@
-"""CSV files that an output or a plot is."""
+"""Read and write the CSV files among outputs and plots."""
 
 import csv
 from collections.abc import Iterable, Sequence

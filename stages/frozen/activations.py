@@ -22,11 +22,10 @@ VALIDATION = Path("data/validation")  # the probabilities of the validation phot
 def writer(
     folder: Path, photos: Sequence[dataset.Photo], views: int, shape: tuple[int, ...]
 ) -> Iterator[Callable[[np.ndarray], None]]:
-    """A new array for the photos of one split: yields what appends the next of them.
+    """Open a new array for the photos of one split. Yields a function that appends to it.
 
-    It takes float arrays of shape (k, *shape): photo by photo, and view by view of each. They are written one after
-    the other, not through a memory map: memory stays the same however many photos there are, and a full disk is an
-    OSError instead of a crash.
+    The function takes float arrays of shape (k, *shape): photo by photo, and view by view of each. It writes them one after
+    the other, not through a memory map. So memory does not grow with the photos, and a full disk is an OSError, not a crash.
     """
     folder.mkdir(parents=True, exist_ok=True)
     split = photos[0].split

@@ -1,6 +1,6 @@
-"""Frozen layers, run as fast as the machine allows: VGG16's by ncnn on a CPU, all others by Keras.
+"""Run frozen layers as fast as the machine allows: VGG16's by ncnn on a CPU, all others by Keras.
 
-For VGG16 on a CPU neither Keras nor TensorFlow is imported.
+VGG16 on a CPU needs neither Keras nor TensorFlow, so it does not import them.
 """
 
 import collections
@@ -90,7 +90,7 @@ class Frozen:
 
 
 def _nvidia() -> bool:
-    """Whether NVIDIA's driver is here, without which TensorFlow sees no GPU."""
+    """Whether this machine has NVIDIA's driver. TensorFlow sees no GPU without it."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:

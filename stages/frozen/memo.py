@@ -1,8 +1,7 @@
-"""What was computed before, kept one file a photo, so that another draw of the photos, or some more of them, costs only
-what is new.
+"""Keep what was computed, one file a photo, so that another draw of the photos, or a few more of them, costs only what is new.
 
-DVC's run cache knows a stage's result as a whole: one photo more, and the stage starts from nothing. This is the part
-that it can't know. It lies outside the stage's outputs, changes none of their bytes, and may be deleted at any time.
+DVC's run cache knows a stage's result as a whole: with one photo more the stage starts from nothing. The memo knows single
+photos. It lies outside the stage's outputs, changes none of their bytes, and may be deleted at any time.
 """
 
 import contextlib

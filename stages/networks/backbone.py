@@ -1,7 +1,7 @@
 """The pretrained network: any of `keras.applications` by its name, whole or cut in two.
 
-Where it is cut goes by layers' names (`block5` for VGG16, `conv5_block3` for ResNet50), never by position: counting
-layers is how copied blog code freezes the wrong ones.
+A layer's name says where it is cut (`block5` for VGG16, `conv5_block3` for ResNet50), never a position: copied blog code counts
+layers and freezes the wrong ones.
 """
 
 import hashlib

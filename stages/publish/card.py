@@ -1,5 +1,5 @@
 """The model card, REPORT.md: data and its terms, training, results with intervals, known failures, how to reproduce; and its
-pictures, metrics/accuracy.svg and metrics/curves.svg, which README.md shows as well.
+pictures, metrics/accuracy.svg and metrics/curves.svg, which README.md and docs/results.md show as well.
 
 After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. It has no dates: the same run gives the same page.
 """
@@ -56,8 +56,7 @@ Photos of the source `{source["source"]}`, sha256 `{source["sha256"]}`. Terms: {
 - {len(alike)} pairs of near-duplicates among them, {across} across splits (`data/duplicates.csv`){reasons or chr(10) + "- no photo skipped"}"""
 
 
-def results() -> str:
-    found = metrics.read()
+def results(found: dict) -> str:
     body = []
     for level, name in levels.LEVELS.items():
         for split, s in found[level].items():
@@ -66,9 +65,8 @@ def results() -> str:
     return table(["level", "photos", "accuracy (95 % Wilson interval)", "balanced accuracy", "log loss", "ROC AUC"], body)
 
 
-def accuracy_picture(classes: list[str]) -> Figure:
-    """Every level's accuracy with its interval, beside the blog's where that is of the same classes."""
-    found = metrics.read()
+def accuracy_picture(found: dict, classes: list[str]) -> Figure:
+    """Draw every level's accuracy with its interval, beside the blog's where that is of the same classes."""
     figure = Figure(figsize=(7, 2.8), layout="constrained")
     axis = figure.subplots()
     for place, level in enumerate(levels.LEVELS):
@@ -130,9 +128,10 @@ def failures(manifest: list[dataset.Photo]) -> str:
 def main(params) -> None:
     manifest = dataset.read_manifest()
     classes = dataset.class_names(manifest)
-    model = metrics.read()["finetune"]["test"]
+    found = metrics.read()
+    model = found["finetune"]["test"]
     with rc_context({"svg.hashsalt": "card"}):  # else ids are drawn anew each time
-        for path, figure in (PICTURES["accuracy"], accuracy_picture(classes)), (PICTURES["curves"], curves_picture()):
+        for path, figure in (PICTURES["accuracy"], accuracy_picture(found, classes)), (PICTURES["curves"], curves_picture()):
             figure.savefig(path, metadata={"Date": None, "Creator": None})
     crops = params["activations"]["crops"]
     side = images.whole(params["image_size"], crops)
@@ -154,7 +153,7 @@ This page is made by the pipeline (stage `card`).
 
 ## Results
 
-{results()}
+{results(found)}
 
 ![accuracy of each level]({PICTURES["accuracy"]})
 

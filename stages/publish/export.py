@@ -4,8 +4,8 @@ Level 3 with the frozen layers below it. Writes models/classifier.onnx, which `p
 models/classifier.keras. Both read photos of shape (n, height, width, 3), uint8 RGB, resized as `images.resize` does, and
 both say what they are: `about` in the ONNX file's metadata, about.json in the other one, which is a zip.
 
-They name the photos, the model and its metrics by content, not the Git revision: that of the commit which has them in
-its dvc.lock can't be known before they are written. `git log -S` with dvc.lock's md5 of the file finds it.
+They name the photos, the model and its metrics by content. They can't name the Git commit that has them in its dvc.lock, since
+it comes after them. `git log -S` with dvc.lock's md5 of the file finds it.
 """
 
 import json
@@ -49,7 +49,7 @@ def parts(params) -> list[keras.Layer]:
 
 
 def to_keras(parts: list[keras.Layer], size: int, crops: int) -> keras.Model:
-    """They as one model, from uint8 pixels to every class' probability, the mean over the crops that `images.cropped`
+    """Join the parts into one model, from uint8 pixels to every class' probability, the mean over the crops that `images.cropped`
     would cut, a sigmoid's other class in front."""
     side = images.whole(size, crops)
     pixels = keras.Input((side, side, 3), name="pixels", dtype="uint8")

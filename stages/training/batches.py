@@ -1,4 +1,4 @@
-"""What a training sees of its photos: batches whose views and order change with every epoch."""
+"""The batches that a training sees: views and order of the photos change with every epoch."""
 
 import functools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a training leaves after every epoch, so that the same command goes on where it was interrupted."""
+"""A training leaves a checkpoint after every epoch, so that the same command goes on where it was interrupted."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ ABANDONED_SECONDS = 14 * 24 * 3600
 
 
 def identity(stage: str) -> str:
-    """A digest of all that a stage's result depends on: its params, its code, the data it reads, and the number of
+    """Compute a digest of all that a stage's result depends on: its params, its code, the data it reads, and the number of
     threads, by which sums are split.
 
-    A checkpoint goes by it, so that none is ever taken for that of another training.
+    It names the checkpoint, so that a training never takes the checkpoint of another one.
     """
     sha256 = hashlib.sha256(f"{environment.THREADS} {params.for_stage(stage)}".encode())
     for dep in map(Path, params.declared(stage)["deps"]):
@@ -45,8 +45,7 @@ class Checkpoint:
         self.state: list[keras.Variable] = [*model.variables, *model.optimizer.variables]
 
     def save(self, history: Sequence[dict[str, float]], best: Sequence[np.ndarray], probabilities: np.ndarray) -> None:
-        """Write the state, the epochs so far, and what the training would end with: weights (none: the model's own) and
-        probabilities."""
+        """Write the state, the epochs so far, and the best weights and their probabilities of the validation photos."""
         content = {f"state{number}": np.asarray(variable) for number, variable in enumerate(self.state)}
         content |= {f"best{number}": weight for number, weight in enumerate(best)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,8 +57,8 @@ class Checkpoint:
         os.replace(part, self.path)
 
     def resume(self) -> tuple[list[dict[str, float]], list[np.ndarray], np.ndarray]:
-        """Put the model back to where an interrupted run of this very training was; returns what `save` got, nothing where
-        there was none."""
+        """Put the model back to where an interrupted run of this very training was. Returns what that run gave to `save`;
+        without such a run, nothing of each."""
         if not self.path.exists():
             return [], [], np.empty(0)
         with np.load(self.path, allow_pickle=False) as saved:
@@ -69,7 +68,7 @@ class Checkpoint:
             return json.loads(str(saved["history"])), best, saved["probabilities"]
 
     def remove(self) -> None:
-        """The training has ended: remove its file, and those of runs that nobody went on with for long."""
+        """Remove this training's file when it has ended, and old files of runs that nobody took up again."""
         self.path.unlink(missing_ok=True)
         for abandoned in CHECKPOINTS.glob("*"):
             if time.time() - abandoned.stat().st_mtime > ABANDONED_SECONDS:
