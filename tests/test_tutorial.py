@@ -1,4 +1,4 @@
-"""Every command of TUTORIAL.md, one after the other, in one shell, in a clone."""
+"""Every command of docs/tutorial.md, one after the other, in one shell, in a clone."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, clone, offline, with_downloads
 
+TUTORIAL = ROOT / "docs/tutorial.md"
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -36,7 +37,7 @@ def test_every_command_of_the_tutorial_runs(train_zip, weights_wheel, tmp_path):
     subprocess.run(["git", "init", "-q", "--bare", origin], check=True)
     for words in (["branch", "-M", "main"], ["remote", "add", "origin", origin]):
         subprocess.run(["git", *words], cwd=folder, check=True)
-    blocks = BLOCK.findall((ROOT / "TUTORIAL.md").read_text())
+    blocks = BLOCK.findall(TUTORIAL.read_text())
     assert len(blocks) > 5
     somebody = {f"GIT_{role}_{key}": "test" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
     env = offline(**somebody, DOGS_VS_CATS_ARCHIVE=str(train_zip))
@@ -62,5 +63,5 @@ def test_every_command_of_the_tutorial_runs(train_zip, weights_wheel, tmp_path):
 
 def test_every_make_command_of_the_tutorial_is_there():
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    named = re.findall(r"^(?:.*&& )?make ([a-z-]+)", "\n".join(BLOCK.findall((ROOT / "TUTORIAL.md").read_text())), re.MULTILINE)
+    named = re.findall(r"^(?:.*&& )?make ([a-z-]+)", "\n".join(BLOCK.findall(TUTORIAL.read_text())), re.MULTILINE)
     assert len(named) > 5 and set(named) <= set(targets)
