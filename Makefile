@@ -105,12 +105,19 @@ comment: $(BIN)/.run
 
 clean: ## remove what runs and downloads left; DVC's cache, .venv and the choice of a source stay
 	git clean -fdqX data models metrics
-	rm -rf .cache/downloads .cache/memo .cache/training .pytest_cache dvc_plots report
+	rm -rf .cache/canary .cache/downloads .cache/memo .cache/training .pytest_cache dvc_plots report
 
 lock: ## pin the dependencies anew, for every platform, from requirements/*.in
 	$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv
 	for name in run test browser npm s3 ssh gs azure; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+
+canary: ## run the tests with the newest version of every dependency, in a copy of the last commit: .cache/canary
+	rm -rf .cache/canary
+	git clone --quiet . .cache/canary
+	mkdir .cache/canary/.cache && cp -R .cache/downloads .cache/canary/.cache/ 2>&- || true
+	rm .cache/canary/requirements/*.txt
+	$(MAKE) -C .cache/canary lock test
 
 # From any folder; -P: a folder's own `tools` is not taken for ours.
 $(COMMANDS): Makefile | $(BIN)/.run
