@@ -8,7 +8,6 @@ import atexit
 import contextlib
 import csv
 import fcntl
-import functools
 import io
 import logging
 import os
@@ -29,7 +28,8 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from stages.lib import fetch, files, sources
+from stages.core import files, params
+from stages.photos import fetch, sources
 
 ROOT = Path(__file__).parent.parent
 FORKS = "TESTS_FORKS"  # names the folder of `forked` to the workers, who share it
@@ -42,18 +42,7 @@ NO_INDEX = {
     "PIP_INDEX_URL": "http://127.0.0.1:9",
     "PIP_EXTRA_INDEX_URL": "",
 }
-TINY = {
-    "image_size": 64,
-    "subsample.train": 24,
-    "subsample.validation": 10,
-    "subsample.test": 8,
-    "small_cnn.image_size": 32,
-    "small_cnn.epochs": 2,
-    "activations.views": 2,
-    "top.epochs": 4,
-    "finetune.epochs": 4,
-    "finetune.lr": 0.001,
-}
+TINY = dict(params.leaves(params.read(ROOT / "recipes/tiny.yaml")))
 
 
 SHIM = f"""\
@@ -134,7 +123,7 @@ def run(folder: Path, *command: str, check: bool = True, apart: bool = False, **
 def attempt(folder: Path, *command: str, **environment: str) -> tuple[int, str]:
     """Run a module in this process as if it were alone in one, with its own folder, environment, arguments and output; returns
     its exit status and what it printed."""
-    import keras  # here, since the process that hands tests out to workers needs no TensorFlow
+    from stages.networks import keras
 
     env = offline(**forked() | environment)
     keras.utils.clear_session()  # layers are named by a count that would go on from other runs
@@ -218,8 +207,6 @@ def pytest_configure(config):
     The process that hands tests out to them runs none, and needs no TensorFlow itself.
     """
     if not config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
-        from stages.lib import quiet  # noqa: F401: before any test imports TensorFlow, which it keeps quiet
-
         return
     # Two workers share two cores: with two threads each they would only get into each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

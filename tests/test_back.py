@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, change, clone, git, offline, run, settings, stages_run
 from ruamel.yaml import YAML
 
-from stages.lib import metrics
+from stages.scores import metrics
 from tools import back
 
 KILLED = "An experiment that was killed left HEAD detached: back on the branch Versuch/1."
@@ -62,7 +62,7 @@ def edit(folder: Path) -> None:
     git(folder, "add", "README.md")
     readme.write_text(readme.read_text() + "not staged\n")
     params.write_text("# mine\n" + params.read_text())
-    (folder / "TUTORIAL.md").unlink()
+    (folder / "docs/tutorial.md").unlink()
     for name in ("staged ü.txt", "own #1.txt", "metrics/own.txt"):
         (folder / name).write_text(name)
     git(folder, "add", "staged ü.txt")

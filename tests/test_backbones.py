@@ -3,15 +3,16 @@ alone, so these have random ones: what is looked at is the arithmetic, not the a
 
 import csv
 
-import keras
 import numpy as np
 import onnxruntime
 import pytest
 from conftest import change, clone, copied, run
 
-from stages import export, pretrained
-from stages.lib import backbone, images, models, to_onnx
-from stages.lib.errors import UserError
+from stages import pretrained
+from stages.core.errors import UserError
+from stages.networks import backbone, keras, models
+from stages.photos import images
+from stages.publish import export, to_onnx
 from tools import predict
 
 CUTS = {  # one of each family

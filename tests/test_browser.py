@@ -15,7 +15,8 @@ from conftest import ROOT, run
 from PIL import Image
 from ruamel.yaml import YAML
 
-from stages.lib import fetch, params
+from stages.core import params
+from stages.photos import fetch
 
 pytestmark = pytest.mark.browser
 
@@ -63,9 +64,9 @@ def test_every_plot_of_the_page_is_drawn(pipeline, chromium, libraries):
     from playwright.sync_api import sync_playwright
 
     run(pipeline, "dvc", "plots", "show")
-    plots = [YAML(typ="safe", pure=True).load(pipeline / path) for path in params.PIPELINES]
-    drawn = sum(len(stage.get("plots", ())) for tree in plots for stage in tree["stages"].values())
-    drawn += sum(isinstance(plot, dict) for tree in plots for plot in tree["plots"])
+    plots = [YAML(typ="safe", pure=True).load(pipeline / path) for path in (*params.PIPELINES, "metrics/dvc.yaml")]
+    drawn = sum(len(stage.get("plots", ())) for tree in plots for stage in tree.get("stages", {}).values())
+    drawn += sum(isinstance(plot, dict) for tree in plots for plot in tree.get("plots", ()))
     wrong: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])

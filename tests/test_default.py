@@ -4,12 +4,14 @@ import os
 import subprocess
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from conftest import ROOT, run
 
-from stages.lib import backbone, files, metrics, params, sources
+from stages.core import files, params
+from stages.networks import backbone, keras
+from stages.photos import sources
+from stages.scores import metrics
 
 pytestmark = pytest.mark.slow
 GIVEN = os.environ.get(sources.ARCHIVE_VARIABLE)

@@ -33,8 +33,10 @@ from conftest import (
 from PIL import Image
 
 from stages import pretrained
-from stages.lib import fetch, files, metrics, sources
-from stages.lib.errors import UserError
+from stages.core import files
+from stages.core.errors import UserError
+from stages.photos import fetch, sources
+from stages.scores import metrics
 
 
 @pytest.fixture

@@ -12,9 +12,11 @@ import pytest
 from conftest import ROOT, change, curve, git, restore, run, stages_run
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from stages.lib import metrics, params
-from stages.lib.errors import UserError
-from tools import ideas, repro, search, sweep
+from stages.core import params
+from stages.core.errors import UserError
+from stages.scores import metrics
+from studies import ideas
+from tools import repro, search, sweep
 
 
 @pytest.fixture
@@ -103,11 +105,12 @@ def test_what_experiments_share_goes_by_the_stages_that_come_first():
 SPENT = """
 import sys, time
 from pathlib import Path
-from stages.lib import quiet, backbone, frozen
 import numpy as np
+from stages.frozen import layers
+from stages.networks import backbone
 network = backbone.load("VGG16", Path(sys.argv[1]))
 batch = np.random.default_rng(1).random((16, 96, 96, 3), np.float32)
-below = frozen.Frozen(Path(sys.argv[1]), "VGG16", ["block4", "block5"])
+below = layers.Frozen(Path(sys.argv[1]), "VGG16", ["block4", "block5"])
 def ncnn():
     list(below.outputs(batch, lambda picture: picture[None]))
 for run in ncnn, lambda: network.predict_on_batch(batch):
@@ -147,7 +150,7 @@ class Studio(http.server.BaseHTTPRequestHandler):
 
 @pytest.mark.slow  # a service that the project doesn't rest on
 def test_learning_curves_reach_studio_as_they_grow(workspace):
-    """README: with a token. A server on this machine stands where DVC_STUDIO_URL says."""
+    """docs/experiments.md: with a token. A server on this machine stands where DVC_STUDIO_URL says."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Studio)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     studio = {"DVC_STUDIO_TOKEN": "x", "DVC_STUDIO_URL": f"http://127.0.0.1:{server.server_port}", "NO_PROXY": "127.0.0.1"}
@@ -248,7 +251,7 @@ def test_a_search_says_what_is_wrong_before_anything_runs(workspace):
 def test_more_training_photos_leave_fewer_to_be_tested_and_the_plot_shows_it(pipeline):
     small = ["-S", "small_cnn.epochs=1", "-S", "finetune.epochs=1"]
     try:
-        output = run(pipeline, "tools.sizes", "20", "--seeds", "1", "2", *small)
+        output = run(pipeline, "studies.sizes", "20", "--seeds", "1", "2", *small)
         found = json.loads((pipeline / "metrics/sizes.json").read_text())
         picture = (pipeline / "metrics/sizes.svg").read_text()
     finally:
@@ -265,17 +268,17 @@ def test_more_training_photos_leave_fewer_to_be_tested_and_the_plot_shows_it(pip
 @pytest.mark.slow  # a study of eight trainings, which nobody waits for
 def test_ideas_are_experiments_judged_by_validation_photos(pipeline):
     own = (pipeline / "params.yaml").read_text()
-    assert "no idea is called dropuot; there are " in run(pipeline, "tools.ideas", "dropuot", check=False)
+    assert "no idea is called dropuot; there are " in run(pipeline, "studies.ideas", "dropuot", check=False)
     try:
-        output = run(pipeline, "tools.ideas", "no hidden layer")
+        output = run(pipeline, "studies.ideas", "no hidden layer")
         found = json.loads((pipeline / "metrics/ideas.json").read_text())
         assert stages_run(output) == ["top", "finetune"]  # test photos have no part in it
         assert (pipeline / "params.yaml").read_text() == own
-        run(pipeline, "tools.ideas", "L2", "no hidden layer")  # each on its own, not one on top of the other
+        run(pipeline, "studies.ideas", "L2", "no hidden layer")  # each on its own, not one on top of the other
         both = json.loads((pipeline / "metrics/ideas.json").read_text())
         assert list(both) == [*found, "L2"] and all(both[name] == row for name, row in found.items())
         change(pipeline, top__dropout=0.6)
-        run(pipeline, "tools.ideas", "L2")
+        run(pipeline, "studies.ideas", "L2")
         assert "no hidden layer" not in json.loads((pipeline / "metrics/ideas.json").read_text())
     finally:
         (pipeline / "metrics/ideas.json").unlink(missing_ok=True)

@@ -7,7 +7,8 @@ import subprocess
 import pytest
 from conftest import copied, git, run, stages_run
 
-from stages.lib import measured, metrics
+from stages.core import measured
+from stages.scores import metrics
 
 RATE, DROPOUT = "finetune.lr=0.02", "finetune.dropout=0.4"
 

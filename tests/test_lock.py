@@ -55,10 +55,12 @@ READERS = ("evaluate", "export", "quantize", "diagnose", "card")
 
 
 def test_changed_code_names_the_stages_that_import_it(project):
-    with open(project / "stages/lib/metrics.py", "a") as file:
+    with open(project / "stages/scores/metrics.py", "a") as file:
         file.write("\n")
     lines = check(project)
-    assert [line.split(" is ")[0] for line in lines] == [f"{stage}: stages/lib/metrics.py" for stage in READERS]
+    assert [line.split(" is ")[0] for line in lines] == [
+        f"{stage}: stages/scores" if stage in ("diagnose", "card") else f"{stage}: stages/scores/metrics.py" for stage in READERS
+    ]
 
 
 def test_a_changed_metric_and_a_lost_plot(project):
@@ -77,13 +79,13 @@ def test_a_changed_command(project):
 
 def test_a_changed_declaration(project):
     def edit(tree):
-        tree["stages"]["bottleneck"]["deps"].remove("stages/lib/quiet.py")
+        tree["stages"]["bottleneck"]["deps"].remove("stages/networks/backbone.py")
         tree["stages"]["top"]["params"].append("preprocessing")
         tree["stages"]["later"] = {"cmd": "true"}
 
     edited(project / "dvc.yaml", edit)
     assert check(project) == [
-        "bottleneck: stages/lib/quiet.py is in dvc.lock alone",
+        "bottleneck: stages/networks/backbone.py is in dvc.lock alone",
         "top: param preprocessing is not in dvc.lock",
         "later: dvc.lock hasn't got it",
     ]
@@ -124,3 +126,9 @@ def test_a_lock_with_conflict_markers_is_one_clear_line(project):
     lock.write_text("<<<<<<< ours\n" + lock.read_text())
     (line,) = run(project, "tools.lock", check=False).splitlines()
     assert "is not valid YAML" in line
+
+
+def test_lines_end_as_they_are_locked_whatever_git_is_told(tmp_path):
+    """With core.autocrlf Git would write other bytes than dvc.lock has digests of."""
+    git(tmp_path, "clone", "--quiet", "--config", "core.autocrlf=true", str(ROOT), "clone")
+    assert check(tmp_path / "clone") == []

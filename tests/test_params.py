@@ -1,19 +1,19 @@
 """params.yaml is checked whole: a typo is one line that names it, whoever starts."""
 
+import copy
 import re
-import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, clone, run
 from dvc.utils.hydra import apply_overrides
+from ruamel.yaml import YAML
 
-from stages.lib import params
-from stages.lib.errors import UserError
-from stages.lib.tree import leaves
-from tools import repro
+from stages.core import params
+from stages.core.errors import UserError
+from stages.core.params import leaves
+from tools import recipe, repro
 
 
 @pytest.fixture
@@ -69,28 +69,73 @@ def test_rates_are_read_as_yaml_1_2(edited, text):
     assert params.load(edited(r"^  lr: .*", f"  lr: {text}"))["small_cnn"]["lr"] == 1e-5
 
 
-def recipe(name: str) -> list[str]:
-    """The params that `make <name>` sets."""
-    make = ["make", "--no-print-directory", "-n", name]  # inside `make test` it would say where it enters and leaves
-    command = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return shlex.split(command[command.rindex("tools.repro") :])[1:]
+def asked(name: str) -> dict[str, str]:
+    """A recipe's changes by their params."""
+    return dict(change.split("=", 1) for change in recipe.changes(name))
 
 
-def test_the_accurate_recipe_is_another_one_and_right():
-    given, words = params.load(ROOT / "params.yaml"), recipe("accurate")
-    changed = repro.changed_by(given, words)
-    params._check(changed, params.SCHEMA, params.PARAMS, "")
-    assert words and changed != given
+def with_recipe(given: dict, name: str) -> dict:
+    return repro.changed_by(given, recipe.changes(name))
 
 
-def test_the_blogs_recipe_sets_every_knob_and_each_rightly():
+def test_every_recipe_is_right_and_another_one(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    given, names = params.load(), [path.stem for path in recipe.RECIPES.glob("*.yaml")]
+    assert {"accurate", "blog", "tiny"} <= set(names)
+    for name in names:
+        assert (ROOT / f"recipes/{name}.yaml").read_text().startswith("# "), "it opens with what it gives"
+        changed = with_recipe(given, name)
+        params.check(changed, params.PARAMS)
+        assert changed != given
+
+
+def test_the_blogs_recipe_sets_every_knob_whatever_params_yaml_says(tmp_path, monkeypatch):
     """`make blog` must stay the blog's whatever becomes of the default recipe."""
-    given, words = params.load(ROOT / "params.yaml"), recipe("blog")
-    known = {key for key, _ in leaves(given)}
-    set_by_blog = dict(word.split("=", 1) for word in words)
-    free = {key for key in known if key.endswith("seed") or key.startswith("download.")} | {"subsample.test", "subsample.rest"}
-    assert set(set_by_blog) == known - free
-    params._check(repro.changed_by(given, words), params.SCHEMA, params.PARAMS, "")
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    monkeypatch.chdir(tmp_path)
+    given = params.load(ROOT / "params.yaml")
+    free = {key for key, _ in leaves(given) if key.endswith("seed") or key.startswith("download.")}
+    other = copy.deepcopy(given)
+    other["subsample"] |= {"train": 0.6, "validation": 0.2, "test": 0.2, "rest": True, "folds": 3, "fold": 2}
+    other |= {"image_size": 96, "backbone": "ResNet50", "fit": "pad"}
+    other["finetune"] |= {"unfreeze": ["conv5_block3"], "ema": 0.5, "views": 1}
+    other["small_cnn"] |= {"filters": [8], "mixup": 0.3}
+    found = []
+    for settings in given, other:
+        YAML().dump(settings, Path("params.yaml"))
+        assert set(asked("blog")) == {key for key, _ in leaves(given)} - free
+        found.append(with_recipe(params.load(), "blog"))
+    assert found[0] == found[1]
+
+
+def test_dvc_takes_a_recipe_as_the_tool_prints_it(tmp_path):
+    """`dvc exp run $(python -m tools.recipe blog)`: a shell splits it into words, and DVC reads them as they are meant."""
+    words = run(ROOT, "tools.recipe", "blog").split()
+    path = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+    apply_overrides(path, [word for word in words if word != "-S"])
+    assert words[0] == "-S" and params.load(path) == with_recipe(params.load(ROOT / "params.yaml"), "blog")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("top:\n  epoch: 3\n", "recipes/mine.yaml: unknown key top.epoch; known here: "),
+        ("topp: 3\n", "recipes/mine.yaml: unknown key topp; known here: "),
+        ("top: 3\n", "recipes/mine.yaml: top is 3; expected the keys "),
+        ("top:\n  epochs: many\n", "recipes/mine.yaml: top.epochs is 'many' (text); expected "),
+        ("- top\n", "recipes/mine.yaml names no params."),
+        ("", "recipes/mine.yaml names no params."),
+        ("top: [\n", "recipes/mine.yaml is not valid YAML"),
+        (None, "There is no recipe mine. There are accurate, blog, tiny."),
+    ],
+)
+def test_a_wrong_recipe_is_one_line_that_names_it(tmp_path, text, message):
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    if text is not None:
+        (tmp_path / "recipes/mine.yaml").write_text(text)
+    (line,) = run(tmp_path, "tools.recipe", "mine", check=False).splitlines()
+    assert line.startswith(message), line
 
 
 def test_a_stage_and_make_repro_stop_at_a_typo_anywhere(tmp_path):

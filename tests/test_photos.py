@@ -11,7 +11,8 @@ from conftest import change, clone, jpeg, run
 from PIL import Image
 
 from stages import subsample
-from stages.lib import dataset, images, models
+from stages.networks import models
+from stages.photos import dataset, images
 
 STRENGTH = {"flip": True, "shear": 0.2, "zoom": 0.2, "rotation": 10, "shift": 0.05, "colour": 0.2}
 STILL = dict.fromkeys(STRENGTH, 0) | {"flip": False}

@@ -10,7 +10,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-import keras
 import numpy as np
 import onnx
 import onnxruntime
@@ -18,8 +17,11 @@ import pytest
 from conftest import ROOT, run, settings, stages_run
 from PIL import Image
 
-from stages import export, quantize
-from stages.lib import backbone, dataset, images, metrics, models, params, to_onnx
+from stages.core import params
+from stages.networks import backbone, keras, models
+from stages.photos import dataset, images
+from stages.publish import export, quantize, to_onnx
+from stages.scores import metrics
 from tools import predict
 
 
@@ -209,7 +211,9 @@ def test_memory_does_not_grow_with_the_pictures(pipeline, tmp_path):
     assert (tmp_path / "noise.jpg").stat().st_size > 1_400_000
     peaks = []
     for count in (20, 220):
-        code = "import sys; from stages.lib import stage; from tools import predict\ntry: predict.main()\nexcept SystemExit: pass\n"
+        code = (
+            "import sys; from stages.core import stage; from tools import predict\ntry: predict.main()\nexcept SystemExit: pass\n"
+        )
         code += "print(stage.peak_memory_mb())"
         words = [sys.executable, "-c", code, "--model", pipeline / export.ONNX, "-"]
         given = f"{tmp_path / 'noise.jpg'}\n" * count

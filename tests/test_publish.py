@@ -4,15 +4,17 @@ import csv
 import io
 from xml.etree import ElementTree
 
-import keras
 import numpy as np
 import pytest
 from conftest import ROOT, run, settings
 from PIL import Image
 from sklearn.metrics import log_loss
 
-from stages import card, diagnose, duplicates, gallery
-from stages.lib import activations, dataset, images, levels, metrics, predicted
+from stages.frozen import activations
+from stages.networks import keras
+from stages.photos import dataset, images
+from stages.publish import card, diagnose, duplicates, gallery
+from stages.scores import levels, metrics, predicted
 
 
 def rows(path) -> list[dict[str, str]]:
@@ -164,14 +166,15 @@ def test_the_card_has_every_level_param_and_class(pipeline):
         assert (f"- {kind}: of 8 test photos, {missed} taken for" if missed else f"- {kind}: of 8 test photos, none") in card
 
 
-def test_the_cards_pictures_repeat_to_the_byte_and_the_readme_shows_them(pipeline):
+def test_the_cards_pictures_repeat_to_the_byte_and_pages_show_them(pipeline):
     before = [(pipeline / picture).read_bytes() for picture in card.PICTURES.values()]
-    run(pipeline, "stages.card")
+    run(pipeline, "stages.publish.card")
     assert [(pipeline / picture).read_bytes() for picture in card.PICTURES.values()] == before
     for picture, content in zip(card.PICTURES.values(), before):
         assert len(content) < 100_000 and ElementTree.fromstring(content).tag.endswith("svg")
-        for page in ROOT / "README.md", pipeline / "REPORT.md":
-            assert f"]({picture})" in page.read_text(encoding="utf-8")
+        assert f"]({picture})" in (pipeline / "REPORT.md").read_text(encoding="utf-8")
+        pages = [page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))]
+        assert any(f"]({picture})" in page or f"](../{picture})" in page for page in pages)
 
 
 def test_the_blogs_figures_stand_beside_cats_and_dogs_alone(pipeline):

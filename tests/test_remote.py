@@ -214,7 +214,7 @@ def test_everything_can_be_pulled_at_once(team, tmp_path):
 
 
 def test_the_classifier_is_fetched_by_its_version_and_runs(team, photos, tmp_path):
-    """README's model registry: a tag of GTO's, and the file from the remote that the repository names."""
+    """docs/team.md's model registry: a tag of GTO's, and the file from the remote that the repository names."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "photo.jpg").write_bytes(photos["cat"][0])
@@ -339,7 +339,7 @@ def test_a_full_disk_leaves_the_cache_right(team, tmp_path, small_disk):
 
 
 def test_two_users_of_one_machine_share_a_cache(team, tmp_path):
-    """As the README says: a folder of a group that both are in, `cache.dir` and `cache.shared group` in each clone."""
+    """As docs/team.md says: a folder of a group that both are in, `cache.dir` and `cache.shared group` in each clone."""
     users, group = [user.pw_uid for user in pwd.getpwall() if user.pw_uid][:2], 64000  # say, `daemon` and `bin`
     try:
         subprocess.run([sys.executable, "-c", "import dvc.cli"], check=True, user=users[0], group=group, extra_groups=[])

@@ -17,8 +17,10 @@ from conftest import ROOT, git, run
 from PIL import Image
 from ruamel.yaml import YAML
 
-from stages.lib import fetch, levels, lockfile, metrics
-from stages.lib.tree import leaves
+from stages.core import lockfile
+from stages.core.params import leaves
+from stages.photos import fetch
+from stages.scores import levels, metrics
 from tools import comment, commits, report
 
 WORKFLOW, SLOW, GITLAB = ROOT / ".github/workflows/report.yml", ROOT / ".github/workflows/slow.yml", ROOT / ".gitlab-ci.yml"

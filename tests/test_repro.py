@@ -8,9 +8,11 @@ import pytest
 from conftest import NO_INDEX, ROOT, change, clone, restore, run, settings, stages_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from stages.lib import dataset, levels, metrics
-from stages.lib.errors import UserError
-from tools import experiment, repro, seeds
+from stages.core.errors import UserError
+from stages.photos import dataset
+from stages.scores import levels, metrics
+from studies import seeds
+from tools import experiment, repro
 
 
 @pytest.fixture
@@ -140,7 +142,7 @@ def test_seeds_redraw_and_retrain_as_experiments_and_leave_the_workspace_as_it_w
     before = (pipeline / "dvc.lock").read_text(), (pipeline / "params.yaml").read_text()
     manifest = (pipeline / "data/manifest.csv").read_bytes()
     try:
-        output = run(pipeline, "tools.seeds", "--seeds", "1", "9", "--to", str(tmp_path / "seeds.json"))
+        output = run(pipeline, "studies.seeds", "--seeds", "1", "9", "--to", str(tmp_path / "seeds.json"))
         expected = ["subsample", "small_cnn", "activations", "bottleneck", "top", "finetune", "evaluate"]
         assert stages_run(output) == expected, "seed 1 is the pipeline's own, and comes from the cache"
         assert ((pipeline / "dvc.lock").read_text(), (pipeline / "params.yaml").read_text()) == before
@@ -156,12 +158,12 @@ def test_seeds_redraw_and_retrain_as_experiments_and_leave_the_workspace_as_it_w
             assert found["runs"][0] == scores[level][split]["accuracy"]
             assert found["mean"] == round(sum(found["runs"]) / 2, 4)
             assert found["low"] < found["mean"] < found["high"] or found["mean"] == 1
-    shown = run(pipeline, "tools.seeds", "--show", str(tmp_path / "seeds.json"))
+    shown = run(pipeline, "studies.seeds", "--show", str(tmp_path / "seeds.json"))
     assert stages_run(shown) == [] and output.endswith(shown)
     first, second = (summary["finetune"]["test"]["runs"][i] - summary["top"]["test"]["runs"][i] for i in (0, 1))
     mean, std = (first + second) / 2, abs(first - second) / 2**0.5
     assert shown.splitlines()[-1] == f"finetune less top, run by run, test: {mean:+.4f} +- {std:.4f}"
-    assert "metrics.json is no file that" in run(pipeline, "tools.seeds", "--show", "metrics/metrics.json", check=False)
+    assert "metrics.json is no file that" in run(pipeline, "studies.seeds", "--show", "metrics/metrics.json", check=False)
 
 
 def test_folds_validate_every_photo_once_and_leave_the_test_photos_alone(pipeline, tmp_path):

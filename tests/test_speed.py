@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from conftest import ROOT, change, restore, run
 
-from stages.lib import activations, backbone, dataset, frozen, images, measured, params, stage
-from tools import bench
+from stages.core import measured, params, stage
+from stages.frozen import activations, layers
+from stages.networks import backbone
+from stages.photos import dataset, images
+from studies import bench
 
 
 @pytest.mark.parametrize("unfreeze", [["block5"], ["block4", "block5"], ["block2", "block3", "block4", "block5"]])
@@ -23,7 +26,7 @@ def test_frozen_blocks_put_out_what_keras_does(pipeline, unfreeze):
     network = backbone.load("VGG16", weights)
     for above in False, True:
         expected = (backbone.above if above else backbone.below)(network, unfreeze).predict_on_batch(batch)
-        part = frozen.Frozen(weights, "VGG16", unfreeze, above)
+        part = layers.Frozen(weights, "VGG16", unfreeze, above)
         assert expected.shape[1:] == part.output_shape(batch.shape[1:])
         computed = np.concatenate(list(part.outputs(batch, lambda picture: picture[None])))
         np.testing.assert_allclose(computed, expected, rtol=1e-4, atol=1e-5 * expected.max())
@@ -34,16 +37,16 @@ IN_THREADS = """
 import sys
 from pathlib import Path
 import numpy as np
-from stages.lib import frozen
+from stages.frozen import layers
 pixels = np.random.default_rng(1).integers(0, 256, (6, 96, 96, 3), np.uint8)
-network = frozen.Frozen(Path(sys.argv[1]), "VGG16", ["block3", "block4", "block5"])
+network = layers.Frozen(Path(sys.argv[1]), "VGG16", ["block3", "block4", "block5"])
 found = network.outputs(pixels, lambda pixels: network.preprocess(pixels[None], "imagenet"))
 print(np.concatenate(list(found)).tobytes().hex())
 print(*({"keras", "tensorflow"} & set(sys.modules)))
 """
 
 
-@pytest.mark.skipif(frozen._nvidia(), reason="for a machine without a GPU")
+@pytest.mark.skipif(layers._nvidia(), reason="for a machine without a GPU")
 def test_frozen_blocks_are_the_same_to_the_byte_from_any_number_of_threads_and_need_no_tensorflow(pipeline):
     words = [sys.executable, "-c", IN_THREADS, pipeline / "models/backbone.weights.h5"]
     printed = []
@@ -53,7 +56,7 @@ def test_frozen_blocks_are_the_same_to_the_byte_from_any_number_of_threads_and_n
     assert printed[0] == printed[1] and len(printed[0]) == 2 * 4 * 6 * 24 * 24 * 128 + 2
 
 
-@pytest.mark.skipif(frozen._nvidia(), reason="for a machine without a GPU")
+@pytest.mark.skipif(layers._nvidia(), reason="for a machine without a GPU")
 def test_activations_of_a_photo_are_computed_once_whatever_split_it_is_drawn_into(pipeline):
     shutil.rmtree(pipeline / ".cache/memo")  # other tests may have had other draws
     run(pipeline, "stages.activations")
@@ -120,7 +123,7 @@ def test_a_full_disk_is_an_error_not_a_crash(pipeline, tmp_path):
 
 def test_peak_memory_is_a_process_own(pipeline):
     """What getrusage counts begins with the parent's peak, which here is pytest's with all its models."""
-    code = "from stages.lib import stage; print(stage.peak_memory_mb())"
+    code = "from stages.core import stage; print(stage.peak_memory_mb())"
     before = int(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     held = np.ones(200 * 2**17)  # 200 MB
     after = int(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
@@ -153,7 +156,7 @@ def test_nothing_is_left_out_of_the_table(pipeline):
 
 @pytest.mark.parametrize("script", ["small_cnn", *(pytest.param(name, marks=pytest.mark.slow) for name in bench.PLAIN[1:])])
 def test_the_plain_scripts_run(pipeline, script):
-    measured = json.loads(run(pipeline, "tools.plain", script).splitlines()[-1])
+    measured = json.loads(run(pipeline, "studies.plain", script).splitlines()[-1])
     assert measured["seconds"] >= 50 * measured["epoch_seconds"] > 0
 
 
@@ -161,7 +164,7 @@ def test_the_plain_scripts_run(pipeline, script):
 def test_views_are_compared_and_the_workspace_ends_as_it_was(pipeline):
     before = {path: path.read_bytes() for path in pipeline.glob("metrics/**/*") if path.is_file()}
     try:
-        printed = run(pipeline, "tools.views", "1", "2", "-S", "image_size=48")
+        printed = run(pipeline, "studies.views", "1", "2", "-S", "image_size=48")
         rows = [line.split("|") for line in printed.splitlines() if line.startswith(("| 1 |", "| 2 |"))]
         assert [len(row) for row in rows] == [9, 9] and all("+-" in cell for row in rows for cell in row[4:8])
         found = json.loads((pipeline / "metrics/views.json").read_text())["views"]

@@ -6,14 +6,19 @@ import sys
 import time
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from conftest import change, curve, offline, restore, run, settings
 
-from stages import finetune
-from stages.lib import activations, dataset, metrics, models, training
-from stages.lib.params import for_stage as stage_params
+from stages import finetune, networks
+from stages.core.params import for_stage as stage_params
+from stages.frozen import activations
+from stages.networks import keras, models
+from stages.photos import dataset
+from stages.scores import metrics
+from stages.training import batches, checkpoint, loop
+from stages.training.batches import Batches
+from stages.training.optimizer import optimizer, schedule
 
 LEVELS = ("small_cnn", "top", "finetune")
 
@@ -114,24 +119,24 @@ def test_a_training_killed_in_the_middle_goes_on_and_ends_with_the_same_bytes(pi
 
 def test_a_checkpoint_is_never_taken_for_that_of_another_training(pipeline, monkeypatch):
     monkeypatch.chdir(pipeline)
-    own = training.identity("top")
-    assert training.identity("top") == own != training.identity("small_cnn")
+    own = checkpoint.identity("top")
+    assert checkpoint.identity("top") == own != checkpoint.identity("small_cnn")
     try:
         change(pipeline, small_cnn__lr=0.5)
-        assert training.identity("top") == own
+        assert checkpoint.identity("top") == own
         change(pipeline, top__lr=0.5)
-        assert training.identity("top") != own
+        assert checkpoint.identity("top") != own
         restore(pipeline)
-        module = pipeline / "stages/lib/models.py"
+        module = pipeline / "stages/networks/models.py"
         module.write_text(module.read_text() + "\n")
-        assert training.identity("top") != own
+        assert checkpoint.identity("top") != own
         restore(pipeline)
         run(pipeline, "stages.bottleneck")  # writes the same again
-        assert training.identity("top") == own
+        assert checkpoint.identity("top") == own
         with open(activations.BOTTLENECK / "train.npy", "r+b") as file:
             file.seek(-1, 2)
             file.write(b"\x01")
-        assert training.identity("top") != own
+        assert checkpoint.identity("top") != own
     finally:
         restore(pipeline)
 
@@ -179,11 +184,11 @@ def test_label_smoothing_is_keras_own():
 @pytest.mark.parametrize("classes", [2, 3])
 def test_mixup_mixes_photos_and_targets_alike_and_repeats(classes):
     labels = np.arange(30) % classes
-    batches = training.Batches(lambda epoch, rows: np.eye(classes, dtype=np.float32)[labels[rows]], labels, 16, seed=1)
-    plain = [batches[number] for number in range(len(batches))]
-    batches.mixup = 0.4
-    found = [batches[number] for number in range(len(batches))]
-    for (pictures, targets, _), (own, _, _), (again, _, _) in zip(found, plain, [batches[n] for n in range(len(batches))]):
+    mixing = Batches(lambda epoch, rows: np.eye(classes, dtype=np.float32)[labels[rows]], labels, 16, seed=1)
+    plain = [mixing[number] for number in range(len(mixing))]
+    mixing.mixup = 0.4
+    found = [mixing[number] for number in range(len(mixing))]
+    for (pictures, targets, _), (own, _, _), (again, _, _) in zip(found, plain, [mixing[n] for n in range(len(mixing))]):
         shown = pictures if classes > 2 else pictures[:, 1:]  # a picture says what it is of: so must its target
         np.testing.assert_allclose(shown, targets, atol=1e-6)
         assert (pictures * own).sum(1).min() >= 0.5, "a photo stays more its own"
@@ -192,12 +197,12 @@ def test_mixup_mixes_photos_and_targets_alike_and_repeats(classes):
             keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(own[:, -1:] if classes == 2 else own)
         )
         assert np.mean(accuracy) == 1
-    batches.start(2)
-    assert not np.array_equal(batches[0][0], found[0][0])
+    mixing.start(2)
+    assert not np.array_equal(mixing[0][0], found[0][0])
 
 
 def test_the_rate_warms_up_and_falls():
-    rates = training.optimizer(SETTINGS | {"schedule": "warmup"}, 100)._learning_rate
+    rates = schedule(SETTINGS | {"schedule": "warmup"}, 100)
     assert float(rates(0)) == 0 and float(rates(5)) == pytest.approx(0.005) and float(rates(10)) == pytest.approx(0.01)
     assert float(rates(55)) == pytest.approx(0.005) and float(rates(100)) == pytest.approx(0, abs=1e-9)
 
@@ -208,7 +213,7 @@ def test_a_blocks_pace_slows_its_own_rate_alone():
     pace = {variable.path: 0.1 if "kernel" in variable.path else 1.0 for variable in model.trainable_variables}
     for settings in SETTINGS, SETTINGS | {"schedule": "cosine"}:
         model.set_weights(before)
-        model.compile(training.optimizer(settings | {"optimizer": "adam"}, 100, pace), loss="binary_crossentropy")
+        model.compile(optimizer(settings | {"optimizer": "adam"}, 100, pace), loss="binary_crossentropy")
         model.train_on_batch(np.ones((2, 4), np.float32), np.ones((2, 1)))  # Adam's first step is the rate itself
         steps = [np.abs(now - was).max() for now, was in zip(model.get_weights(), before)]
         assert steps == pytest.approx([0.001, 0.01], rel=1e-3)
@@ -224,27 +229,34 @@ def test_every_block_is_slower_than_what_lies_above_it():
     assert paces == {f"{name}/{part}": pace for name, pace in expected.items() for part in ("kernel", "bias")}
 
 
-def test_a_moving_average_of_the_weights_is_validated_and_kept():
-    rng = np.random.default_rng(1)
-    batches = training.Batches(lambda epoch, rows: rng.random((len(rows), 4)), np.arange(64) % 2, 4, seed=1)
-    model, weights = small(), []
-    note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: weights.append(model.get_weights()[0]))
-    model.compile(training.optimizer(SETTINGS | {"ema": 0.9}, 16), loss="binary_crossentropy")
-    average, own = [], []
+def test_the_loop_is_keras_own_with_a_moving_average_too(pipeline, monkeypatch):
+    """An epoch of `fit` at a time gives the weights of one `fit` over all epochs, which ends with the average."""
+    change(pipeline, top__ema=0.9, top__epochs=3)
+    monkeypatch.chdir(pipeline)
+    try:
+        params = stage_params("top")["top"]
+        photos, labels = batches.validation(activations.BOTTLENECK)
 
-    def look(*_, **__):
-        own.append(model.get_weights()[0])
-        with training.averaged(model):
-            average.append(model.get_weights()[0])
-        own.append(model.get_weights()[0])
+        def start():
+            networks.seed_everything(params["seed"])
+            train = batches.cached(activations.BOTTLENECK, params["batch_size"], params["seed"])
+            return models.top(photos.shape[2:], 2, params), train
 
-    model.fit(batches, epochs=1, verbose=0, callbacks=[note, keras.callbacks.LambdaCallback(on_epoch_end=look)])
-    expected = weights[0]
-    for weight in weights[1:]:
-        expected = 0.9 * expected + 0.1 * weight
-    np.testing.assert_allclose(average[0], expected, rtol=1e-4)
-    np.testing.assert_allclose(model.get_weights()[0], expected, rtol=1e-4)
-    assert (own[0] == own[1]).all() and not np.allclose(own[0], average[0])
+        model, train = start()
+        loop.fit("top", model, train, (photos, labels), params)
+        expected, train = start()
+        loop.prepare(expected, train, params, None, "auto")
+        note, own = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: train.start(epoch + 1)), []
+        look = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: own.append(expected.get_weights()[0]))
+        expected.fit(train, epochs=3, shuffle=False, verbose=0, callbacks=[note, look])
+        saved = keras.saving.load_model("models/top.keras", compile=False)
+        for found, weights in zip(saved.get_weights(), expected.get_weights(), strict=True):
+            np.testing.assert_allclose(found, weights, rtol=1e-5, atol=1e-7)
+        assert not np.allclose(own[-1], expected.get_weights()[0], rtol=1e-3), "the average is not the last epoch's"
+        _, probabilities = validation(pipeline, "top")
+        np.testing.assert_allclose(np.load("data/validation/top.npy"), probabilities, atol=1e-5)
+    finally:
+        restore(pipeline)
 
 
 def test_both_ways_a_photo_and_its_mirror_image_get_the_same_answer(pipeline):
