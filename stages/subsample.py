@@ -5,59 +5,120 @@
     dvc exp run -S subsample.folds=5 -S subsample.fold=2       # the second part of five validates, the others train
     dvc exp run -S subsample.train=0.6 -S subsample.validation=0.2 -S subsample.test=0.2      # shares of every class
 
-Writes data/photos/<split>/<class>/, data/manifest.csv and data/skipped.csv. The archive is read in place, as far
-as is needed. A photo that can't be used is skipped and listed, and the next one takes its place. A photo whose
-bytes were drawn before is skipped too, so that no photo is in two splits.
+Writes data/photos/<split>/<class>/, data/manifest.csv and data/skipped.csv. A photo's place in the draw and its file's name come
+from its own digest and the seed, so that one photo more or less moves hardly another one. All photos of the archive are
+read; decoded are as many as are needed. A photo that can't be used is skipped and listed, and the next one takes its place; so is
+a copy of another one. A photo that is in two classes is not used in either.
 """
 
-import csv
 import hashlib
 import json
 import shutil
-import zipfile
-import zlib
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
-from stages.core import stage
+from stages.core import stage, tables
 from stages.core.errors import UserError
 from stages.core.progress import progress
-from stages.photos import archive, dataset, images
+from stages.photos import archive, dataset, images, names
 
 RAW = Path("data/raw")
 SKIPPED = Path("data/skipped.csv")
+DIGITS = 16  # of a photo's sha256, in its file's name
+Skipped = list[tuple[str, str]]  # name in the archive, reason
 
 
-def usable(photos: zipfile.ZipFile, entries: list[zipfile.ZipInfo], seen: dict, skipped: list) -> Iterator:
-    """The usable photos among `entries`, as (entry, sha256); the others go to `skipped`."""
-    for entry in entries:
-        try:
-            if entry.file_size > archive.MAX_PHOTO_BYTES:
-                raise images.UnreadablePhoto(f"absurdly large: {entry.file_size / 1e6:.0f} MB")
-            data = photos.read(entry)
-            images.decode(data)
-            sha256 = hashlib.sha256(data).hexdigest()
-            if sha256 in seen:
-                raise images.UnreadablePhoto(f"the same bytes as {seen[sha256]}")
-        except (images.UnreadablePhoto, zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
-            skipped.append((entry.filename, str(error)))
+def distinct(found: Iterable[tuple[archive.Found, str]]) -> tuple[list[tuple[archive.Found, str]], Skipped, Skipped]:
+    """Tell photos, each with its sha256, from copies: (photos to use, copies of them, photos that are in two classes).
+
+    Of copies in one class the first counts; where folders give splits, the first in the last split, which nothing is to be
+    learnt from.
+    """
+    same = defaultdict(list)
+    for photo, sha256 in found:
+        same[sha256].append(photo)
+    kept, copies, conflicts = [], [], []
+    for sha256, photos in same.items():
+        if len({photo.kind for photo in photos}) > 1:
+            for photo in photos:
+                other = next(other for other in photos if other.kind != photo.kind)
+                conflicts.append((photo.name, f"in two classes: the same bytes as {other.name}"))
             continue
-        seen[sha256] = entry.filename
-        yield entry, sha256
+        first = max(photos, key=lambda photo: dataset.SPLITS.index(photo.split) if photo.split else 0)
+        kept.append((first, sha256))
+        for photo in photos:
+            if photo is not first:
+                what = "a copy" if photo.split == first.split else f"a copy in {photo.split} of a photo in {first.split}"
+                copies.append((photo.name, f"{what}: the same bytes as {first.name}"))
+    return kept, copies, conflicts
+
+
+def in_order(photos: list[tuple[archive.Found, str]], params: Mapping) -> list[tuple[archive.Found, str]]:
+    """A class' photos in the order in which they are drawn: by seed and digest alone, or as in the archive."""
+    if params["order"] == "archive":
+        return photos
+    return sorted(photos, key=lambda photo: hashlib.sha256(f"{params['seed']} {photo[1]}".encode()).digest())
+
+
+def read(found: archive.Listing, skipped: Skipped) -> Iterator[tuple[archive.Found, str]]:
+    """All photos of an archive, each with its sha256; those that can't be read go to `skipped`."""
+    with progress(len(found.photos), "photos read") as bar:
+        for photo in found.photos:
+            try:
+                yield photo, hashlib.sha256(found.read(photo)).hexdigest()
+            except archive.Unreadable as error:
+                skipped.append((photo.name, str(error)))
+            bar.update(1)
+
+
+def wrong(found: archive.Listing, photo: archive.Found) -> str:
+    """Why a photo can't be decoded; nothing where it can."""
+    try:
+        images.decode(found.read(photo))
+    except (images.UnreadablePhoto, archive.Unreadable) as error:
+        return str(error)
+    return ""
+
+
+def usable(found: archive.Listing, photos: Iterable[tuple[archive.Found, str]], skipped: Skipped, bar) -> Iterator:
+    """Those of `photos` that can be decoded; the others go to `skipped`."""
+    for photo, sha256 in photos:
+        bar.update(1)
+        if reason := wrong(found, photo):
+            skipped.append((photo.name, reason))
+        else:
+            yield photo, sha256
+
+
+def to_draw_from(found: archive.Listing, skipped: Skipped, bar) -> dict[str, list[tuple[archive.Found, str]]]:
+    """The photos of every class with their sha256, no photo twice; `skipped` takes the others. Files with the same bytes are
+    copies only if they are photos."""
+    every = list(read(found, skipped))
+    times = Counter(sha256 for _, sha256 in every)
+    kept, copies, conflicts = distinct(
+        photo for photo in every if times[photo[1]] == 1 or list(usable(found, [photo], skipped, bar))
+    )
+    skipped += copies + conflicts
+    if conflicts:
+        print(f"{len(conflicts)} photos are in two classes, used in neither: {names.some(name for name, _ in conflicts)}")
+    of_class: dict[str, list] = {kind: [] for kind in found.counts()}
+    for photo, sha256 in kept:
+        of_class[photo.kind].append((photo, sha256))
+    return of_class
 
 
 def counts(params: Mapping, found: int | None = None) -> dict[str, int]:
-    """How many photos of a class each split takes, from a class of `found` usable ones where params ask for shares.
+    """How many photos of a class each split takes, from a class of `found` usable ones where params ask for shares: then a
+    split gets one at least where there is one for each.
 
     Raises
     ------
     UserError
-        Where numbers and shares are mixed, shares add up to more than 1, or `found` is too few for every split to have
-        a photo.
+        Where numbers and shares are mixed, or shares add up to more than 1.
     """
     asked = {split: params[split] for split in dataset.SPLITS}
     words = "subsample.train, subsample.validation and subsample.test"
@@ -67,8 +128,18 @@ def counts(params: Mapping, found: int | None = None) -> dict[str, int]:
         return asked
     if sum(asked.values()) > 1 + 1e-9:
         raise UserError(f"{words} are shares that add up to {sum(asked.values()):g}: 1 at most.")
-    ends = np.round(np.cumsum([0, *asked.values()]) * (found or 0)).astype(int)  # else three roundings may add up to more
-    return dict(zip(asked, np.diff(ends).tolist()))
+    return dict(zip(asked, parts(list(asked.values()), found or 0)))
+
+
+def parts(sizes: Sequence[float], found: int) -> list[int]:
+    """How many of `found` photos each share takes: rounded together, and one at least where there is one for each."""
+    ends = np.round(np.cumsum([0, *sizes]) * found).astype(int)  # else three roundings may add up to more
+    taken = np.diff(ends).tolist()
+    while found >= len(taken) and 0 in taken:
+        if sum(taken) == found:
+            taken[taken.index(max(taken))] -= 1
+        taken[taken.index(0)] += 1
+    return taken
 
 
 def shares(params: Mapping) -> bool:
@@ -79,73 +150,86 @@ def shares(params: Mapping) -> bool:
 def places(params: Mapping, sizes: Mapping[str, int], found: int) -> list[str]:
     """The split of each of a class' photos, in the order in which they were drawn.
 
-    With `folds` those for training and validation are dealt out like cards: every `folds`-th one validates, from number
-    `fold` on.
+    With `folds` those for training and validation are parted into so many blocks, of which number `fold` validates.
     """
     chosen, folds, fold = sizes["train"] + sizes["validation"], params["folds"], params["fold"]
     if folds:
-        dealt = ["validation" if number % folds == fold - 1 else "train" for number in range(chosen)]
+        start, end = (round(chosen * part / folds) for part in (fold - 1, fold))
+        dealt = ["train"] * start + ["validation"] * (end - start) + ["train"] * (chosen - end)
     else:
         dealt = ["train"] * sizes["train"] + ["validation"] * sizes["validation"]
     rest = found - chosen - sizes["test"] if params["rest"] else 0
     return dealt + ["test"] * sizes["test"] + [dataset.REST] * rest
 
 
-def draw(params, bar) -> tuple[list[dataset.Photo], list]:
-    """Write the photos of all splits; returns their manifest and what was skipped."""
+def given(photos: list[tuple[archive.Found, str]], params: Mapping) -> tuple[list[tuple[archive.Found, str]], dict[str, int]]:
+    """A class' photos by the splits that their folders give, and how many each split gets: all of it. Where no folder is for
+    validation, its share of the photos to learn from is what params make of theirs."""
+    of = {split: [photo for photo in photos if photo[0].split == split] for split in dataset.SPLITS}
+    learnt = [photo for photo in photos if photo[0].split != "test"] if params["folds"] else of["train"] + of["validation"]
+    sizes = {split: len(of_split) for split, of_split in of.items()}
+    if not of["validation"]:
+        shared = [params[split] / (params["train"] + params["validation"]) for split in ("train", "validation")]
+        sizes["train"], sizes["validation"] = parts(shared, len(learnt))
+    return learnt + of["test"], sizes
+
+
+def drawn(kind: str, photos: list, params: Mapping, found: archive.Listing, skipped: Skipped, bar) -> Iterator:
+    """Draw from a class' photos: (split, photo, sha256).
+
+    Raises
+    ------
+    UserError
+        Where too few of them can be used, with what was wrong with the others.
+    """
+    has_splits = any(photo.split for photo, _ in photos)
+    wanted = None if has_splits or shares(params) else sum(counts(params).values())
+    right = list(islice(usable(found, in_order(photos, params), skipped, bar), None if params["rest"] else wanted))
+    right, sizes = given(right, params) if has_splits else (right, counts(params, len(right)))
+    why = archive.counted(Counter(archive.brief(reason) for _, reason in skipped))
+    has = f"the class {kind} has {len(right)} usable photos of {found.counts()[kind]}"
+    because = f" Skipped in all classes: {why}; {SKIPPED} lists them." if why else ""
+    if wanted and len(right) < wanted:
+        raise UserError(
+            f"{has}; {' + '.join(map(str, sizes.values()))} = {wanted} are asked for. Lower subsample.train, subsample.validation "
+            f"or subsample.test, or give shares of each class, such as 0.6, 0.2 and 0.2.{because}"
+        )
+    if not all(sizes.values()) or params["folds"] > sizes["train"] + sizes["validation"]:
+        would = ", ".join(f"{size} {split}" for split, size in sizes.items())
+        raise UserError(f"{has}, too few for every split to get one ({would}).{because}")
+    return ((split, *photo) for split, photo in zip(places(params, sizes, len(right)), right))
+
+
+def draw(params, skipped: Skipped, bar) -> list[dataset.Photo]:
+    """Write the photos of all splits; returns their manifest. What can't be used goes to `skipped`."""
     source = json.loads((RAW / "source.json").read_text())
-    wanted = None if shares(params) else sum(counts(params).values())
-    most = None if params["rest"] else wanted
-    manifest, seen, skipped = [], {}, []
-    with archive.open_zip(RAW / "photos.zip") as photos:
-        classes = archive.by_class(photos, source["layout"])
-        if len(classes) < 2:
-            raise UserError(f"the archive holds one class ({', '.join(classes)}): at least two are needed.")
-        for name, entries in classes.items():
+    manifest = []
+    with archive.listing(RAW / "photos.zip", source["layout"]) as found:
+        skipped += [(name, reason) for name, reason in source.get("skipped", [])] + found.skipped
+        found.check()
+        for name, photos in to_draw_from(found, skipped, bar).items():
             kind = source["classes"].get(name, name)
-            if params["order"] == "random":
-                # Seeded by the class too: its draw does not depend on which other classes there are.
-                rng = np.random.default_rng([params["seed"], *kind.encode()])
-                entries = [entries[i] for i in rng.permutation(len(entries))]
-            found = []
-            for photo in islice(usable(photos, entries, seen, skipped), most):
-                found.append(photo)
-                bar.update(1)
-            sizes = counts(params, len(found))
-            if wanted and len(found) < wanted:
-                raise UserError(
-                    f"the class {kind} has {len(found)} usable photos of {len(entries)}; "
-                    f"{' + '.join(map(str, sizes.values()))} = {wanted} are asked for. Lower subsample.train, "
-                    "subsample.validation or subsample.test, or give shares of each class, such as 0.6, 0.2 and 0.2."
-                )
-            if not all(sizes.values()) or params["folds"] > sizes["train"] + sizes["validation"]:
-                raise UserError(
-                    f"the class {kind} has {len(found)} usable photos of {len(entries)}, too few for every split to get one."
-                )
-            numbers = Counter()
-            for split, (entry, sha256) in zip(places(params, sizes, len(found)), found):
-                file = f"{split}/{kind}/{numbers[split]:05d}{PurePosixPath(entry.filename).suffix.lower()}"
-                numbers[split] += 1
+            for split, photo, sha256 in drawn(name, photos, params, found, skipped, bar):
+                file = f"{split}/{kind}/{sha256[:DIGITS]}{names.ending(photo.name)}"
                 target = dataset.PHOTOS / file
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(photos.read(entry))
-                manifest.append(dataset.Photo(file, kind, split, entry.filename, sha256))
+                target.write_bytes(found.read(photo))
+                manifest.append(dataset.Photo(file, kind, split, photo.name, sha256))
     order = dataset.splits(manifest)
-    manifest.sort(key=lambda photo: (order.index(photo.split), photo.file))
-    return manifest, skipped
+    return sorted(manifest, key=lambda photo: (order.index(photo.split), photo.file))
 
 
 def main(params) -> None:
-    params = params["subsample"]
+    params, skipped = params["subsample"], []
     try:
-        with progress(None, "photos drawn") as bar:
-            manifest, skipped = draw(params, bar)
+        with progress(None, "photos decoded") as bar:
+            manifest = draw(params, skipped, bar)
     except BaseException:
         shutil.rmtree(dataset.PHOTOS, ignore_errors=True)  # a half-drawn set must not look like a whole one
         raise
+    finally:  # above all where photos are too few
+        tables.write(SKIPPED, ["file", "reason"], skipped)
     dataset.write_manifest(manifest)
-    with open(SKIPPED, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([("file", "reason"), *skipped])
     print(f"{len(manifest)} photos, {len(skipped)} skipped (listed in {SKIPPED})")
 
 

@@ -1,6 +1,7 @@
-"""Read and write the CSV files among outputs and plots."""
+"""Tables: the CSV files among outputs and plots, and Markdown's."""
 
 import csv
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,3 +17,13 @@ def rows(path: str | Path) -> list[list[str]]:
     """The rows of a CSV file, without its header."""
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.reader(file))[1:]
+
+
+def plain(text: object) -> str:
+    """Text that Markdown shows as it is, in one line: for names of people's files and classes."""
+    return re.sub(r"([\\`*_<>\[\]|~$&])", r"\\\1", " ".join(str(text).splitlines()))
+
+
+def markdown(header: Sequence[str], body: Iterable[Sequence]) -> str:
+    """A Markdown table. Its cells are Markdown: what comes from people goes through `plain`."""
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in [header, ["---"] * len(header), *body])

@@ -1,6 +1,6 @@
 """Where photos come from. Each source is taken only when `download.source` names it, never as a stand-in.
 
-A source has a `fetch` that brings one zip into the cache, or finds the user's own, by whichever route is open.
+A source has a `fetch` that brings one zip into the cache, or finds the user's own zip or folder, by whichever route is open.
 What it knows about the photos stands beside it, the same for every route.
 """
 
@@ -22,7 +22,7 @@ from PIL import Image
 
 from stages.core import environment, files
 from stages.core.errors import UserError
-from stages.photos import archive, fetch
+from stages.photos import archive, fetch, names
 
 ARCHIVE_VARIABLE = "DOGS_VS_CATS_ARCHIVE"
 
@@ -38,8 +38,8 @@ COMMANDS = f"""\
 class Source:
     """A source's facts and the function that brings its zip.
 
-    fetch : params of `download` -> (zip, the route it came by); raises Unreachable or UserError
-    layout : as `archive.by_class` has it
+    fetch : params of `download` -> (zip or folder, the route it came by); raises Unreachable or UserError
+    layout : as `archive.listing` has it
     classes : the names that classes must have in the zip and what they are called here; empty: as they are
     """
 
@@ -187,18 +187,7 @@ def cifar10_photos(packed: Path) -> Iterator[tuple[str, str, bytes]]:
 
 def _path(params: Mapping) -> tuple[Path, str]:
     given = own_photos(params["path"])
-    if given.is_file():
-        return given, str(given)
-    photos = archive.photos_in(given)
-    if not photos:
-        raise UserError(f"{given} holds no photos in class folders: expected {given}/<class>/<photo>.jpg or the like.")
-    size = sum(path.stat().st_size for _, path in photos)
-    fetch.check_space(fetch.CACHE, size)
-    fetch.CACHE.mkdir(parents=True, exist_ok=True)
-    packed, part = fetch.CACHE / "own-photos.zip", fetch.CACHE / "own-photos.part"
-    files.write_zip(part, photos)
-    os.replace(part, packed)
-    return packed, f"{given}, {len(photos)} photos"
+    return given, str(given)
 
 
 def own_photos(path: str | None) -> Path:
@@ -206,6 +195,11 @@ def own_photos(path: str | None) -> Path:
     if not path:
         raise UserError("download.source is path and download.path is null: name a folder of class folders, or a zip.")
     given = environment.ROOT / Path(path).expanduser()
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = names.of_file(os.fsencode(path))
+        raise UserError(f"the name of {shown} is not UTF-8, which params.yaml can't hold: name a link to it.") from None
     if not given.exists():
         raise UserError(f"download.path is {path}, and there is no such folder or file.")
     return given
@@ -216,7 +210,7 @@ def digest(source: str, path: str | None) -> str | None:
     itself can tell before it is asked for the photos, or where the code pins the digest."""
     if source == "path":
         given = own_photos(path)
-        return archive.folder_sha256(given) if given.is_dir() else files.sha256_of(given)
+        return archive.folder_sha256(archive.listing(given)) if given.is_dir() else files.sha256_of(given)
     if source == "kaggle" and (given := by_hand()):
         return files.sha256_of(kaggle_train_zip(given))
     return None
@@ -239,7 +233,7 @@ SOURCES = {
 
 
 def bring(params: Mapping) -> tuple[Path, str]:
-    """Bring the zip of `params['source']`; returns it and the route it came by.
+    """Bring the zip of `params['source']`, or find the user's own folder; returns it and the route it came by.
 
     Raises
     ------

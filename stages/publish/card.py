@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 
 from stages.core import stage, tables
@@ -17,6 +17,7 @@ from stages.core.params import leaves
 from stages.photos import dataset, images
 from stages.scores import levels, metrics, predicted
 
+rcParams["text.parse_math"] = False  # a $ in a name is no formula
 CARD = Path("REPORT.md")
 PICTURES = {"accuracy": Path("metrics/accuracy.svg"), "curves": Path("metrics/curves.svg")}
 CURVES = Path("metrics/curves")
@@ -31,27 +32,21 @@ FITTED = {  # how photos become squares, and what comes of it
 }
 
 
-def table(header: list[str], body) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *body]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
-
-
 def data(manifest: list[dataset.Photo]) -> str:
     source = json.loads(Path("data/raw/source.json").read_text())
     counts = Counter((photo.kind, photo.split) for photo in manifest)
     classes = dataset.class_names(manifest)
-    skipped = Counter(reason for *_, reason in tables.rows("data/skipped.csv"))
+    skipped = Counter(reason.partition(":")[0] for *_, reason in tables.rows("data/skipped.csv"))
     split_of = {photo.file: photo.split for photo in manifest}
     alike = tables.rows("data/duplicates.csv")
     across = sum(split_of[row[1]] != split_of[row[3]] for row in alike)
     splits = dataset.splits(manifest)
-    body = ([kind, *(counts[kind, split] for split in splits)] for kind in classes)
-    reasons = "".join(f"\n- {count} skipped: {reason}" for reason, count in sorted(skipped.items()))
+    body = ([tables.plain(kind), *(counts[kind, split] for split in splits)] for kind in classes)
+    reasons = "".join(f"\n- {count} skipped: {tables.plain(reason)}" for reason, count in sorted(skipped.items()))
     return f"""\
 Photos of the source `{source["source"]}`, sha256 `{source["sha256"]}`. Terms: {source["terms"]}
 
-{table(["class", *splits], body)}
+{tables.markdown(["class", *splits], body)}
 
 - {len(alike)} pairs of near-duplicates among them, {across} across splits (`data/duplicates.csv`){reasons or chr(10) + "- no photo skipped"}"""
 
@@ -62,7 +57,7 @@ def results(found: dict) -> str:
         for split, s in found[level].items():
             accuracy = f"{s['accuracy']:.3f} ({s['accuracy_low']:.3f}-{s['accuracy_high']:.3f})"
             body.append([name, split, accuracy, f"{s['balanced_accuracy']:.3f}", f"{s['log_loss']:.3f}", f"{s['roc_auc']:.4f}"])
-    return table(["level", "photos", "accuracy (95 % Wilson interval)", "balanced accuracy", "log loss", "ROC AUC"], body)
+    return tables.markdown(["level", "photos", "accuracy (95 % Wilson interval)", "balanced accuracy", "log loss", "ROC AUC"], body)
 
 
 def accuracy_picture(found: dict, classes: list[str]) -> Figure:
@@ -117,11 +112,14 @@ def failures(manifest: list[dataset.Photo]) -> str:
     for number, kind in enumerate(classes):
         own = labels == number
         taken = Counter(classes[other] for other in said[own & (said != number)])
-        wrong = ", ".join(f"{count} taken for {other}" for other, count in sorted(taken.items())) or "none mistaken"
-        lines.append(f"- {kind}: of {own.sum()} test photos, {wrong}")
+        wrong = ", ".join(f"{count} taken for {tables.plain(other)}" for other, count in sorted(taken.items())) or "none mistaken"
+        lines.append(f"- {tables.plain(kind)}: of {own.sum()} test photos, {wrong}")
     worst = sorted((n for n in range(len(files)) if said[n] != labels[n]), key=lambda n: probabilities[n, labels[n]])[:SHOWN]
-    body = ([f"`{originals[files[n]]}`", classes[labels[n]], classes[said[n]], f"{probabilities[n].max():.3f}"] for n in worst)
-    mistakes = table(["surest mistakes", "is", "said", "probability"], body) if worst else "No test photo is mistaken."
+    body = (
+        [*map(tables.plain, (originals[files[n]], classes[labels[n]], classes[said[n]])), f"{probabilities[n].max():.3f}"]
+        for n in worst
+    )
+    mistakes = tables.markdown(["surest mistakes", "is", "said", "probability"], body) if worst else "No test photo is mistaken."
     return "\n".join(lines) + f"\n\n{mistakes}"
 
 
@@ -136,14 +134,16 @@ def main(params) -> None:
     crops = params["activations"]["crops"]
     side = images.whole(params["image_size"], crops)
     looked = f", and looked at in {crops} crops" if crops > 1 else ""
-    body = ([f"`{name}`", f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"] for name, value in leaves(params))
+    told = ((name, json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)) for name, value in leaves(params))
+    body = ([f"`{name}`", tables.plain(value)] for name, value in told)
+    named = ", ".join(map(tables.plain, classes))
     CARD.write_text(
         f"""\
-# Model card: {", ".join(classes)}
+# Model card: {named}
 
 Says which of {len(classes)} classes a photo shows: {params["backbone"]}, pretrained on ImageNet, its last blocks fine-tuned. Test
 accuracy {model["accuracy"]:.3f}. In: a photo, {FITTED[params["fit"]][0]} to {side} x {side} px{looked}. Out: a
-probability for every class, {", ".join(classes)}. The file is `models/classifier.onnx`; `predict` runs it.
+probability for every class, {named}. The file is `models/classifier.onnx`; `predict` runs it.
 
 This page is made by the pipeline (stage `card`).
 
@@ -172,7 +172,7 @@ those above in kind (drawings, night, close-ups of a part) were not looked at. {
 
 In three levels, each on top of what the one before gave; see README.md. The params of this run:
 
-{table(["param", "value"], body)}
+{tables.markdown(["param", "value"], body)}
 
 ## How to reproduce it
 

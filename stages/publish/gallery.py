@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -19,6 +20,7 @@ from stages.networks import tensorflow as tf
 from stages.photos import dataset, images
 from stages.scores import predicted
 
+rcParams["text.parse_math"] = False  # a $ in a name is no formula
 MODEL = Path("models/finetune.keras")
 GALLERY = Path("data/gallery")
 SPLITS = ("validation", "test")

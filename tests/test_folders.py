@@ -1,0 +1,511 @@
+"""Whatever people's folders and zips hold: which files are photos, of which class, by what names, and a draw that stays."""
+
+import csv
+import hashlib
+import io
+import os
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages import download, subsample
+from stages.core import files, tables
+from stages.core.errors import UserError
+from stages.photos import archive, dataset, layout, names, sources
+
+SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
+
+
+def photo(number: int) -> bytes:
+    """A real JPEG, another one for every number."""
+    file = io.BytesIO()
+    pixels = np.random.default_rng(number).integers(0, 256, (3, 3, 3), np.uint8)
+    Image.fromarray(pixels).resize((24, 24), Image.Resampling.BICUBIC).save(file, "JPEG")
+    return file.getvalue()
+
+
+PHOTOS = [photo(number) for number in range(420)]
+
+
+def fill(folder: Path, *paths: str | bytes) -> Path:
+    """A folder with a photo at each path, another one each."""
+    for path, data in zip(paths, PHOTOS):
+        target = os.path.join(os.fsencode(folder), os.fsencode(path))
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "wb") as file:
+            file.write(data)
+    return folder
+
+
+def many(*folders: str, each: int = 5) -> list[str]:
+    return [f"{folder}/{number}.jpg" for folder in folders for number in range(each)]
+
+
+def classes(path: Path) -> dict[str, int]:
+    with archive.listing(path) as found:
+        found.check()
+        return found.counts()
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch) -> Path:
+    """An empty folder for photos; stages run beside it."""
+    (tmp_path / "project/data").mkdir(parents=True)
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "mine"
+
+
+def bring(path: Path) -> None:
+    download.main({"download": {"source": "path", "path": str(path), "sha256": None}})
+
+
+def draw(**settings) -> tuple[list[dataset.Photo], dict[str, str]]:
+    """What is drawn of the photos that were brought, and what was skipped why."""
+    params = SHARES | {"rest": False, "folds": 0, "fold": 1, "order": "random", "seed": 1} | settings
+    subsample.main({"subsample": params})
+    return dataset.read_manifest(), dict(tables.rows(subsample.SKIPPED))
+
+
+def splits(manifest: list[dataset.Photo]) -> dict[str, str]:
+    """The split of every photo, by its original name."""
+    return {photo.original: photo.split for photo in manifest}
+
+
+# A draw that stays
+
+
+@pytest.mark.parametrize("settings", [{}, {"train": 100, "validation": 50, "test": 49}, {"folds": 5, "fold": 2}])
+def test_one_photo_more_moves_hardly_another_and_renames_none(mine, settings):
+    fill(mine, *many("cats", "dogs", each=200))
+    bring(mine)
+    before, _ = draw(**settings)
+    (mine / "cats/000 new.jpg").write_bytes(PHOTOS[400])
+    bring(mine)
+    after, _ = draw(**settings)
+    was, now = splits(before), splits(after)
+    assert sum(was[name] != now[name] for name in was.keys() & now.keys()) <= 4
+    assert len(was.keys() - now.keys()) <= 1  # where numbers are asked for, it takes one's place
+    assert all(was[name] == now[name] for name in was if name.startswith("dogs"))
+    kept = {photo.sha256: Path(photo.file).name for photo in before}
+    assert all(kept.get(photo.sha256, Path(photo.file).name) == Path(photo.file).name for photo in after)
+    assert all(Path(photo.file).stem == photo.sha256[:16] and photo.path.read_bytes() in PHOTOS for photo in after)
+
+
+def test_one_percent_more_moves_about_one_percent():
+    def placed(digests):
+        ordered = [sha256 for _, sha256 in subsample.in_order([(None, d) for d in digests], {"order": "random", "seed": 1})]
+        asked = SHARES | {"rest": False, "folds": 0, "fold": 1}
+        return dict(zip(ordered, subsample.places(asked, subsample.counts(asked, len(ordered)), len(ordered))))
+
+    digests = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(2020)]
+    was, now = placed(digests[:2000]), placed(digests)
+    assert Counter(was.values()) == {"train": 1200, "validation": 400, "test": 400}
+    assert sum(was[name] != now[name] for name in was) <= 0.012 * 2000
+
+
+def test_names_places_and_other_classes_dont_matter_to_the_draw(mine, tmp_path):
+    fill(mine, *many("cats", "dogs", each=30))
+    bring(mine)
+    before = {photo.sha256: photo.split for photo in draw()[0]}
+    (mine / "cats").rename(mine / "zz cats")
+    (mine / "dogs/7.jpg").rename(mine / "dogs/something else.jpg")
+    bring(mine)
+    assert {photo.sha256: photo.split for photo in draw()[0]} == before
+    other = {photo.sha256: photo.split for photo in draw(seed=2)[0]}
+    assert other.keys() == before.keys() and other != before
+
+
+def test_every_photo_validates_in_one_fold(mine):
+    fill(mine, *many("cats", "dogs", each=23))
+    bring(mine)
+    test = {photo.sha256 for photo in draw()[0] if photo.split == "test"}
+    validated = []
+    for fold in range(1, 5):
+        manifest, _ = draw(folds=4, fold=fold)
+        validated += [photo.sha256 for photo in manifest if photo.split == "validation"]
+        assert {photo.sha256 for photo in manifest if photo.split == "test"} == test
+    assert len(validated) == len(set(validated)) == 46 - len(test)
+
+
+@pytest.mark.parametrize("found, sizes", [(3, (1, 1, 1)), (4, (2, 1, 1)), (5, (3, 1, 1)), (10, (6, 2, 2))])
+def test_every_split_gets_a_photo_of_three(found, sizes):
+    assert tuple(subsample.counts(SHARES, found).values()) == sizes
+
+
+def test_three_photos_a_class_are_drawn_and_two_are_one_line(mine):
+    fill(mine, *many("cats", "dogs", each=3))
+    bring(mine)
+    assert Counter(photo.split for photo in draw()[0]) == {"train": 2, "validation": 2, "test": 2}
+    (mine / "cats/2.jpg").write_bytes(b"broken")
+    bring(mine)
+    with pytest.raises(UserError, match="the class cats has 2 usable photos of 3, too few for every split .*1 not a picture"):
+        draw()
+
+
+def test_two_hundred_classes(mine, capsys):
+    fill(mine, *many(*map("{:03}".format, range(140)), each=3))
+    bring(mine)
+    assert len(draw()[0]) == 420 and len(capsys.readouterr().out) < 2000
+
+
+def test_where_too_few_are_usable_the_reasons_are_kept(mine):
+    fill(mine, *many("cats", "dogs", each=9))
+    for number in range(5):
+        (mine / f"cats/bad{number}.jpg").write_bytes(b"")
+    (mine / "dogs/bad.jpg").write_bytes(b"")  # the same bytes, and no photo in two classes
+    (mine / "dogs/copy.jpg").write_bytes((mine / "dogs/1.jpg").read_bytes())
+    bring(mine)
+    with pytest.raises(UserError, match=r"the class cats has 9 usable photos of 14; .* 6 the file is empty, 1 a copy; data/skipped.csv") as error:
+        draw(train=10, validation=2, test=1)
+    assert "\n" not in str(error.value)
+    assert len(tables.rows(subsample.SKIPPED)) == 7 and not dataset.PHOTOS.exists()
+
+
+def test_a_photo_in_two_classes_is_used_in_neither(mine, capsys):
+    fill(mine, *many("cats", "dogs", each=9))
+    (mine / "dogs/also a cat.jpg").write_bytes((mine / "cats/3.jpg").read_bytes())
+    bring(mine)
+    manifest, skipped = draw()
+    assert len(manifest) == 17
+    assert skipped == {
+        "cats/3.jpg": "in two classes: the same bytes as dogs/also a cat.jpg",
+        "dogs/also a cat.jpg": "in two classes: the same bytes as cats/3.jpg",
+    }
+    assert "2 photos are in two classes, used in neither: cats/3.jpg, dogs/also a cat.jpg" in capsys.readouterr().out
+
+
+# Which class
+
+
+@pytest.mark.parametrize("three", [("train", "validation", "test"), ("Train_Set", "valid", "TEST"), ("train2017", "val2017", "holdout")])
+@pytest.mark.parametrize("above", [True, False])
+def test_given_splits_are_taken(mine, three, above, capsys):
+    fill(mine, *many(*(f"{split}/{kind}" if above else f"{kind}/{split}" for split in three for kind in ("cats", "dogs"))))
+    bring(mine)
+    manifest, _ = draw(train=1000, validation=400, test=200)
+    assert {photo.kind for photo in manifest} == {"cats", "dogs"} and len(manifest) == 30
+    assert all(three[dataset.SPLITS.index(photo.split)] in photo.original.split("/") for photo in manifest)
+    assert "Splits are those of the folders: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("second", ["validation", "test_set"])
+def test_of_two_given_splits_the_second_is_for_testing(mine, second, capsys):
+    """The blog's own layout."""
+    fill(mine, *many("data/train/cats", "data/train/dogs", f"data/{second}/cats", f"data/{second}/dogs", each=20))
+    bring(mine)
+    manifest, _ = draw(train=1000, validation=250, test=7)
+    assert {photo.kind for photo in manifest} == {"cats", "dogs"}
+    assert Counter(photo.split for photo in manifest) == {"train": 32, "validation": 8, "test": 40}
+    assert all((photo.split == "test") == photo.original.startswith(f"data/{second}/") for photo in manifest)
+    assert "validation photos are drawn from train" in capsys.readouterr().out
+    folds = [photo for fold in (1, 2) for photo in draw(folds=2, fold=fold)[0] if photo.split == "validation"]
+    assert len({photo.sha256 for photo in folds}) == len(folds) == 40
+
+
+def test_a_photo_of_two_given_splits_is_not_learnt_from(mine):
+    fill(mine, *many("train/cats", "train/dogs", "val/cats", "val/dogs", "test/cats", "test/dogs"))
+    (mine / "train/cats/leak.jpg").write_bytes((mine / "test/cats/1.jpg").read_bytes())
+    bring(mine)
+    manifest, skipped = draw()
+    assert len(manifest) == 30
+    assert skipped == {"train/cats/leak.jpg": "a copy in train of a photo in test: the same bytes as test/cats/1.jpg"}
+
+
+@pytest.mark.parametrize(
+    "paths, message",
+    [
+        (["train/cats/1", "train/dogs/1", "test/cats/1"], "test has cats and lacks dogs"),
+        (["train/cats/1", "train/dogs/1", "test/Cats/1", "test/dogs/1"], "lacks"),
+        (["cats/train/1", "cats/test/1", "dogs/train/1"], "cats is parted into train, test, and dogs not"),
+        (["cats/train/1", "cats/test/1", "dogs/train/1", "dogs/val/1"], "don't have the splits in common"),
+        (["train/1", "test/1"], "expected train/<class>/<photo>.jpg"),
+        (["val/cats/1", "val/dogs/1", "test/cats/1", "test/dogs/1"], "none of them is for training"),
+        (["pictures/cats/1", "pictures/dogs/1", "birds/1"], "if the classes are cats, dogs, name pictures"),
+        (["train/cats/1", "train/dogs/1", "birds/1"], "if the classes are cats, dogs, name train"),
+        (["set1/cats/1", "set1/dogs/1", "set2/cats/1", "set2/dogs/1"], "name one of the former"),
+    ],
+)
+def test_what_may_be_meant_in_two_ways_is_one_line(paths, message):
+    with pytest.raises(UserError, match=message) as error:
+        layout.find(paths)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "paths, found, outside",
+    [
+        (["cats/siamese/1", "cats/persian/1", "dogs/1"], {"cats": 2, "dogs": 1}, []),
+        (["cats/siamese/1", "cats/2", "dogs/2023/1", "birds/1"], {"cats": 2, "dogs": 1, "birds": 1}, []),
+        (["mine/cats/1", "mine/dogs/1"], {"cats": 1, "dogs": 1}, []),
+        (["a/b/cats/1", "a/b/dogs/1", "a/2"], {"cats": 1, "dogs": 1}, ["a/2"]),
+        (["mine/cats/1", "mine/dogs/1", "stray", "samples/1"], {"cats": 1, "dogs": 1}, ["stray", "samples/1"]),
+        (["train/cats/1", "train/dogs/1", "test/1", "test/2"], {"cats": 1, "dogs": 1}, ["test/1", "test/2"]),
+        (["train/1", "bus/1"], {"train": 1, "bus": 1}, []),
+        (["valid/1", "invalid/1"], {"valid": 1, "invalid": 1}, []),
+    ],
+)
+def test_class_folders_are_recognised(mine, paths, found, outside):
+    fill(mine, *(f"{path}.jpg" for path in paths))
+    with archive.listing(mine) as listed:
+        assert listed.counts() == found and not any(photo.split for photo in listed.photos)
+        assert listed.skipped == [(f"{path}.jpg", "outside class folders") for path in sorted(outside)]
+        assert not outside or any(f"{len(outside)} photos outside class folders" in line for line in listed.notes)
+
+
+def test_what_systems_keep_beside_photos_is_left_out_and_counted(mine, capsys):
+    system = [
+        "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", ".Trash-1000", "#snapshot", "@Recycle", "System Volume Information",
+        ".thumbnails", "__MACOSX", ".AppleDouble", "FOUND.000", ".picasaoriginals", ".@__thumb", "@Recently-Snapshot",
+    ]  # fmt: skip
+    fill(mine, *many("cats", "dogs"), *(f"{name}/x.jpg" for name in system), *(f"cats/{name}/y/x.jpg" for name in system))
+    (mine / "cats/._1.jpg").write_bytes(PHOTOS[300])
+    for name in ("1.mov", "2.mov", "3.MOV", "table.xlsx", "read me"):
+        (mine / "dogs" / name).write_bytes(b"\0\0no picture")
+    bring(mine)
+    said = capsys.readouterr().out
+    assert "left out: 3 .mov, 2 in #recycle, 2 in #snapshot" in said and "1 hidden" in said and "1 .xlsx" in said
+    assert "1 without an ending" in said and all(f"2 in {name}" in said for name in system)
+    manifest, skipped = draw()
+    assert len(manifest) == 10 and not skipped
+
+
+def test_contents_say_what_is_a_photo(mine):
+    fill(mine, *many("cats", "dogs"), "birds/1.jfif", "birds/2.jpe", "birds/3.mpo", "birds/4", "birds/5.download", "birds/6.JPG_large")
+    (mine / "birds/notes.txt").write_text("no photo")
+    assert classes(mine) == {"birds": 6, "cats": 5, "dogs": 5}
+    bring(mine)
+    manifest, _ = draw()
+    assert {Path(photo.file).suffix for photo in manifest if photo.kind == "birds"} == {"", ".jfif", ".jpe", ".mpo", ".download"}
+
+
+def test_a_class_without_a_usable_photo_is_one_line(mine):
+    fill(mine, *many("cats", "dogs"), "birds/1.CR2", "birds/2.nef", "birds/3.txt")
+    for name in ("1.CR2", "2.nef"):
+        (mine / "birds" / name).write_bytes(b"II*\0\x10\0\0\0CR\2\0")
+    (mine / "birds/3.txt").write_text("no photo")
+    with pytest.raises(UserError, match=r"no photo of the class birds can be used \(1 a RAW photo \(Canon CR2\), 1 a RAW"):
+        bring(mine)
+    assert not (download.RAW / "photos.zip").exists()
+
+
+def test_raw_photos_beside_others_are_listed_by_name(mine):
+    fill(mine, *many("cats", "dogs"))
+    (mine / "cats/raw.dng").write_bytes(b"II*\0\x10\0\0\0")
+    bring(mine)
+    assert list(draw()[1].items()) == [("cats/raw.dng", "a RAW photo (Adobe DNG): export it as JPEG, TIFF or PNG")]
+
+
+def test_folders_without_photos_are_named(mine, capsys):
+    fill(mine, *many("cats", "dogs"))
+    (mine / "empty").mkdir()
+    (mine / "films").mkdir()
+    (mine / "films/1.mov").write_bytes(b"\0")
+    bring(mine)
+    said = capsys.readouterr().out
+    assert "no class: the folder films holds no photo (1 .mov)" in said and "empty holds no photo (it is empty)" in said
+
+
+def test_one_class_is_one_line(mine):
+    fill(mine, *many("cats"))
+    with pytest.raises(UserError, match=r"holds one class \(cats\): at least two are needed"):
+        bring(mine)
+
+
+# Folders: links, and what can't be read
+
+
+def test_what_cannot_be_read_is_named(mine, monkeypatch):
+    fill(mine, *many("cats", "dogs"), "cats/locked.jpg", "cats/inner/1.jpg")
+    (mine / "cats/gone.jpg").symlink_to("nowhere.jpg")
+    (mine / "cats/round").symlink_to(mine)
+    os.mkfifo(mine / "cats/pipe.jpg")
+    scandir, opened = os.scandir, open
+    monkeypatch.setattr(os, "scandir", lambda path: refused() if Path(path).name == "inner" else scandir(path))
+    monkeypatch.setattr("builtins.open", lambda path, *a, **k: refused() if "locked" in str(path) else opened(path, *a, **k))
+
+    def refused():
+        raise PermissionError(13, "Permission denied")
+
+    bring(mine)
+    manifest, skipped = draw()
+    assert len(manifest) == 10
+    assert skipped == {
+        "cats/gone.jpg": "a link to nothing",
+        "cats/inner/": "a folder that can't be read: Permission denied",
+        "cats/locked.jpg": "can't be read: Permission denied",
+        "cats/pipe.jpg": "a pipe, a socket or a device",
+        "cats/round": f"a link to a folder that is listed anyway: {mine}",
+    }
+
+
+def test_a_class_folder_that_cannot_be_read_is_one_line(mine, monkeypatch):
+    fill(mine, *many("cats", "dogs", "birds"))
+    scandir = os.scandir
+
+    def scan(path):
+        if Path(path).name == "birds":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(UserError, match="no photo of the class birds can be used .1 a folder that can't be read"):
+        bring(mine)
+
+
+def test_a_class_that_is_a_link_to_another_is_named(mine):
+    fill(mine, *many("cats", "dogs"))
+    (mine / "birds").symlink_to(mine / "cats")
+    with archive.listing(mine) as found:
+        assert found.skipped == [("birds", "a link to a folder that is listed anyway: cats")]
+        assert "birds: a link to a folder that is listed anyway: cats" in found.notes
+
+
+def test_own_photos_are_written_once_and_their_folder_stays_as_it_is(mine):
+    fill(mine, *many("cats", "dogs"))
+    before = {path: path.stat().st_mtime_ns for path in mine.rglob("*")}
+    digest = sources.digest("path", str(mine))
+    download.main({"download": {"source": "path", "path": str(mine), "sha256": digest}})
+    assert {path: path.stat().st_mtime_ns for path in mine.rglob("*")} == before
+    zips = [path for path in mine.parent.rglob("*") if path.suffix in (".zip", ".part")]
+    assert zips == [mine.parent / "project" / download.RAW / "photos.zip"]
+    lines = [f"{files.sha256_of(mine / name)}  {name}\n" for name in sorted(many("cats", "dogs"))]
+    assert digest == hashlib.sha256("".join(lines).encode()).hexdigest()  # as it has always been
+
+
+# Names
+
+
+def test_names_that_are_not_utf8(mine):
+    fill(mine, *(f"{kind}/{n}.jpg".encode("cp1252") for kind in ("Kätzchen", "Hünd\x81"[:-1]) for n in range(4)))
+    fill(mine, "Kätzchen/é.jpg".encode("latin-1"), "Kätzchen/é.jpg", b"K\xe4tzchen/\x81\x9d.jpg")
+    bring(mine)
+    manifest, _ = draw()
+    assert {photo.kind for photo in manifest} == {"Kätzchen", "Hünd"}
+
+
+def test_composed_and_decomposed_accents_are_one_class(mine):
+    fill(mine, *many("Kätzchen", "Ka\u0308tzchen", "dogs", each=1))
+    assert classes(mine) == {"Kätzchen": 2, "dogs": 1}
+    with archive.listing(mine) as found:
+        assert [photo.name for photo in found.photos] == ["Kätzchen/0.jpg", "Kätzchen/0.jpg", "dogs/0.jpg"]
+
+
+def test_two_files_whose_names_become_equal_are_both_kept(mine):
+    fill(mine, *many("Kätzchen", "Ka\u0308tzchen", "dogs", each=3))
+    bring(mine)
+    manifest, skipped = draw()
+    assert len(manifest) == len({photo.sha256 for photo in manifest}) == 9 and not skipped
+
+
+def test_control_characters_fit_into_one_line(mine):
+    fill(mine, *many("cats\nand more", "dogs\x1b[31m"))
+    assert classes(mine) == {"cats\\nand more": 5, "dogs\\x1b[31m": 5}
+
+
+def zipped(path: Path, entries: dict[str, bytes], system: int = 3, flag: int = 0, extra: bytes = b"") -> Path:
+    with zipfile.ZipFile(path, "w") as made:
+        for name, data in entries.items():
+            entry = zipfile.ZipInfo("x" * len(name))
+            entry.filename, entry.create_system, entry.extra = name, system, extra
+            made.writestr(entry, data)
+    return path
+
+
+def raw_zip(path: Path, written: list[bytes], system: int = 3, extra=lambda name: b"") -> Path:
+    """A zip whose names are these bytes, without a flag that they are UTF-8."""
+    stand_ins = [f"{n:0{len(name)}}" for n, name in enumerate(written)]
+    with zipfile.ZipFile(path, "w") as made:
+        for name, stand_in, data in zip(written, stand_ins, PHOTOS):
+            entry = zipfile.ZipInfo(stand_in)
+            entry.create_system, entry.extra = system, extra(name)
+            made.writestr(entry, data)
+    content = path.read_bytes()
+    for name, stand_in in zip(written, stand_ins):
+        for before in (b"PK\3\4", b"PK\1\2"):  # local and central headers
+            at = content.find(stand_in.encode(), content.find(before))
+            while at >= 0:
+                content = content[:at] + name + content[at + len(name) :]
+                at = content.find(stand_in.encode(), at)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_zips_names_of_other_encodings(mine):
+    utf8 = raw_zip(mine / "utf8.zip", ["Kätzchen/aaaaaaaaa.jpg".encode(), "Hunde/bbbbbbbbbbbb.jpg".encode()])
+    dos = raw_zip(mine / "dos.zip", ["Kätzchen/aaaaaaaaa.jpg".encode("cp437"), b"Hunde/bbbbbbbbbbbb.jpg"])
+
+    def info_zip(name):
+        right = name.decode("cp437").encode()
+        return struct.pack("<HHBL", 0x7075, 5 + len(right), 1, zlib.crc32(name)) + right
+
+    both = raw_zip(mine / "both.zip", ["Kätzchen/aaaaaaaaa.jpg".encode("cp437"), b"Hunde/bbbbbbbbbbbb.jpg"], extra=info_zip)
+    for path in (utf8, dos, both):
+        assert classes(path) == {"Hunde": 1, "Kätzchen": 1}, path
+        with archive.listing(path) as found:
+            assert sorted(found.read(photo) for photo in found.photos) == sorted(PHOTOS[:2])
+
+
+@pytest.mark.parametrize("system", [0, 3])
+def test_backslashes_separate_folders_where_windows_made_the_zip(mine, system):
+    path = raw_zip(mine / "x.zip", [f"mine\\{kind}\\photo{n}.jpg".encode() for kind in ("cats", "dogs") for n in range(3)], system)
+    assert classes(path) == {"cats": 3, "dogs": 3}
+    with archive.listing(path) as found:
+        assert found.photos[0].name == "mine/cats/photo0.jpg"
+
+
+@pytest.mark.parametrize("name", [b"..\\..\\outside.jpg", b"C:\\outside\\photo.jpg", b"\\outside\\photo.jpg", b"C:outside\\photo.jpg"])
+def test_backslashes_dont_lead_outside_either(mine, name):
+    with pytest.raises(UserError, match="leads outside the archive"):
+        archive.listing(raw_zip(mine / "x.zip", [b"cats\\photo-number-1.jpg", name], 0))
+
+
+def test_two_entries_of_one_name_are_both_looked_at(mine, recwarn):
+    with zipfile.ZipFile(mine / "x.zip", "w") as made:
+        for name, data in zip([*many("cats", "dogs", each=4), "cats/1.jpg", "dogs/1.jpg"], PHOTOS):
+            made.writestr(name, data)
+    bring(mine / "x.zip")
+    assert len(draw()[0]) == 10
+
+
+def test_a_zip_is_listed_as_its_folder_is(mine):
+    paths = [*many("mine/cats", "mine/dogs"), "mine/cats/@eaDir/x.jpg", "stray.jpg", "samples/1.jpg", "mine/dogs/film.mov"]
+    fill(mine / "folder", *paths)
+    (mine / "folder/mine/dogs/film.mov").write_bytes(b"\0")
+    with zipfile.ZipFile(mine / "x.zip", "w") as made:
+        for path in paths:
+            made.write(mine / "folder" / path, path)
+    with archive.listing(mine / "folder") as one, archive.listing(mine / "x.zip") as other:
+        assert [photo[:3] for photo in one.photos] == [photo[:3] for photo in other.photos]
+        assert (one.skipped, one.left_out, one.notes) == (other.skipped, other.left_out, other.notes)
+        assert one.left_out == {"in @eaDir": 1, ".mov": 1} and len(one.skipped) == 2
+
+
+def test_a_name_of_the_folder_itself_that_is_not_utf8_is_one_line(mine):
+    with pytest.raises(UserError, match="is not UTF-8"):
+        sources.own_photos(os.fsdecode(b"/tmp/K\xe4tzchen"))
+
+
+def test_markup_in_names_is_no_markup():
+    assert tables.plain("a|b*c_d`e<f>g[h]\\i\nj") == r"a\|b\*c\_d\`e\<f\>g\[h\]\\i j"
+
+
+def test_endings_of_files():
+    assert [names.ending(name) for name in ("a/b.JPG", "a.b/c", ".jpg", "a/.x", "a.b c", "x.tar.gz", "x.ä")] == [
+        ".jpg", "", "", "", "", ".gz", "",
+    ]  # fmt: skip
+
+
+def test_the_manifest_keeps_every_name(mine):
+    odd = ['a, "b".jpg', "$x_1$.jpg", "a|b*c.jpg", "é ü.jpg", "ends with space .jpg"]
+    fill(mine, *(f"{kind}/{name}" for kind in ("cats", "$do|gs_") for name in odd))
+    bring(mine)
+    draw()
+    with open(dataset.MANIFEST, newline="", encoding="utf-8") as file:
+        assert {row["original"] for row in csv.DictReader(file)} == {f"{kind}/{name}" for kind in ("cats", "$do|gs_") for name in odd}
