@@ -17,7 +17,7 @@ from conftest import ROOT, git, run
 from PIL import Image
 from ruamel.yaml import YAML
 
-from stages.core import lockfile
+from stages.core import lockfile, tables
 from stages.core.params import leaves
 from stages.photos import fetch
 from stages.scores import levels, metrics
@@ -134,7 +134,7 @@ def test_pictures_show_both_sides(project, written):
 
 def test_without_predictions_one_line_says_so(written):
     line = written[0].rstrip().splitlines()[-1]
-    assert line == "`data/predictions.csv` of base and this branch is neither here nor in DVC's cache or remote."
+    assert line == "`data/predictions.csv` or `data/manifest.csv` of base and this branch is neither here nor in DVC's cache or remote."
 
 
 def test_the_same_states_give_the_same_report_and_a_wrong_lock_is_in_it(project, written):
@@ -157,42 +157,66 @@ def test_an_unknown_base_is_one_clear_line(project):
     assert output.startswith("nowhere is no commit") and len(output.splitlines()) == 1
 
 
-def with_predictions(folder: Path, wrong: int) -> None:
-    """Commit a lock whose predictions lie in DVC's cache: all right, but of level 3's test photos the first few."""
-    file = folder / "predictions.csv"
-    with open(file, "w", newline="") as opened:
-        writer = csv.writer(opened, lineterminator="\n")
-        writer.writerow(["level", "file", "class", "probability_cat", "probability_dog"])
-        for level in levels.LEVELS:
-            for split in report.SPLITS:
-                for number in range(20):
-                    cat = 0.25 if (level, split) == ("finetune", "test") and number < wrong else 0.875
-                    writer.writerow([level, f"{split}/cat/{number:05}.jpg", "cat", cat, 1 - cat])
-    md5 = hashlib.md5(file.read_bytes()).hexdigest()
-    cached = folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    file.rename(cached)
+def with_predictions(folder: Path, wrong: int, name: str = "{:05}", photos: range = range(20)) -> None:
+    """Commit a lock whose predictions and manifest lie in DVC's cache: of the numbered photos, whose files are called by `name`,
+    all are right, but of level 3's test photos the first few."""
     path = folder / "dvc.lock"
-    held = lockfile.outs(lockfile.load(path.read_text(), path.name)["evaluate"])[report.PREDICTIONS]
-    path.write_text(path.read_text().replace(held, md5))
+    numbered = [(split, number, f"{split}/cat/{name.format(number)}.jpg") for split in report.SPLITS for number in photos]
+    said = [["level", "file", "class", "probability_cat", "probability_dog"]]
+    for level in levels.LEVELS:
+        for split, number, file in numbered:
+            cat = 0.25 if (level, split) == ("finetune", "test") and number < photos[0] + wrong else 0.875
+            said.append([level, file, "cat", cat, 1 - cat])
+    manifest = [["file", "class", "split", "original", "sha256"]]
+    manifest += [[file, "cat", split, f"{number}.jpg", f"{split}{number}"] for split, number, file in numbered]
+    for stage, out, table in ("evaluate", report.PREDICTIONS, said), ("subsample", report.MANIFEST, manifest):
+        tables.write(folder / "table.csv", table[0], table[1:])
+        md5 = hashlib.md5((folder / "table.csv").read_bytes()).hexdigest()
+        cached = folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        (folder / "table.csv").rename(cached)
+        held = lockfile.outs(lockfile.load(path.read_text(), path.name)[stage])[out]
+        path.write_text(path.read_text().replace(held, md5))
     git(folder, "commit", "--quiet", "-m", f"{wrong} wrong", "dvc.lock")
 
 
-def test_predictions_from_the_cache_are_compared_photo_by_photo(project, written):
-    git(project, "checkout", "--quiet", "-b", "worse")
+def reported(project: Path, worse: dict, better: dict) -> str:
+    """The report of a branch with some predictions against one with others."""
+    git(project, "checkout", "--quiet", "-B", "worse")
     try:
-        with_predictions(project, wrong=10)
-        git(project, "checkout", "--quiet", "-b", "better")
-        with_predictions(project, wrong=0)
+        with_predictions(project, wrong=10, **worse)
+        git(project, "checkout", "--quiet", "-B", "better")
+        with_predictions(project, wrong=0, **better)
         run(project, "tools.report", "worse")
     finally:
         git(project, "checkout", "--quiet", "branch")
-    text = (project / "report/report.md").read_text()
+    return (project / "report/report.md").read_text()
+
+
+def test_predictions_from_the_cache_are_compared_photo_by_photo(project, written):
+    text = reported(project, {}, {})
     verdicts = [row[5] for row in cells(text, "Metrics")]
     assert verdicts == [*5 * ["no: 0 won, 0 lost, p = 1"], "yes: 10 won, 0 lost, p = 0.002"]  # 2 / 2**10
     assert "3 fine-tuning, test: 10 of 20 photos" in text and "3 fine-tuning, validation: 0 of 20 photos" in text
     expected = [[f"test/cat/{number:05}.jpg", "cat", "dog (0.75)", "cat (0.88)"] for number in range(10)]
     assert cells(text, "Photos whose prediction changed") == expected
+
+
+def test_photos_are_known_by_their_contents_and_those_that_both_have_are_compared(project, written):
+    """Files were called by where they stood in their draw, and the other side drew some others."""
+    text = reported(project, {"photos": range(20)}, {"photos": range(4, 30), "name": "another{}"})
+    verdicts = {(row[0], row[1]): row[5] for row in cells(text, "Metrics")}
+    assert verdicts["3 fine-tuning", "test"] == "yes: 6 won, 0 lost, p = 0.031, on the 16 test photos that both have"
+    assert verdicts["1 small convnet", "validation"] == "no: 0 won, 0 lost, p = 1, on the 16 validation photos that both have"
+    assert "3 fine-tuning, test: 6 of the 16 test photos that both have" in text
+    expected = [[f"test/cat/another{number}.jpg", "cat", "dog (0.75)", "cat (0.88)"] for number in range(4, 10)]
+    assert cells(text, "Photos whose prediction changed") == expected
+
+
+def test_where_no_photo_is_shared_it_says_so(project, written):
+    text = reported(project, {}, {"photos": range(20, 40)})
+    assert "The two don't share a photo: none can be compared with itself." in text
+    assert all("intervals" in row[5] for row in cells(text, "Metrics"))
 
 
 def test_a_commit_from_before_scores_csv_is_compared_as_well(project, written):

@@ -13,33 +13,50 @@ import io
 import subprocess
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import dvc.api
 import matplotlib.pyplot as plt
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from ruamel.yaml import YAML
 
-from stages.core import lockfile, params
+from stages.core import lockfile, params, tables
 from stages.core.errors import UserError
 from stages.core.params import leaves
 from stages.scores import levels, metrics
 from tools import command, commits, lock, table
 
+rcParams["text.parse_math"] = False  # a $ in a class' name is no formula
 REPORT = Path("report")
-PREDICTIONS, PHOTOS = "data/predictions.csv", "data/photos"
+PREDICTIONS, MANIFEST = "data/predictions.csv", "data/manifest.csv"
 SPLITS = ("validation", "test")
 BEFORE, AFTER = "#D55E00", "#0072B2"  # vermillion and blue of Okabe and Ito's palette, told apart by every eye
 # one line: GitHub breaks a comment where its text breaks
 NOTE = (
-    "In brackets the 95 % Wilson interval. Beyond chance is p < 0.05 in McNemar's exact test on the same photos, or, "
+    "In brackets the 95 % Wilson interval. Beyond chance is p < 0.05 in McNemar's exact test on the photos that both have, or, "
     "without both sides' predictions, intervals that don't overlap, which misses small changes. Of six tests one passes "
     "by chance in up to a quarter of reports."
 )
 SHOWN = 20  # changed photos a level and split: a comment on GitHub takes 65,536 characters
 
-# (level, split) to file to (actual class, predicted class, its probability)
-Predictions = dict[tuple[str, str], dict[str, tuple[str, str, float]]]
+
+
+class Said(NamedTuple):
+    """What a level said of a photo: its class, the most probable one, and how probable."""
+
+    file: str
+    actual: str
+    predicted: str
+    probability: float
+
+    @property
+    def right(self) -> bool:
+        return self.actual == self.predicted
+
+
+Predictions = dict[tuple[str, str], dict[str, Said]]  # (level, split) to a photo's sha256 to what was said of it
 
 
 def left(base: str) -> str:
@@ -59,22 +76,38 @@ def stages(commit: str | None) -> dict[str, dict[str, object]]:
     return {stage: lockfile.entries(entry) for stage, entry in commits.locked(commit).items()}
 
 
-def predictions(commit: str | None) -> Predictions | None:
-    """What `evaluate` predicted, by its md5 in the lock, from the workspace, DVC's cache or remote; None if it isn't
-    there."""
+def cached(commit: str | None, stage: str, path: str) -> str | None:
+    """What a stage wrote, by its md5 in the lock, from the workspace, DVC's cache or remote; None if it isn't there."""
     try:
-        content = dvc.api.read(PREDICTIONS, rev=commit)
+        content = dvc.api.read(path, rev=commit)
     except Exception:  # each kind of remote raises its own, and the report does without
         return None
-    if hashlib.md5(content.encode()).hexdigest() != stages(commit).get("evaluate", {}).get(PREDICTIONS):
+    return content if hashlib.md5(content.encode()).hexdigest() == stages(commit).get(stage, {}).get(path) else None
+
+
+def predictions(commit: str | None) -> Predictions | None:
+    """What `evaluate` predicted of which photo; None if that isn't there. A photo is known by its sha256: a file's name may say
+    where it stood in its draw."""
+    predicted, manifest = cached(commit, "evaluate", PREDICTIONS), cached(commit, "subsample", MANIFEST)
+    if predicted is None or manifest is None:
         return None
+    sha256 = {row["file"]: row["sha256"] for row in rows(manifest)}
     found: Predictions = {}
-    for row in rows(content):
+    for row in rows(predicted):
         probabilities = {name.removeprefix("probability_"): float(row[name]) for name in list(row)[3:]}
         best = max(probabilities, key=probabilities.get)
-        split = row["file"].split("/")[0]
-        found.setdefault((row["level"], split), {})[row["file"]] = row["class"], best, probabilities[best]
+        split, file = row["file"].split("/")[0], row["file"]
+        if file in sha256:
+            found.setdefault((row["level"], split), {})[sha256[file]] = Said(file, row["class"], best, probabilities[best])
     return found
+
+
+def both(before: Predictions | None, after: Predictions | None, level: str, split: str) -> tuple[list[tuple[Said, Said]], str]:
+    """What was said before and after of each photo that both sides have in a split; and in words which these are, where either
+    side has others as well."""
+    was, now = ((side or {}).get((level, split), {}) for side in (before, after))
+    pairs = [(was[sha256], now[sha256]) for sha256 in was if sha256 in now]
+    return pairs, "" if len(was) == len(now) == len(pairs) else f"the {len(pairs)} {split} photos that both have"
 
 
 def beyond_chance(before: dict, after: dict, pairs: list[tuple[bool, bool]]) -> str:
@@ -98,9 +131,7 @@ def beyond_chance(before: dict, after: dict, pairs: list[tuple[bool, bool]]) -> 
 
 def markdown(header: list[str], lines: list[list]) -> str:
     """A table, or a line that says there is nothing to put into one."""
-    cells = [header, ["---"] * len(header), *lines]
-    text = "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in cells)
-    return text if lines else "No change."
+    return tables.markdown(header, lines) if lines else "No change."
 
 
 def metrics_table(commit: str, before: Predictions | None, after: Predictions | None) -> str:
@@ -112,12 +143,10 @@ def metrics_table(commit: str, before: Predictions | None, after: Predictions | 
             if not old or not new:
                 lines.append([name, split, *(table.cell(side) if side else "-" for side in (old, new)), *["-"] * 4])
                 continue
-            pairs = []
-            if before and after:
-                sides = before[level, split], after[level, split]
-                pairs = [tuple(side[file][0] == side[file][1] for side in sides) for file in sides[0]]
+            pairs, those = both(before, after, level, split)
+            verdict = beyond_chance(old, new, [(was.right, now.right) for was, now in pairs])
             line = [name, split, table.cell(old), table.cell(new), f"{100 * (new['accuracy'] - old['accuracy']):+.2f}"]
-            line += [beyond_chance(old, new, pairs)]
+            line += [f"{verdict}, on {those}" if pairs and those else verdict]
             lines.append(line + [f"{old[score]:.4f} to {new[score]:.4f}" for score in ("log_loss", "roc_auc")])
     header = ["level", "split", "accuracy before", "after", "points", "beyond chance?", "log loss", "ROC AUC"]
     return markdown(header, lines)
@@ -127,7 +156,7 @@ def params_table(commit: str) -> str:
     load = YAML(typ="safe", pure=True).load
     were, are = (dict(leaves(load(commits.text(params.PARAMS, side)) or {})) for side in (commit, None))
     changed = [name for name in sorted(were.keys() | are.keys()) if were.get(name) != are.get(name)]
-    return markdown(["param", "before", "after"], [[name, were.get(name), are.get(name)] for name in changed])
+    return markdown(["param", "before", "after"], [[name, *(tables.plain(side.get(name)) for side in (were, are))] for name in changed])
 
 
 def stages_table(commit: str) -> str:
@@ -142,17 +171,17 @@ def stages_table(commit: str) -> str:
 
 
 def photos_tables(before: Predictions, after: Predictions) -> str:
-    """The photos that a level puts into another class than before."""
+    """The photos that a level puts into another class than before, among those that both sides have."""
     parts = []
     for level, split in before:
-        was, now = before[level, split], after[level, split]
-        changed = [file for file in sorted(was) if was[file][1] != now[file][1]]
+        pairs, those = both(before, after, level, split)
+        changed = sorted((now.file, was, now) for was, now in pairs if was.predicted != now.predicted)
         lines = [
-            [file, was[file][0], *(f"{kind} ({probability:.2f})" for _, kind, probability in (was[file], now[file]))]
-            for file in changed[:SHOWN]
+            [*map(tables.plain, (file, now.actual, *(f"{said.predicted} ({said.probability:.2f})" for said in (was, now))))]
+            for file, was, now in changed[:SHOWN]
         ]
         shown = f", the first {SHOWN} of them" if len(changed) > SHOWN else ""
-        parts.append(f"{levels.LEVELS[level]}, {split}: {len(changed)} of {len(was)} photos{shown}")
+        parts.append(f"{levels.LEVELS[level]}, {split}: {len(changed)} of {those or f'{len(pairs)} photos'}{shown}")
         if lines:
             parts.append(markdown(["photo", "actual", "predicted before", "after"], lines))
     return "\n\n".join(parts)
@@ -203,15 +232,13 @@ def write(base: str) -> str:
     """Draw the pictures and return the report."""
     commit = left(base)
     before, after = predictions(commit), predictions(None)
-    drew = [stages(side).get("subsample", {}).get(PHOTOS) for side in (commit, None)]
-    if drew[0] != drew[1]:  # a file's name says where it stands in its draw, not which photo it is
-        before = after = None
-        photos = "The two don't have the same photos: none can be compared with itself."
+    if before and after and not any(both(before, after, *of)[0] for of in before):
+        photos = "The two don't share a photo: none can be compared with itself."
     elif before and after:
         photos = photos_tables(before, after)
     else:
         missing = " and ".join(name for name, side in ((base, before), ("this branch", after)) if not side)
-        photos = f"`{PREDICTIONS}` of {missing} is neither here nor in DVC's cache or remote."
+        photos = f"`{PREDICTIONS}` or `{MANIFEST}` of {missing} is neither here nor in DVC's cache or remote."
     REPORT.mkdir(exist_ok=True)
     for draw in (curves, confusion):
         draw(commit).savefig(REPORT / f"{draw.__name__}.png", dpi=100)
@@ -253,7 +280,7 @@ def main() -> None:
     parser.add_argument("base", help="branch, tag or commit that this branch left")
     plt.switch_backend("agg")  # draw into files, also where there is a screen
     report = write(parser.parse_args().base)
-    (REPORT / "report.md").write_text(report)
+    (REPORT / "report.md").write_text(report, encoding="utf-8")
     print(f"{REPORT}/report.md, curves.png, confusion.png")
 
 

@@ -135,7 +135,7 @@ def main(params) -> None:
     side = images.whole(params["image_size"], crops)
     looked = f", and looked at in {crops} crops" if crops > 1 else ""
     told = ((name, json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)) for name, value in leaves(params))
-    body = ([f"`{name}`", tables.plain(value)] for name, value in told)
+    body = ([f"`{name}`", tables.plain(value) if set("`|") & set(value) else f"`{value}`"] for name, value in told)
     named = ", ".join(map(tables.plain, classes))
     CARD.write_text(
         f"""\
