@@ -35,7 +35,8 @@ def test_what_is_wrong_with_a_folder_is_said(pipeline, mine):
     assert "2 classes, 27 photos, 25 of them usable" in output
     assert "cat: 12, shorter side 64 to 64 px" in output and "dog: 13, shorter side 64 to 120 px" in output
     assert "can't be used: 1\n  cat/broken.jpg: can't be decoded" in output
-    assert "copies, of which the first counts: 1\n  cat/copy.jpg = cat/deeper/1.jpg" in output
+    assert "copies, of which one counts: 1\n  cat/deeper/1.jpg = cat/copy.jpg" in output
+    assert "left out: 1 .txt" in output
     assert "near-duplicates in different classes, one of them wrong: 1\n  cat/deeper/2.jpg ~ dog/resized.png" in output
     assert "params.yaml asks for 24 train, 10 validation, 8 test photos a class." in output
     assert "too few to say how well they are told apart: 2\n  cat\n  dog\n" in output
@@ -46,7 +47,7 @@ def test_what_is_wrong_with_a_folder_is_said(pipeline, mine):
     assert f"data/check.csv has all of it: {len(found) - 1} rows." in output
     assert (
         found[0] == ["finding", "name", "what"]
-        and ["copies, of which the first counts", "cat/copy.jpg", "cat/deeper/1.jpg"] in found
+        and ["copies, of which one counts", "cat/deeper/1.jpg", "cat/copy.jpg"] in found
     )
     assert ["near-duplicates in different classes, one of them wrong", "cat/deeper/2.jpg", "dog/resized.png"] in found
 
@@ -77,13 +78,13 @@ def test_a_label_that_the_other_photos_speak_against_is_named(pipeline, photos, 
 @pytest.mark.parametrize(
     "layout, message",
     [
-        ({}, "has no photos in class folders."),
-        ({"cat": 3}, "At least two classes are needed"),
+        ({}, "holds no photos in class folders: expected"),
+        ({"cat": 3}, "holds one class (cat): at least two are needed"),
         (
             {"cat": 20, "dog": 9},
             'The class dog has 9. Ask for shares of every class: make repro ... SET="subsample.train=0.6 subsample.v',
         ),
-        ({"cat": 20, "dog": 3}, "The class dog has 3 usable photos: add some."),
+        ({"cat": 20, "dog": 2}, "The class dog has 2 usable photos: add some."),
     ],
 )
 def test_what_would_stop_a_run_is_said_at_once(pipeline, photos, tmp_path, layout, message):
@@ -96,7 +97,7 @@ def test_what_would_stop_a_run_is_said_at_once(pipeline, photos, tmp_path, layou
 
 def test_no_folder_is_one_line(pipeline, tmp_path):
     (line,) = run(pipeline, "tools.check", str(tmp_path / "nowhere"), check=False).splitlines()
-    assert line.endswith("nowhere is no folder: name one with a folder of photos for every class.")
+    assert line.endswith("nowhere: name one with a folder of photos for every class, or a zip of it.")
 
 
 def test_without_the_networks_weights_the_rest_is_said(photos, tmp_path):

@@ -1,4 +1,4 @@
-"""Look a folder of class folders over before a long run. `make check PHOTOS=~/pictures`
+"""Look a folder of class folders, or a zip of it, over before a long run. `make check PHOTOS=~/pictures`
 
     python -m tools.check ~/pictures
 
@@ -11,8 +11,8 @@ import argparse
 import hashlib
 import subprocess
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,25 +47,30 @@ PENALTY = 0.05  # L2, beside the mean loss of a photo: the best of 0.0005 to 5 f
 class Look:
     """What is known of a photo at a first look; `wrong` says why it can't be used."""
 
-    name: str
-    kind: str
+    photo: archive.Found
     wrong: str = ""
     side: int = 0  # the shorter one, px
     sha256: str = ""
     bits: np.uint64 = np.uint64(0)
     thumbnail: np.ndarray | None = None
 
+    @property
+    def name(self) -> str:
+        return self.photo.name
 
-def look(path: Path, name: str, kind: str) -> Look:
+    @property
+    def kind(self) -> str:
+        return self.photo.kind
+
+
+def look(photo: archive.Found, listed: archive.Listing) -> Look:
     try:
-        data = path.read_bytes()
+        data = listed.read(photo)
         image = images.decode(data)
         bits, thumbnail = duplicates.looks(image)
-    except OSError as error:
-        return Look(name, kind, error.strerror or str(error))
-    except images.UnreadablePhoto as error:
-        return Look(name, kind, str(error))
-    return Look(name, kind, "", min(image.size), hashlib.sha256(data).hexdigest(), bits, thumbnail)
+    except (archive.Unreadable, images.UnreadablePhoto) as error:
+        return Look(photo, str(error))
+    return Look(photo, "", min(image.size), hashlib.sha256(data).hexdigest(), bits, thumbnail)
 
 
 class Findings:
@@ -85,16 +90,16 @@ class Findings:
         self.rows += [(title, name, what) for name, what in found]
 
 
-def other_class(photos: list[Look], paths: Mapping[str, Path], network: layers.Frozen) -> list[tuple[float, Look, str]]:
+def other_class(photos: list[Look], listed: archive.Listing, network: layers.Frozen) -> list[tuple[float, Look, str]]:
     """Photos that by all others look like another class: (probability of the own class, photo, that class), worst first.
 
     Logistic regression on the pretrained network's features, averaged over the photo, cross-validated: what is said of a
-    photo is said without it. `paths` says where a photo of that name lies.
+    photo is said without it.
     """
     features = []
 
     def load(photo: Look) -> np.ndarray:
-        pixels = images.square(paths[photo.name].read_bytes(), SIZE)
+        pixels = images.square(listed.read(photo.photo), SIZE)
         return network.preprocess(pixels[None], "imagenet")
 
     with progress(len(photos), "labels") as bar:
@@ -112,22 +117,25 @@ def other_class(photos: list[Look], paths: Mapping[str, Path], network: layers.F
     return [(float(own[number]), photos[number], classes[probabilities[number].argmax()]) for number in worst]
 
 
-def what_params_ask(counts: Counter, settings: dict, findings: Findings) -> str | None:
-    """Why a run with these params would fail with so many usable photos a class; None if it wouldn't. Prints what a
-    test accuracy would mean."""
-    asked = {split: settings["subsample"][split] for split in dataset.SPLITS}
-    print(f"\nparams.yaml asks for {', '.join(f'{size} {split}' for split, size in asked.items())} photos a class.")
-    if len(counts) < 2:
-        return "At least two classes are needed: one folder each."
+def what_params_ask(usable: list[Look], settings: dict, findings: Findings) -> str | None:
+    """Why a run with these params would fail with these photos; None if it wouldn't. Prints what a test accuracy would mean."""
+    counts, asked, problem = Counter(photo.kind for photo in usable), settings["subsample"], None
     rarest = min(counts, key=counts.get)
-    problem = None
-    if not subsample.shares(asked) and counts[rarest] < sum(asked.values()):
-        asked = SHARES
-        words = " ".join(f"subsample.{split}={share}" for split, share in asked.items())
-        problem = f'The class {rarest} has {counts[rarest]}. Ask for shares of every class: make repro ... SET="{words}"'
-    sizes = {kind: subsample.counts(asked, count) for kind, count in counts.items()}
-    if not all(sizes[rarest].values()):
-        return f"The class {rarest} has {counts[rarest]} usable photos: add some."
+    if usable[0].photo.split:
+        of_split = Counter((photo.kind, photo.photo.split) for photo in usable)
+        sizes = {kind: {split: of_split[kind, split] for split in dataset.SPLITS} for kind in counts}
+        print("\nSplits are the folders' own, whatever params.yaml asks for.")
+        if lacking := [kind for kind, of_class in sizes.items() if not (of_class["train"] and of_class["test"])]:
+            return f"The class {lacking[0]} has no usable photo in one of the splits: add some."
+    else:
+        print(f"\nparams.yaml asks for {', '.join(f'{asked[split]} {split}' for split in dataset.SPLITS)} photos a class.")
+        if not subsample.shares(asked) and counts[rarest] < sum(asked[split] for split in dataset.SPLITS):
+            asked = SHARES
+            words = " ".join(f"subsample.{split}={share}" for split, share in asked.items())
+            problem = f'The class {rarest} has {counts[rarest]}. Ask for shares of every class: make repro ... SET="{words}"'
+        sizes = {kind: subsample.counts(asked, count) for kind, count in counts.items()}
+        if not all(sizes[rarest].values()):
+            return f"The class {rarest} has {counts[rarest]} usable photos: add some."
     tested = sum(of_class["test"] for of_class in sizes.values())
     low, high = metrics.wilson(round(0.9 * tested), tested)
     print(f"With {tested} test photos an accuracy of 0.9 means {low:.2f} to {high:.2f}, by its 95 % interval.")
@@ -136,58 +144,79 @@ def what_params_ask(counts: Counter, settings: dict, findings: Findings) -> str 
     return problem
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].partition(" `")[0])
-    parser.add_argument("folder", type=Path, help="a folder of class folders")
-    folder = parser.parse_args().folder.expanduser()
-    if not folder.is_dir():
-        raise UserError(f"{folder} is no folder: name one with a folder of photos for every class.")
-    files = archive.photos_in(folder)
-    kinds = archive.classes_of([name for name, _ in files], "folder")
-    found = [(path, name, kind) for (name, path), kind in zip(files, kinds) if kind]
-    if not found:
-        raise UserError(f"{folder} has no photos in class folders.")
-    paths = {name: path for path, name, _ in found}
-    with progress(len(found), "photos") as bar, ThreadPoolExecutor(environment.THREADS) as pool:
+def looked_at(listed: archive.Listing) -> list[Look]:
+    with progress(len(listed.photos), "photos") as bar, ThreadPoolExecutor(environment.THREADS) as pool:
         looks = []
-        for photo in pool.map(lambda item: look(*item), found):
+        for photo in pool.map(lambda photo: look(photo, listed), listed.photos):
             looks.append(photo)
             bar.update(1)
+    return looks
 
-    settings = params.load()
-    by_digest = defaultdict(list)
-    for photo in looks:
-        if not photo.wrong:
-            by_digest[photo.sha256].append(photo)
-    usable = [same[0] for same in by_digest.values()]
+
+def say_of_classes(looks: list[Look], usable: list[Look]) -> None:
     counts = Counter(photo.kind for photo in usable)
     print(f"{len(counts)} classes, {len(looks)} photos, {len(usable)} of them usable")
     for kind in sorted({photo.kind for photo in looks}):
         sides = [photo.side for photo in usable if photo.kind == kind]
         size = f"shorter side {min(sides)} to {max(sides)} px, mostly about {np.median(sides):.0f}" if sides else "none usable"
         print(f"  {kind}: {counts[kind]}, {size}")
-    findings = Findings()
-    findings.section("can't be used", [(photo.name, photo.wrong) for photo in looks if photo.wrong])
-    copies = [(same[0].name, " = ".join(photo.name for photo in same[1:])) for same in by_digest.values() if len(same) > 1]
-    findings.section("copies, of which the first counts", copies, " = ")
+
+
+def say_of_looks(usable: list[Look], findings: Findings) -> None:
+    hashes, thumbnails = np.array([p.bits for p in usable]), np.array([p.thumbnail for p in usable])
+    alike = [(usable[one], usable[other]) for _, one, other in duplicates.pairs(hashes, thumbnails)]
+    across = [(one.name, other.name) for one, other in alike if one.kind != other.kind]
+    findings.section("near-duplicates in different classes, one of them wrong", across, " ~ ")
+    findings.section("near-duplicates in one class", [(a.name, b.name) for a, b in alike if a.kind == b.kind], " ~ ")
+
+
+def check(listed: archive.Listing) -> str | None:
+    """Say all that is to say of a folder or zip; returns why a run would fail, or None."""
+    settings, findings = params.load(), Findings()
+    looks = looked_at(listed)
+    by_photo = {id(photo.photo): photo for photo in looks}
+    kept, copies, conflicts = subsample.distinct((photo.photo, photo.sha256) for photo in looks if not photo.wrong)
+    usable = [by_photo[id(photo)] for photo, _ in kept]
+    say_of_classes(looks, usable)
+    print(*listed.lines(), sep="\n", end="\n" if listed.lines() else "")
+    wrong = listed.skipped + [(photo.name, photo.wrong) for photo in looks if photo.wrong]
+    findings.section("can't be used", wrong)
+    findings.section("in two classes, used in neither", [(name, what.partition("bytes as ")[2]) for name, what in conflicts], " = ")
+    findings.section("copies, of which one counts", [(name, what.partition("bytes as ")[2]) for name, what in copies], " = ")
+    counts, problem = Counter(photo.kind for photo in usable), None
     if usable:
-        hashes, thumbnails = np.array([p.bits for p in usable]), np.array([p.thumbnail for p in usable])
-        alike = [(usable[one], usable[other]) for _, one, other in duplicates.pairs(hashes, thumbnails)]
-        across = [(one.name, other.name) for one, other in alike if one.kind != other.kind]
-        findings.section("near-duplicates in different classes, one of them wrong", across, " ~ ")
-        findings.section("near-duplicates in one class", [(a.name, b.name) for a, b in alike if a.kind == b.kind], " ~ ")
+        say_of_looks(usable, findings)
     if len(counts) > 1 and min(counts.values()) >= FOLDS:
         words = [sys.executable, "-m", "dvc", "repro", "-q", "pretrained"]
         if subprocess.run(words, env=experiment.environment()).returncode:
             print("\nLabels were not looked at, which takes these weights.")
         else:
-            doubtful = other_class(usable, paths, layers.Frozen(activations.WEIGHTS, settings["backbone"], []))
+            doubtful = other_class(usable, listed, layers.Frozen(activations.WEIGHTS, settings["backbone"], []))
             findings.section("labels to look at", [(photo.name, f"looks like {kind}") for _, photo, kind in doubtful], " ")
-    problem = what_params_ask(counts, settings, findings)
+    if bare := sorted(listed.counts().keys() - counts.keys()):
+        problem = f"The class {bare[0]} has 0 usable photos: add some."
+    elif usable:
+        problem = what_params_ask(usable, settings, findings)
     tables.write(CSV, ["finding", "name", "what"], findings.rows)
     print(f"\n{CSV} has all of it: {len(findings.rows)} rows.")
-    if problem:
-        sys.exit(problem)
+    try:
+        listed.check()
+    except UserError as error:
+        problem = str(error)
+    return problem
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].partition(" `")[0])
+    parser.add_argument("folder", type=Path, help="a folder of class folders, or a zip of it")
+    folder = parser.parse_args().folder.expanduser()
+    if not folder.exists():
+        raise UserError(f"There is no folder {folder}: name one with a folder of photos for every class, or a zip of it.")
+    with archive.listing(folder) as listed:
+        if not listed.photos:
+            listed.check()
+        if problem := check(listed):
+            sys.exit(problem)
 
 
 if __name__ == "__main__":
