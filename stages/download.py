@@ -73,6 +73,7 @@ def main(params) -> None:
         "classes": dict(source.classes),
         "skipped": [] if found.archive else found.skipped,  # what isn't in the zip
         "left_out": dict(sorted(found.left_out.items())),
+        "splits": sorted({photo.split for photo in found.photos if photo.split}),  # that folders give
     }
     (RAW / "source.json").write_text(json.dumps(note, indent=2) + "\n")
     counts = names.some((f"{count} {name}" for name, count in found.counts().items()), 20)

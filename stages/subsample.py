@@ -27,6 +27,7 @@ from stages.core.progress import progress
 from stages.photos import archive, dataset, images, names
 
 RAW = Path("data/raw")
+NOTE = RAW / "source.json"
 SKIPPED = Path("data/skipped.csv")
 DIGITS = 16  # of a photo's sha256, in its file's name
 Skipped = list[tuple[str, str]]  # name in the archive, reason
@@ -202,7 +203,8 @@ def drawn(kind: str, photos: list, params: Mapping, found: archive.Listing, skip
 
 def draw(params, skipped: Skipped, bar) -> list[dataset.Photo]:
     """Write the photos of all splits; returns their manifest. What can't be used goes to `skipped`."""
-    source = json.loads((RAW / "source.json").read_text())
+    source = json.loads(NOTE.read_text())
+    counts(params)  # before photos are read, whether params make sense
     manifest = []
     with archive.listing(RAW / "photos.zip", source["layout"]) as found:
         skipped += [(name, reason) for name, reason in source.get("skipped", [])] + found.skipped

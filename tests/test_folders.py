@@ -195,6 +195,14 @@ def test_given_splits_are_taken(mine, three, above, capsys):
     assert "Splits are those of the folders: " in capsys.readouterr().out
 
 
+def test_splits_and_classes_in_one_name(mine):
+    fill(mine, *many("train_cats", "train_hot-dogs", "test_cats", "test_hot-dogs", "val_cats", "val_hot-dogs"))
+    bring(mine)
+    assert Counter((photo.split, photo.kind) for photo in draw()[0]) == {
+        (split, kind): 5 for split in dataset.SPLITS for kind in ("cats", "hot-dogs")
+    }
+
+
 @pytest.mark.parametrize("second", ["validation", "test_set"])
 def test_of_two_given_splits_the_second_is_for_testing(mine, second, capsys):
     """The blog's own layout."""
@@ -229,6 +237,7 @@ def test_a_photo_of_two_given_splits_is_not_learnt_from(mine):
         (["val/cats/1", "val/dogs/1", "test/cats/1", "test/dogs/1"], "none of them is for training"),
         (["pictures/cats/1", "pictures/dogs/1", "birds/1"], "if the classes are cats, dogs, name pictures"),
         (["train/cats/1", "train/dogs/1", "birds/1"], "if the classes are cats, dogs, name train"),
+        (["train_cats/1", "train_dogs/1", "test_cats/1"], "test has cats and lacks dogs"),
         (["set1/cats/1", "set1/dogs/1", "set2/cats/1", "set2/dogs/1"], "name one of the former"),
     ],
 )
@@ -312,6 +321,22 @@ def test_folders_without_photos_are_named(mine, capsys):
     assert "no class: the folder films holds no photo (1 .mov)" in said and "empty holds no photo (it is empty)" in said
 
 
+def test_what_may_not_be_meant_as_a_class_is_said(mine):
+    fill(mine, *many("cats", "Cats", "dogs", "samples", each=3))
+    with archive.listing(mine) as found:
+        assert found.notes == [
+            "samples is taken as a class: move it out if it is none.",
+            "Cats and cats are two classes: name them alike if they are one.",
+        ]
+
+
+def test_no_class_folder_is_one_line_that_says_what_is_there(mine):
+    fill(mine, "1.jpg", "2.jpg", "film.mov")
+    (mine / "film.mov").write_bytes(b"\0")
+    with pytest.raises(UserError, match=r"holds no photos in class folders; it holds 2 outside class folders, 1 .mov: expected"):
+        bring(mine)
+
+
 def test_one_class_is_one_line(mine):
     fill(mine, *many("cats"))
     with pytest.raises(UserError, match=r"holds one class \(cats\): at least two are needed"):
@@ -341,7 +366,7 @@ def test_what_cannot_be_read_is_named(mine, monkeypatch):
         "cats/inner/": "a folder that can't be read: Permission denied",
         "cats/locked.jpg": "can't be read: Permission denied",
         "cats/pipe.jpg": "a pipe, a socket or a device",
-        "cats/round": f"a link to a folder that is listed anyway: {mine}",
+        "cats/round": "a link to a folder that is listed anyway: the whole folder",
     }
 
 

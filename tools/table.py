@@ -1,5 +1,6 @@
 """The results of the last run as a short table. `make table`."""
 
+import json
 import sys
 from collections.abc import Sequence
 
@@ -50,10 +51,12 @@ def main() -> None:
     settings = params.load()
     sizes = settings["subsample"]
     train, validation, test = (f"{size:.0%}" if subsample.shares(sizes) else size for size in map(sizes.get, dataset.SPLITS))
+    drawn = f"{train} training, {validation} validation and {test} test photos a class"
+    if subsample.NOTE.exists() and json.loads(subsample.NOTE.read_text()).get("splits"):
+        drawn = "splits as its folders give them"
     print(table(scores, settings["download"]["source"] != "path"))
     print(
-        f"data: {settings['download']['source']}; {train} training, {validation} validation and {test} test photos a class; "
-        f"in brackets the 95 % interval\n"
+        f"data: {settings['download']['source']}; {drawn}; in brackets the 95 % interval\n"
         f"time: {time(lockfile.stages(*lockfile.LOCKS))}"
     )
 

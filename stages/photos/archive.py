@@ -10,6 +10,7 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -105,7 +106,8 @@ class Listing:
                 )
         found = list(self.counts())
         if not found:
-            there = f"; it holds {counted(self.left_out)}" if self.left_out else ""
+            others = counted(self.left_out + Counter(brief(reason) for _, reason in self.skipped))
+            there = f"; it holds {others}" if others else ""
             raise UserError(
                 f"{self.path} holds no photos in class folders{there}: expected {self.path}/<class>/<photo>.jpg or the like."
             )
@@ -163,6 +165,9 @@ def listing(path: str | os.PathLike, layout: str = "folder") -> Listing:
     if outside:
         of = ", ".join(f"{count} in {'the folder itself' if folder == '.' else folder}" for folder, count in outside.most_common(5))
         found.notes.append(f"skipped: {sum(outside.values())} photos outside class folders ({of})")
+    for one, other in pairwise(sorted(found.counts(), key=lambda kind: (kind.casefold(), kind))):
+        if one.casefold() == other.casefold():
+            found.notes.append(f"{one} and {other} are two classes: name them alike if they are one.")
     found.notes += _without_photos(set(known.classes), folders, others)
     return found
 
@@ -286,7 +291,7 @@ def _in_folder(top: Path, folders: set[str]) -> Iterator[File]:
         folder, name = todo.popleft() if todo else links.popleft()
         real = os.path.realpath(folder)
         if real in seen:
-            yield File(name, 0, folder, f"{TWICE}: {seen[real] or top}")
+            yield File(name, 0, folder, f"{TWICE}: {seen[real] or 'the whole folder'}")
             continue
         seen[real] = name
         folders.update([name] if name else ())

@@ -1,7 +1,7 @@
 """Which class a photo is of, and which split where its folders say so: by the paths of all photos of a folder or an archive.
 
 Known are class folders (`cats/1.jpg`), with folders of their own below, below any number of levels that hold but one folder;
-splits above them (`train/cats/1.jpg`) or below (`cats/train/1.jpg`); and Kaggle's `train/cat.0.jpg`.
+splits above them (`train/cats/1.jpg`), below (`cats/train/1.jpg`) or beside (`train_cats/1.jpg`); and Kaggle's `train/cat.0.jpg`.
 """
 
 import re
@@ -82,6 +82,10 @@ def find(paths: Iterable[str]) -> Layout:
     below = {name: _parted({sub: split_of(sub) for sub in folder.below}, folder) for name, folder in top.below.items()}
     if any(below.values()):
         return _splits_below(top, below, notes)
+    joined = {name: _joined(name) for name in top.below}
+    if all(joined.values()) and _parted({name: split for name, (_, split) in joined.items()}, top):
+        return _splits_beside(top, joined, notes)
+    notes += [f"{name} is taken as a class: move it out if it is none." for name in top.below if _BESIDE.fullmatch(name)]
     return Layout({folder.path: (name, None) for name, folder in top.below.items()}, notes)
 
 
@@ -164,6 +168,24 @@ def _splits_below(top: Folder, below: dict[str, dict[str, str]], notes: list[str
     split_names = _two_or_three(next(iter(below.values())).values())
     classes = {top.below[kind].below[name].path: (kind, split_names[split]) for kind in below for name, split in below[kind].items()}
     return Layout(classes, notes + [_how({name: split for parted in below.values() for name, split in parted.items()})])
+
+
+def _joined(folder: str) -> tuple[str, str] | None:
+    """The class and the split of a folder's name that has both: train_cats, cats-test."""
+    for pattern in (r"(?P<kind>.+)[\W_](?P<word>[^\W_]+)", r"(?P<word>[^\W_]+)[\W_](?P<kind>.+)"):
+        if (found := re.fullmatch(pattern, folder)) and (split := split_of(found["word"])):
+            return found["kind"], split
+    return None
+
+
+def _splits_beside(top: Folder, joined: dict[str, tuple[str, str]], notes: list[str]) -> Layout:
+    kinds: dict[str, set[str]] = {}
+    for kind, split in joined.values():
+        kinds.setdefault(split, set()).add(kind)
+    _check_same(kinds, {split: split for split in kinds}, "the classes")
+    split_names = _two_or_three(kinds)
+    classes = {top.below[name].path: (kind, split_names[split]) for name, (kind, split) in joined.items()}
+    return Layout(classes, notes + [_how({name: split for name, (_, split) in joined.items()})])
 
 
 def _two_or_three(given: Iterable[str]) -> dict[str, str]:

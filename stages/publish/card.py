@@ -43,6 +43,8 @@ def data(manifest: list[dataset.Photo]) -> str:
     splits = dataset.splits(manifest)
     body = ([tables.plain(kind), *(counts[kind, split] for split in splits)] for kind in classes)
     reasons = "".join(f"\n- {count} skipped: {tables.plain(reason)}" for reason, count in sorted(skipped.items()))
+    left_out = ", ".join(f"{count} {tables.plain(kind)}" for kind, count in source.get("left_out", {}).items())
+    reasons += f"\n- left out, as no photos: {left_out}" if left_out else ""
     return f"""\
 Photos of the source `{source["source"]}`, sha256 `{source["sha256"]}`. Terms: {source["terms"]}
 
