@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from xml.etree import ElementTree
 
 import numpy as np
@@ -10,6 +11,7 @@ from conftest import ROOT, run, settings
 from PIL import Image
 from sklearn.metrics import log_loss
 
+from stages.core import tables
 from stages.frozen import activations
 from stages.networks import keras
 from stages.photos import dataset, images
@@ -197,3 +199,20 @@ def test_what_was_skipped_and_near_duplicates_are_drawn(pipeline, monkeypatch):
         assert figure.get_suptitle() == title
     texts = [text.get_text() for text in gallery.skipped(skips).axes[0].texts]
     assert len(texts) == 2 * gallery.LINES and texts[:2] == ["cat.0.jpg", "the file is empty"]
+
+
+def test_names_are_no_formulas_and_no_markup(tmp_path, monkeypatch):
+    """A $ begins a formula for Matplotlib, which fails on this one."""
+    name = "$\\frac$ |*_`<b>.jpg"
+    figure = gallery.skipped([[name, "the file is empty"]])
+    figure.savefig(io.BytesIO())
+    assert figure.axes[0].texts[0].get_text() == name
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/raw").mkdir(parents=True)
+    note = {"source": "path", "sha256": "0", "terms": "own", "left_out": {".mov": 2, "in @eaDir": 1}}
+    (tmp_path / "data/raw/source.json").write_text(json.dumps(note))
+    tables.write(tmp_path / "data/skipped.csv", ["file", "reason"], [["a", "a copy: the same bytes as b"], ["c", "a copy: the same bytes as d"]])
+    tables.write(tmp_path / "data/duplicates.csv", ["correlation"], [])
+    text = card.data([dataset.Photo("train/x/1.jpg", "$c|at*", "train", "x", "0")])
+    assert "| \\$c\\|at\\* | 1 |" in text
+    assert "\n- 2 skipped: a copy\n- left out, as no photos: 2 .mov, 1 in @eaDir" in text
