@@ -7,10 +7,11 @@ import pytest
 from conftest import jpeg
 from PIL import Image
 
-from stages.photos import kinds
+from stages.photos import images, kinds
 
 
 def saved(kind: str) -> bytes:
+    images.Image.init()
     file = io.BytesIO()
     Image.new("RGB", (32, 32)).save(file, kind)
     return file.getvalue()
