@@ -5,7 +5,8 @@
     dvc exp run -S subsample.folds=5 -S subsample.fold=2       # the second part of five validates, the others train
     dvc exp run -S subsample.train=0.6 -S subsample.validation=0.2 -S subsample.test=0.2      # shares of every class
 
-Writes data/photos/<split>/<class>/, data/manifest.csv and data/skipped.csv. The archive is read in place, as far
+Writes data/photos/<split>/<class>/, data/manifest.csv, data/skipped.csv and data/depth.json, the range of training photos of
+more than 8 bits. The archive is read in place, as far
 as is needed. A photo that can't be used is skipped and listed, and the next one takes its place. A photo whose
 bytes were drawn before is skipped too, so that no photo is in two splits.
 """
@@ -27,6 +28,7 @@ from stages.core import stage
 from stages.core.errors import UserError
 from stages.core.progress import progress
 from stages.photos import archive, dataset, images
+from stages.photos.decoding import deep
 
 RAW = Path("data/raw")
 SKIPPED = Path("data/skipped.csv")
@@ -39,7 +41,7 @@ def usable(photos: zipfile.ZipFile, entries: list[zipfile.ZipInfo], seen: dict, 
             if entry.file_size > archive.MAX_PHOTO_BYTES:
                 raise images.UnreadablePhoto(f"absurdly large: {entry.file_size / 1e6:.0f} MB")
             data = photos.read(entry)
-            images.decode(data)
+            images.decode(data, images.LOOK)
             sha256 = hashlib.sha256(data).hexdigest()
             if sha256 in seen:
                 raise images.UnreadablePhoto(f"the same bytes as {seen[sha256]}")
@@ -144,6 +146,7 @@ def main(params) -> None:
         shutil.rmtree(dataset.PHOTOS, ignore_errors=True)  # a half-drawn set must not look like a whole one
         raise
     dataset.write_manifest(manifest)
+    deep.write(deep.depth_of(images.extent(photo.path.read_bytes()) for photo in dataset.of_split(manifest, "train")))
     with open(SKIPPED, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("file", "reason"), *skipped])
     print(f"{len(manifest)} photos, {len(skipped)} skipped (listed in {SKIPPED})")

@@ -2,7 +2,7 @@
 
     python -m tools.check ~/pictures
 
-Counts and sizes; what can't be read; copies and near-duplicates; photos that look like another class, going by the other
+Counts and sizes; what can't be read, and what has next to no contrast; copies and near-duplicates; photos that look like another class, going by the other
 photos of the folder; and how many photos the params ask for. Leaves the folder as it is, and all that it found in
 data/check.csv. Exits with status 1 where a run would fail.
 """
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -29,6 +30,7 @@ from stages.core.errors import UserError
 from stages.core.progress import progress
 from stages.frozen import layers
 from stages.photos import archive, dataset, images
+from stages.photos.decoding import deep
 from stages.publish import duplicates
 from stages.scores import metrics
 from tools import command, experiment
@@ -38,6 +40,7 @@ SHOWN = 8  # lines of each kind
 FOLDS = 5
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}  # of every class, where there are fewer photos than are asked for
 FEW = 20  # test photos of a class: at an accuracy of 0.9 the interval goes from 0.70 to 0.97
+CONTRAST = 8  # levels of 255; with fewer a picture looks like one plain colour
 SIZE = 160  # px, of the photos whose features are compared
 SUSPICIOUS = 0.1  # a photo's own class gets less than this by the others
 PENALTY = 0.05  # L2, beside the mean loss of a photo: the best of 0.0005 to 5 for 200 and 2,000 photos of cats and dogs
@@ -51,21 +54,54 @@ class Look:
     kind: str
     wrong: str = ""
     side: int = 0  # the shorter one, px
+    spread: int = 0  # levels of 255, from the darkest to the brightest of nearly all its pixels
+    extent: deep.Extent | None = None  # of a picture of more than 8 bits
     sha256: str = ""
     bits: np.uint64 = np.uint64(0)
     thumbnail: np.ndarray | None = None
 
 
-def look(path: Path, name: str, kind: str) -> Look:
+def look(path: Path, name: str, kind: str, depth: deep.Depth = deep.UNKNOWN) -> Look:
     try:
         data = path.read_bytes()
-        image = images.decode(data)
+        image = images.decode(data, images.LOOK, depth)
         bits, thumbnail = duplicates.looks(image)
+        side, extent = min(images.sides(data)), images.extent(data)
     except OSError as error:
         return Look(name, kind, error.strerror or str(error))
     except images.UnreadablePhoto as error:
         return Look(name, kind, str(error))
-    return Look(name, kind, "", min(image.size), hashlib.sha256(data).hexdigest(), bits, thumbnail)
+    return Look(name, kind, "", side, spread(image), extent, hashlib.sha256(data).hexdigest(), bits, thumbnail)
+
+
+def look_at_all(found: Sequence[tuple[Path, str, str]]) -> tuple[list[Look], deep.Depth]:
+    """A look at each photo, (file, name, class), and what is black and white in those of more than 8 bits.
+
+    Those are looked at twice: how bright a picture is only all of them together say.
+    """
+    with progress(len(found), "photos") as bar, ThreadPoolExecutor(environment.THREADS) as pool:
+
+        def at(items: Sequence[tuple[Path, str, str]], depth: deep.Depth) -> list[Look]:
+            looks = []
+            for photo in pool.map(lambda item: look(*item, depth), items):
+                looks.append(photo)
+                bar.update(1)
+            return looks
+
+        looks = at(found, deep.UNKNOWN)
+        depth = deep.depth_of(photo.extent for photo in looks)
+        numbers = [number for number, photo in enumerate(looks) if photo.extent]
+        bar.total += len(numbers)
+        for number, photo in zip(numbers, at([found[number] for number in numbers], depth)):
+            looks[number] = photo
+    return looks, depth
+
+
+def spread(image: Image.Image) -> int:
+    """How many levels of 255 lie between the 1 % darkest and the 1 % brightest values of a picture, in the channel in which there
+    are most."""
+    darkest, brightest = np.percentile(np.asarray(image).reshape(-1, 3), (1, 99), axis=0, method="nearest")
+    return int((brightest - darkest).max())
 
 
 class Findings:
@@ -85,7 +121,9 @@ class Findings:
         self.rows += [(title, name, what) for name, what in found]
 
 
-def other_class(photos: list[Look], paths: Mapping[str, Path], network: layers.Frozen) -> list[tuple[float, Look, str]]:
+def other_class(
+    photos: list[Look], paths: Mapping[str, Path], network: layers.Frozen, depth: deep.Depth
+) -> list[tuple[float, Look, str]]:
     """Photos that by all others look like another class: (probability of the own class, photo, that class), worst first.
 
     Logistic regression on the pretrained network's features, averaged over the photo, cross-validated: what is said of a
@@ -94,7 +132,7 @@ def other_class(photos: list[Look], paths: Mapping[str, Path], network: layers.F
     features = []
 
     def load(photo: Look) -> np.ndarray:
-        pixels = images.square(paths[photo.name].read_bytes(), SIZE)
+        pixels = images.square(paths[photo.name].read_bytes(), SIZE, depth=depth)
         return network.preprocess(pixels[None], "imagenet")
 
     with progress(len(photos), "labels") as bar:
@@ -148,12 +186,7 @@ def main() -> None:
     if not found:
         raise UserError(f"{folder} has no photos in class folders.")
     paths = {name: path for path, name, _ in found}
-    with progress(len(found), "photos") as bar, ThreadPoolExecutor(environment.THREADS) as pool:
-        looks = []
-        for photo in pool.map(lambda item: look(*item), found):
-            looks.append(photo)
-            bar.update(1)
-
+    looks, depth = look_at_all(found)
     settings = params.load()
     by_digest = defaultdict(list)
     for photo in looks:
@@ -168,6 +201,8 @@ def main() -> None:
         print(f"  {kind}: {counts[kind]}, {size}")
     findings = Findings()
     findings.section("can't be used", [(photo.name, photo.wrong) for photo in looks if photo.wrong])
+    flat = [(photo.name, f"nearly all of it within {photo.spread + 1} of 256 shades") for photo in usable if photo.spread < CONTRAST]
+    findings.section("next to no contrast", flat)
     copies = [(same[0].name, " = ".join(photo.name for photo in same[1:])) for same in by_digest.values() if len(same) > 1]
     findings.section("copies, of which the first counts", copies, " = ")
     if usable:
@@ -181,7 +216,7 @@ def main() -> None:
         if subprocess.run(words, env=experiment.environment()).returncode:
             print("\nLabels were not looked at, which takes these weights.")
         else:
-            doubtful = other_class(usable, paths, layers.Frozen(activations.WEIGHTS, settings["backbone"], []))
+            doubtful = other_class(usable, paths, layers.Frozen(activations.WEIGHTS, settings["backbone"], []), depth)
             findings.section("labels to look at", [(photo.name, f"looks like {kind}") for _, photo, kind in doubtful], " ")
     problem = what_params_ask(counts, settings, findings)
     tables.write(CSV, ["finding", "name", "what"], findings.rows)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 import pillow_heif
-from PIL import Image, ImageCms, ImageEnhance, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageEnhance, ImageFile, ImageOps, UnidentifiedImageError
 
 from stages.core import environment
 from stages.core.progress import progress
@@ -105,8 +105,10 @@ def _tried(data: bytes, how: Callable[[bytes], T]) -> T:
 
 def _why(data: bytes, error: Exception) -> str:
     """Why a picture's file can't be decoded, in words."""
-    if tiff.is_tiff(data) and (reason := tiff.unread(data)) and (isinstance(error, (UnidentifiedImageError, KeyError))):
-        return reason
+    if tiff.is_tiff(data):
+        found = tiff.unread if isinstance(error, (UnidentifiedImageError, KeyError)) else tiff.unsupported
+        if reason := found(data):
+            return reason
     if not isinstance(error, UnidentifiedImageError):
         return f"can't be decoded: {error}"
     if (kind := kinds.of("", data[: kinds.HEAD])) is None:
@@ -157,8 +159,6 @@ def _orientation(image: Image.Image) -> int | None:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "LAB":
-        return ImageCms.profileToProfile(image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB")
     if image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
     if "A" in image.mode or "transparency" in image.info:

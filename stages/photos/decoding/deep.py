@@ -16,6 +16,8 @@ from PIL import Image, ImageFile
 
 DEPTH = Path("data/depth.json")
 BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # TIFF's tags
+# libtiff gives numbers in this machine's order, which Pillow forgets for some of them.
+NATIVE = {f"{kind}{order}{sign}": f"{kind}N{sign}" for kind, sign in (("I;16", "S"), ("I;32", "S"), ("F;32", "F")) for order in ("", "B")}
 WHITE_IS_ZERO, UNSIGNED, SIGNED = 0, 1, 2
 
 
@@ -138,6 +140,8 @@ def numbers(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFile]
     bits, kind = max(tags.get(BITS, (0,))), max(tags.get(SAMPLE_FORMAT, (UNSIGNED,)))
     inverted = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
     mode = image.mode
+    if image.tile and image.tile[0].codec_name == "libtiff" and (native := NATIVE.get(_raw_mode(image))):
+        _lay_out(image, native)
     if mode == "F":
         return Numbers(_loaded(image), (0.0, 1.0), inverted=inverted)
     if mode == "I":
@@ -188,9 +192,9 @@ def _channels(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFil
 
 def _laid_out(image: ImageFile.ImageFile, raw: str) -> np.ndarray:
     """A picture's pixels, decoded as if they were laid out in another way."""
-
-    def args(old):
-        return raw if isinstance(old, str) else (raw, *old[1:])
-
-    image.tile = [tile._replace(args=args(tile.args)) for tile in image.tile]
+    _lay_out(image, raw)
     return _loaded(image)
+
+
+def _lay_out(image: ImageFile.ImageFile, raw: str) -> None:
+    image.tile = [tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:])) for tile in image.tile]

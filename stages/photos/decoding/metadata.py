@@ -54,10 +54,19 @@ def _jpeg(data: bytes, exif: bool) -> bytes:
         elif data[at + length : at + length + 1] != b"\xff":  # its length is wrong
             at = _tables(data, at + 4)
             continue
-        elif data[at + 4 :].startswith((b"JFIF\0", b"Adobe", *([b"Exif\0\0"] if exif else []))):
+        elif _counts(data[at + 4 : at + length], exif):
             kept.append(data[at : at + length])
         at += length
     return data
+
+
+def _counts(segment: bytes, exif: bool) -> bool:
+    """Whether a JPEG's application segment decides over colours or, with `exif`, orientation."""
+    return (
+        (segment.startswith(b"JFIF\0") and len(segment) >= 14)
+        or (segment.startswith(b"Adobe") and len(segment) >= 12)
+        or (exif and segment.startswith(b"Exif\0\0"))
+    )
 
 
 def jpeg_kind(data: bytes) -> str | None:

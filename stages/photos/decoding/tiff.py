@@ -7,7 +7,7 @@ from stages.photos import kinds
 SUBFILE_TYPE, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANES, SAMPLE_FORMAT = 254, 258, 259, 262, 277, 284, 339
 THUMBNAIL, MASK = 1, 4  # bits of the subfile's type
 FLOAT, COMPLEX = 3, 5
-NAMES = {34661: "JBIG", 34712: "JPEG 2000", 33003: "JPEG 2000", 33005: "JPEG 2000", 34887: "LERC", 50002: "JPEG XL", 52546: "JPEG XL"}
+NAMES = {32809: "Thunderscan", 34676: "LogLuv", 34677: "LogLuv", 50001: "WebP", 34661: "JBIG", 34712: "JPEG 2000", 33003: "JPEG 2000", 33005: "JPEG 2000", 34887: "LERC", 50002: "JPEG XL", 52546: "JPEG XL"}
 
 
 def is_tiff(data: bytes) -> bool:
@@ -31,6 +31,16 @@ def refused(data: bytes) -> str | None:
     return None
 
 
+def unsupported(data: bytes) -> str | None:
+    """What a TIFF file is compressed by, where libtiff most often can't undo it; None for other ways."""
+    compression = max(next(kinds.directories(data), {}).get(COMPRESSION) or (1,))
+    return _compressed(compression) if compression in NAMES else None
+
+
+def _compressed(compression: int) -> str:
+    return f"a TIFF compressed by {NAMES.get(compression, f'method {compression}')}: save it with LZW or none"
+
+
 def unread(data: bytes) -> str | None:
     """Why Pillow finds no picture in a TIFF file, as far as its tags tell; None for one without tags."""
     tags = next(kinds.directories(data), {})
@@ -39,7 +49,7 @@ def unread(data: bytes) -> str | None:
     bits, bands = max(tags.get(BITS) or (1,)), max(tags.get(SAMPLES) or (1,))
     kind, compression = max(tags.get(SAMPLE_FORMAT) or (1,)), max(tags.get(COMPRESSION) or (1,))
     if compression not in COMPRESSION_INFO:
-        return f"a TIFF compressed by {NAMES.get(compression, f'method {compression}')}: save it with LZW or none"
+        return _compressed(compression)
     if kind >= COMPLEX:
         return "a TIFF of complex numbers: save it with 8 bits a sample"
     if bits > 32 or (kind == FLOAT and bits != 32):
