@@ -2,9 +2,9 @@
 
     python -m tools.check ~/pictures
 
-Counts and sizes; what can't be read, and what has next to no contrast; copies and near-duplicates; photos that look like another class, going by the other
-photos of the folder; and how many photos the params ask for. Leaves the folder as it is, and all that it found in
-data/check.csv. Exits with status 1 where a run would fail.
+Counts and sizes; what can't be read, and what has next to no contrast; copies and near-duplicates; photos that look like another
+class, going by the other photos of the folder; and how many photos the params ask for. Leaves the folder as it is, and all that
+it found in data/check.csv. Exits with status 1 where a run would fail.
 """
 
 import argparse

@@ -51,7 +51,7 @@ OTHER_MAGIC = [
     (b"\xc5\xd0\xd3\xc6", "an EPS file"), (b"\xd7\xcd\xc6\x9a", "a Windows metafile"),
 ]  # fmt: skip
 DNG_VERSION, MAKE, SUB_IFDS, SUBFILE_TYPE, PHOTOMETRIC = 50706, 271, 330, 254, 262
-NUMBERS = {1: "B", 2: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # TIFF's types of values that are whole numbers or text
+NUMBERS = {1: "B", 2: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q", 18: "Q"}  # of TIFF's types
 VALUES = 64  # of a tag; the pictures here have as many bands at most
 SENSOR = {32803, 34892}  # photometric interpretations: a colour filter's mosaic, and its linear form
 

@@ -101,7 +101,8 @@ def _png(data: bytes, exif: bool) -> bytes:
         length, name = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
         end = at + 12 + length
         behind = data[end + 4 : end + 8]
-        if behind and not re.fullmatch(rb"[A-Za-z]{4}", behind) and not name[:1].isupper():  # its length is wrong
+        fits = end <= len(data) and (not behind or re.fullmatch(rb"[A-Za-z]{4}", behind))
+        if not fits and not name[:1].isupper():  # its length is wrong
             found = data.find(b"IDAT", at + 8)
             at = found - 4 if found > 0 else len(data)
             continue
