@@ -17,43 +17,45 @@ import numpy as np
 from stages.core import files, stage
 from stages.core.progress import progress
 from stages.frozen import activations, layers, memo
-from stages.photos import dataset, images
+from stages.photos import dataset, images, kinds
+from stages.photos.decoding import deep, metadata, tiff
 
 WEIGHTS = Path("models/backbone.weights.h5")
 
 
-def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings) -> np.ndarray:
+def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings, depth: deep.Depth) -> np.ndarray:
     """One view of a training photo, the first of them plain, or one crop of any other: uint8 of shape (size, size, 3)."""
     data = photo.path.read_bytes()
     if photo.split != "train":
-        return images.cropped(data, size, fit, settings["crops"])[view]
-    plain = images.square(data, size, fit)
+        return images.cropped(data, size, fit, settings["crops"], depth)[view]
+    plain = images.square(data, size, fit, depth)
     if view == 0:
         return plain
     rng = images.random_numbers(settings["seed"], view, photo.sha256)
     return images.augment(images.padded(plain), size, settings["augmentation"], rng)
 
 
-def origin(params) -> list:
+def origin(params, depth: deep.Depth) -> list:
     """List all that a plain view's activations depend on, besides the photo."""
-    code = [files.sha256_of(file) for file in (__file__, layers.__file__, images.__file__)]
+    modules = (layers, images, kinds, deep, metadata, tiff)
+    code = [files.sha256_of(file) for file in (__file__, *(module.__file__ for module in modules))]
     libraries = [importlib.metadata.version(name) for name in ("ncnn", "pillow", "pillow-heif", "numpy")]
     own = [*(params[name] for name in ("backbone", "image_size", "fit", "preprocessing")), *params["finetune"]["unfreeze"]]
-    return [files.sha256_of(WEIGHTS), *code, *libraries, *own]
+    return [files.sha256_of(WEIGHTS), *code, *libraries, *own, depth.about()]
 
 
 def main(params) -> None:
     size, fit, settings = params["image_size"], params["fit"], params["activations"]
-    manifest = dataset.read_manifest()
+    manifest, depth = dataset.read_manifest(), deep.read()
     network = layers.Frozen(WEIGHTS, params["backbone"], params["finetune"]["unfreeze"])
     shape = network.output_shape((size, size, 3))
-    known = origin(params)
+    known = origin(params, depth)
     plain = memo.Memo(*known)
     augmented = memo.Memo(*known, settings["seed"], dict(settings["augmentation"]))
     crops = memo.Memo(*known, settings["crops"]) if settings["crops"] > 1 else plain
 
     def pictures(item):
-        return network.preprocess(view_of(*item, size, fit, settings)[None], params["preprocessing"])
+        return network.preprocess(view_of(*item, size, fit, settings, depth)[None], params["preprocessing"])
 
     def recall(item, compute):
         photo, view = item

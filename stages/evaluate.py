@@ -18,6 +18,7 @@ from stages.core.progress import progress
 from stages.frozen import activations
 from stages.networks import keras, models
 from stages.photos import dataset, images
+from stages.photos.decoding import deep
 from stages.scores import levels, metrics
 
 METRICS = Path("metrics")
@@ -28,7 +29,8 @@ def inputs_of(level: str, model: keras.Model, photos: list[dataset.Photo], fit: 
     """What a level's model reads for the photos of a split: an array of shape (n, views, ...)."""
     split = photos[0].split
     if level == "small_cnn":
-        return images.read([photo.path for photo in photos], model.input_shape[1], fit, f"{split} photos")[:, None]
+        paths = [photo.path for photo in photos]
+        return images.read(paths, model.input_shape[1], fit, f"{split} photos", deep.read())[:, None]
     views, named = activations.read(activations.BOTTLENECK if level == "top" else activations.ACTIVATIONS, split)
     assert named == photos, "activations of other photos than the manifest's"
     return views

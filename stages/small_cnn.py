@@ -15,6 +15,7 @@ from stages.core import environment, stage
 from stages.core.errors import UserError
 from stages.networks import models
 from stages.photos import dataset, images
+from stages.photos.decoding import deep
 from stages.training import batches, loop
 
 
@@ -23,12 +24,13 @@ def main(params) -> None:
     seed = params["seed"]
     networks.seed_everything(seed)
     manifest = dataset.read_manifest()
-    classes = dataset.class_names(manifest)
+    classes, depth = dataset.class_names(manifest), deep.read()
     size, batch_size = params["image_size"], params["batch_size"]
 
     def load(split):
         photos = dataset.of_split(manifest, split)
-        return photos, images.read([photo.path for photo in photos], size, fit, f"{split} photos"), dataset.labels(photos, classes)
+        pixels = images.read([photo.path for photo in photos], size, fit, f"{split} photos", depth)
+        return photos, pixels, dataset.labels(photos, classes)
 
     try:
         model = models.small_cnn(size, len(classes), params)

@@ -5,10 +5,11 @@
     dvc exp run -S subsample.folds=5 -S subsample.fold=2       # the second part of five validates, the others train
     dvc exp run -S subsample.train=0.6 -S subsample.validation=0.2 -S subsample.test=0.2      # shares of every class
 
-Writes data/photos/<split>/<class>/, data/manifest.csv and data/skipped.csv. A photo's place in the draw and its file's name come
-from its own digest and the seed, so that one photo more or less moves hardly another one. All photos of the archive are
-read; decoded are as many as are needed. A photo that can't be used is skipped and listed, and the next one takes its place; so is
-a copy of another one. A photo that is in two classes is not used in either.
+Writes data/photos/<split>/<class>/, data/manifest.csv, data/skipped.csv and data/depth.json, the range of training photos of
+more than 8 bits. A photo's place in the draw and its file's name come from its own digest and the seed, so that one photo more or
+less moves hardly another one. All photos of the archive are read; decoded are as many as are needed. A photo that can't be used is
+skipped and listed, and the next one takes its place; so is a copy of another one. A photo that is in two classes is not used in
+either. Where folders give splits, all their photos are taken as they stand.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ from stages.core import stage, tables
 from stages.core.errors import UserError
 from stages.core.progress import progress
 from stages.photos import archive, dataset, images, names
+from stages.photos.decoding import deep
 
 RAW = Path("data/raw")
 NOTE = RAW / "source.json"
@@ -79,7 +81,7 @@ def read(found: archive.Listing, skipped: Skipped) -> Iterator[tuple[archive.Fou
 def wrong(found: archive.Listing, photo: archive.Found) -> str:
     """Why a photo can't be decoded; nothing where it can."""
     try:
-        images.decode(found.read(photo))
+        images.decode(found.read(photo), images.LOOK)
     except (images.UnreadablePhoto, archive.Unreadable) as error:
         return str(error)
     return ""
@@ -232,6 +234,7 @@ def main(params) -> None:
     finally:  # above all where photos are too few
         tables.write(SKIPPED, ["file", "reason"], skipped)
     dataset.write_manifest(manifest)
+    deep.write(deep.depth_of(images.extent(photo.path.read_bytes()) for photo in dataset.of_split(manifest, "train")))
     print(f"{len(manifest)} photos, {len(skipped)} skipped (listed in {SKIPPED})")
 
 

@@ -30,6 +30,7 @@ from stages.core.progress import progress
 from stages.frozen import activations, layers
 from stages.networks import keras, models
 from stages.photos import dataset, images
+from stages.photos.decoding import deep
 from stages.scores import metrics
 from tools import command, experiment
 
@@ -104,10 +105,10 @@ def mirrored() -> dict[str, np.ndarray]:
     name, unfreeze = settings["backbone"], settings["finetune"]["unfreeze"]
     below, above = (layers.Frozen(finetune.WEIGHTS, name, unfreeze, part) for part in (False, True))
     trained = {level: keras.saving.load_model(f"models/{level}.keras", compile=False) for level in LEVELS}
-    photos = dataset.of_split(dataset.read_manifest(), "validation")
+    photos, depth = dataset.of_split(dataset.read_manifest(), "validation"), deep.read()
 
     def pictures(photo: dataset.Photo) -> np.ndarray:
-        pixels = images.cropped(photo.path.read_bytes(), size, fit, crops)
+        pixels = images.cropped(photo.path.read_bytes(), size, fit, crops, depth)
         return below.preprocess(pixels[:, :, ::-1], settings["preprocessing"])
 
     def by_photo() -> Iterator[np.ndarray]:

@@ -17,6 +17,7 @@ from stages.core.errors import UserError
 from stages.frozen import layers
 from stages.networks import backbone, keras
 from stages.photos import dataset, images
+from stages.photos.decoding import deep
 from tools import command
 
 PHOTOS, REPEATS = 32, 3
@@ -45,7 +46,8 @@ def main() -> None:
     size, unfreeze = settings["image_size"], settings["finetune"]["unfreeze"]
     network = layers.Frozen(activations.WEIGHTS, "VGG16", unfreeze)
     photos = dataset.of_split(dataset.read_manifest(), "validation")[:PHOTOS]
-    pixels = [images.square(photo.path.read_bytes(), size) for photo in photos]
+    depth = deep.read()
+    pixels = [images.square(photo.path.read_bytes(), size, depth=depth) for photo in photos]
     batch = images.preprocess(np.stack(pixels), settings["preprocessing"])
 
     def ncnn() -> np.ndarray:

@@ -1,26 +1,25 @@
 """What a file is, by its contents first and its ending second."""
 
 import io
-import struct
 
+import numpy as np
 import pytest
 from conftest import jpeg
 from PIL import Image
+from written import tiff
 
-from stages.photos import kinds
+from stages.photos import images, kinds
 
 
 def saved(kind: str) -> bytes:
+    images.Image.init()
     file = io.BytesIO()
     Image.new("RGB", (32, 32)).save(file, kind)
     return file.getvalue()
 
 
-def tiff(**tags: int) -> bytes:
-    """A TIFF file of one list of tags, without pixels."""
-    numbers = {"subfile": 254, "photometric": 262, "make": 271, "subifds": 330, "dng": 50706}
-    entries = b"".join(struct.pack("<HHII", numbers[name], 4, 1, value) for name, value in sorted(tags.items()))
-    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+def tagged(**tags) -> bytes:
+    return tiff(np.zeros((1, 1), np.uint8), **tags)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF", "MPO"])
@@ -43,7 +42,7 @@ def test_what_only_an_ending_calls_a_picture_is_left_to_decode(ending):
         ("a.arw", b"II*\0\x08\0\0\0", "Sony ARW"),
         ("a.pef", b"MM\0*\0\0\0\x08", "Pentax PEF"),
         ("a.dng", b"II*\0\x08\0\0\0", "Adobe DNG"),
-        ("a.tif", tiff(dng=1), "Adobe DNG"),
+        ("a.tif", tagged(dng=1), "Adobe DNG"),
         ("a.raf", b"FUJIFILMCCD-RAW 0201", "Fuji RAF"),
         ("a", b"IIRO\x08\0\0\0", "Olympus ORF"),
         ("a.jpg", b"IIU\0\x18\0\0\0", "Panasonic RW2"),
@@ -55,8 +54,8 @@ def test_raw_is_named(name, head, camera):
 
 
 def test_a_cameras_tiff_with_another_ending_is_raw_by_its_tags():
-    assert "RAW" in kinds.of("a.tif", tiff(subfile=1, make=0, subifds=200)) and "RAW" in kinds.of("a.tif", tiff(photometric=32803))
-    assert kinds.of("a.tif", tiff(subfile=0, make=0, photometric=2)) == ""
+    assert "RAW" in kinds.of("a.tif", tagged(subfile=1, make=b"Make", subifds=200)) and "RAW" in kinds.of("a.tif", tagged(photometric=32803))
+    assert kinds.of("a.tif", tagged(subfile=0, make=b"Make", subifds=200)) == ""
 
 
 @pytest.mark.parametrize(
@@ -96,5 +95,5 @@ def test_what_is_no_picture_is_none(name, head):
 
 @pytest.mark.parametrize("length", range(0, 40, 3))
 def test_a_cut_off_head_is_no_accident(length):
-    for data in (tiff(dng=1, make=2), jpeg(Image.new("RGB", (32, 32))), saved("HEIF"), saved("BMP"), b"MM\0*\xff\xff\xff\xff" + bytes(40)):
+    for data in (tagged(dng=1), jpeg(Image.new("RGB", (32, 32))), saved("HEIF"), saved("BMP"), b"MM\0*\xff\xff\xff\xff" + bytes(40)):
         kinds.of("a", data[:length])

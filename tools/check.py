@@ -2,9 +2,9 @@
 
     python -m tools.check ~/pictures
 
-Counts and sizes; what can't be read; copies and near-duplicates; photos that look like another class, going by the other
-photos of the folder; and how many photos the params ask for. Leaves the folder as it is, and all that it found in
-data/check.csv. Exits with status 1 where a run would fail.
+Counts and sizes; what can't be read, and what has next to no contrast; copies and near-duplicates; photos that look like another
+class, going by the other photos of the folder; and how many photos the params ask for. Leaves the folder as it is, and all that
+it found in data/check.csv. Exits with status 1 where a run would fail.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -29,6 +30,7 @@ from stages.core.errors import UserError
 from stages.core.progress import progress
 from stages.frozen import layers
 from stages.photos import archive, dataset, images
+from stages.photos.decoding import deep
 from stages.publish import duplicates
 from stages.scores import metrics
 from tools import command, experiment
@@ -38,6 +40,7 @@ SHOWN = 8  # lines of each kind
 FOLDS = 5
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}  # of every class, where there are fewer photos than are asked for
 FEW = 20  # test photos of a class: at an accuracy of 0.9 the interval goes from 0.70 to 0.97
+CONTRAST = 8  # levels of 255; with fewer a picture looks like one plain colour
 SIZE = 160  # px, of the photos whose features are compared
 SUSPICIOUS = 0.1  # a photo's own class gets less than this by the others
 PENALTY = 0.05  # L2, beside the mean loss of a photo: the best of 0.0005 to 5 for 200 and 2,000 photos of cats and dogs
@@ -50,6 +53,8 @@ class Look:
     photo: archive.Found
     wrong: str = ""
     side: int = 0  # the shorter one, px
+    spread: int = 0  # levels of 255, from the darkest to the brightest of nearly all its pixels
+    extent: deep.Extent | None = None  # of a picture of more than 8 bits
     sha256: str = ""
     bits: np.uint64 = np.uint64(0)
     thumbnail: np.ndarray | None = None
@@ -63,14 +68,45 @@ class Look:
         return self.photo.kind
 
 
-def look(photo: archive.Found, listed: archive.Listing) -> Look:
+def look(photo: archive.Found, listed: archive.Listing, depth: deep.Depth = deep.UNKNOWN) -> Look:
     try:
         data = listed.read(photo)
-        image = images.decode(data)
+        image = images.decode(data, images.LOOK, depth)
         bits, thumbnail = duplicates.looks(image)
+        side, extent = min(images.sides(data)), images.extent(data)
     except (archive.Unreadable, images.UnreadablePhoto) as error:
         return Look(photo, str(error))
-    return Look(photo, "", min(image.size), hashlib.sha256(data).hexdigest(), bits, thumbnail)
+    return Look(photo, "", side, spread(image), extent, hashlib.sha256(data).hexdigest(), bits, thumbnail)
+
+
+def look_at_all(listed: archive.Listing) -> tuple[list[Look], deep.Depth]:
+    """A look at each photo, and what is black and white in those of more than 8 bits.
+
+    Those are looked at twice: how bright a picture is only all of them together say.
+    """
+    with progress(len(listed.photos), "photos") as bar, ThreadPoolExecutor(environment.THREADS) as pool:
+
+        def at(photos: Sequence[archive.Found], depth: deep.Depth) -> list[Look]:
+            looks = []
+            for photo in pool.map(lambda photo: look(photo, listed, depth), photos):
+                looks.append(photo)
+                bar.update(1)
+            return looks
+
+        looks = at(listed.photos, deep.UNKNOWN)
+        depth = deep.depth_of(photo.extent for photo in looks)
+        numbers = [number for number, photo in enumerate(looks) if photo.extent]
+        bar.total += len(numbers)
+        for number, photo in zip(numbers, at([listed.photos[number] for number in numbers], depth)):
+            looks[number] = photo
+    return looks, depth
+
+
+def spread(image: Image.Image) -> int:
+    """How many levels of 255 lie between the 1 % darkest and the 1 % brightest values of a picture, in the channel in which there
+    are most."""
+    darkest, brightest = np.percentile(np.asarray(image).reshape(-1, 3), (1, 99), axis=0, method="nearest")
+    return int((brightest - darkest).max())
 
 
 class Findings:
@@ -90,7 +126,9 @@ class Findings:
         self.rows += [(title, name, what) for name, what in found]
 
 
-def other_class(photos: list[Look], listed: archive.Listing, network: layers.Frozen) -> list[tuple[float, Look, str]]:
+def other_class(
+    photos: list[Look], listed: archive.Listing, network: layers.Frozen, depth: deep.Depth
+) -> list[tuple[float, Look, str]]:
     """Photos that by all others look like another class: (probability of the own class, photo, that class), worst first.
 
     Logistic regression on the pretrained network's features, averaged over the photo, cross-validated: what is said of a
@@ -99,7 +137,7 @@ def other_class(photos: list[Look], listed: archive.Listing, network: layers.Fro
     features = []
 
     def load(photo: Look) -> np.ndarray:
-        pixels = images.square(listed.read(photo.photo), SIZE)
+        pixels = images.square(listed.read(photo.photo), SIZE, depth=depth)
         return network.preprocess(pixels[None], "imagenet")
 
     with progress(len(photos), "labels") as bar:
@@ -144,15 +182,6 @@ def what_params_ask(usable: list[Look], settings: dict, findings: Findings) -> s
     return problem
 
 
-def looked_at(listed: archive.Listing) -> list[Look]:
-    with progress(len(listed.photos), "photos") as bar, ThreadPoolExecutor(environment.THREADS) as pool:
-        looks = []
-        for photo in pool.map(lambda photo: look(photo, listed), listed.photos):
-            looks.append(photo)
-            bar.update(1)
-    return looks
-
-
 def say_of_classes(looks: list[Look], usable: list[Look]) -> None:
     counts = Counter(photo.kind for photo in usable)
     print(f"{len(counts)} classes, {len(looks)} photos, {len(usable)} of them usable")
@@ -173,7 +202,7 @@ def say_of_looks(usable: list[Look], findings: Findings) -> None:
 def check(listed: archive.Listing) -> str | None:
     """Say all that is to say of a folder or zip; returns why a run would fail, or None."""
     settings, findings = params.load(), Findings()
-    looks = looked_at(listed)
+    looks, depth = look_at_all(listed)
     by_photo = {id(photo.photo): photo for photo in looks}
     kept, copies, conflicts = subsample.distinct((photo.photo, photo.sha256) for photo in looks if not photo.wrong)
     usable = [by_photo[id(photo)] for photo, _ in kept]
@@ -181,6 +210,8 @@ def check(listed: archive.Listing) -> str | None:
     print(*listed.lines(), sep="\n", end="\n" if listed.lines() else "")
     wrong = listed.skipped + [(photo.name, photo.wrong) for photo in looks if photo.wrong]
     findings.section("can't be used", wrong)
+    flat = [(photo.name, f"nearly all of it within {photo.spread + 1} of 256 shades") for photo in usable if photo.spread < CONTRAST]
+    findings.section("next to no contrast", flat)
     findings.section("in two classes, used in neither", [(name, what.partition("bytes as ")[2]) for name, what in conflicts], " = ")
     findings.section("copies, of which one counts", [(name, what.partition("bytes as ")[2]) for name, what in copies], " = ")
     counts, problem = Counter(photo.kind for photo in usable), None
@@ -191,7 +222,7 @@ def check(listed: archive.Listing) -> str | None:
         if subprocess.run(words, env=experiment.environment()).returncode:
             print("\nLabels were not looked at, which takes these weights.")
         else:
-            doubtful = other_class(usable, listed, layers.Frozen(activations.WEIGHTS, settings["backbone"], []))
+            doubtful = other_class(usable, listed, layers.Frozen(activations.WEIGHTS, settings["backbone"], []), depth)
             findings.section("labels to look at", [(photo.name, f"looks like {kind}") for _, photo, kind in doubtful], " ")
     if bare := sorted(listed.counts().keys() - counts.keys()):
         problem = f"The class {bare[0]} has 0 usable photos: add some."

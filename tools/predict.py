@@ -30,6 +30,7 @@ from tqdm import tqdm
 from stages.core import environment
 from stages.core.errors import UserError
 from stages.photos import archive, images
+from stages.photos.decoding import deep
 from tools import command
 
 MODEL = Path(__file__).parent.parent / "models/classifier.onnx"
@@ -58,6 +59,7 @@ class Classifier:
             self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["about"])
             self.classes, self.size = self.about["classes"], self.about["image_size"]
             self.fit = self.about.get("fit", "squash")  # files from before these could be chosen don't say
+            self.depth = deep.of_json(self.about.get("depth"))
             self.batch_size = max(1, BATCH_SIZE // self.about.get("crops", 1))
         except Exception as error:  # ONNX Runtime has a dozen, with no common ancestor of their own
             raise UserError(f"{path} is no classifier that this project exported ({type(error).__name__}).") from None
@@ -68,7 +70,7 @@ class Classifier:
 
     def read(self, data: bytes) -> np.ndarray:
         """A picture's pixels as `probabilities` takes them; images.UnreadablePhoto where it is none."""
-        return images.square(data, self.size, self.fit)
+        return images.square(data, self.size, self.fit, self.depth)
 
 
 def stream(classifier: Classifier, items: Iterable, data: Callable) -> Iterator[tuple[object, np.ndarray | str]]:

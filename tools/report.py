@@ -134,6 +134,11 @@ def markdown(header: list[str], lines: list[list]) -> str:
     return tables.markdown(header, lines) if lines else "No change."
 
 
+def digits(score: float | None) -> str:
+    """A score with four digits; "-" for one that could not be computed."""
+    return "-" if score is None else f"{score:.4f}"
+
+
 def metrics_table(commit: str, before: Predictions | None, after: Predictions | None) -> str:
     were, are = commits.scores(commit), commits.scores(None)
     lines = []
@@ -147,7 +152,7 @@ def metrics_table(commit: str, before: Predictions | None, after: Predictions | 
             verdict = beyond_chance(old, new, [(was.right, now.right) for was, now in pairs])
             line = [name, split, table.cell(old), table.cell(new), f"{100 * (new['accuracy'] - old['accuracy']):+.2f}"]
             line += [f"{verdict}, on {those}" if pairs and those else verdict]
-            lines.append(line + [f"{old[score]:.4f} to {new[score]:.4f}" for score in ("log_loss", "roc_auc")])
+            lines.append(line + [" to ".join(map(digits, (old[score], new[score]))) for score in ("log_loss", "roc_auc")])
     header = ["level", "split", "accuracy before", "after", "points", "beyond chance?", "log loss", "ROC AUC"]
     return markdown(header, lines)
 

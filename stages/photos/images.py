@@ -5,34 +5,54 @@ photo's own digest, so a photo looks the same in every run, in any order and fro
 """
 
 import io
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pillow_heif
-from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageEnhance, ImageFile, ImageOps, UnidentifiedImageError
 
 from stages.core import environment
 from stages.core.progress import progress
+from stages.photos import kinds
+from stages.photos.decoding import deep, metadata, tiff
 
-FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")  # by contents; a JPEG of several, MPO, is one
 Image.init()  # Pillow knows JPEG, PNG, GIF and BMP without, the others only after it
 pillow_heif.register_heif_opener()  # what phones take
 MIN_SIDE = 16  # px; below this there is nothing to see
+LOOK = 512  # px, as `decode` has `size`: what a first look at a photo takes, so that a huge JPEG is decoded small
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by EXIF's orientation
 MEAN_BGR = (103.939, 116.779, 123.68)  # of ImageNet
 MAX_PIXELS = 150_000_000  # a 108-megapixel phone photo passes, a decompression bomb doesn't
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, which would answer first, and without the size
+warnings.filterwarnings("ignore", module=r"PIL\.")  # they would say which line of Pillow wonders, but not at which photo
+
+
+T = TypeVar("T")
 
 
 class UnreadablePhoto(Exception):
     """The bytes are not a photo that can be used; the message says why, for `data/skipped.csv`."""
 
 
-def decode(data: bytes, size: int | None = None) -> Image.Image:
+def decode(data: bytes, size: int | None = None, depth: deep.Depth = deep.UNKNOWN) -> Image.Image:
     """Decode a picture into upright 8-bit RGB.
 
-    Greyscale, palette, CMYK and 16-bit pictures are converted; transparency is laid over white; the EXIF
-    orientation is applied.
+    Greyscale, palette, CMYK and deeper pictures are converted; transparency is laid over white; the EXIF orientation is applied.
+    Metadata that can't be read is left out. Of an animation it is the first picture.
 
     Parameters
     ----------
@@ -40,41 +60,107 @@ def decode(data: bytes, size: int | None = None) -> Image.Image:
         The picture's file.
     size : int, optional
         The side in px that it will be resized to. A much larger JPEG is then decoded at half, a quarter or an
-        eighth of its size, never below twice `size`: what that leaves out the resize would have left out.
+        eighth of its size, never below twice `size`: what that leaves out the resize would have left out. One of more than
+        `MAX_PIXELS` is decoded as small as it takes.
+    depth : deep.Depth
+        What is black and white in pictures of more than 8 bits; where it doesn't say, the ends of what the file could hold.
 
     Raises
     ------
     UnreadablePhoto
-        For bytes that are empty, truncated, no picture, absurdly large or too small.
+        For bytes that are empty, truncated, no picture, one of a kind that can't be read, absurdly large or too small.
     """
+    return _tried(data, lambda data: _decoded(data, size, depth))
+
+
+def extent(data: bytes) -> deep.Extent | None:
+    """The lowest and the highest number in a picture of more than 8 bits, None for any other; raises what `decode` does."""
+
+    def found(data: bytes) -> deep.Extent | None:
+        numbers = deep.numbers(_opened(data, None), lambda: _opened(data, None))
+        return numbers and numbers.extent()
+
+    return _tried(data, found)
+
+
+def sides(data: bytes) -> tuple[int, int]:
+    """A picture's width and height in px as its file has them, before it is turned; raises what `decode` does."""
+    return _tried(data, lambda data: _opened(data, LOOK, draft=False).size)
+
+
+def _tried(data: bytes, how: Callable[[bytes], T]) -> T:
+    """What can be had of a picture's file, with all its metadata or else with less of it; UnreadablePhoto where nothing can."""
     if not data:
         raise UnreadablePhoto("the file is empty")
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise UnreadablePhoto(f"absurdly large: {width} x {height} px")
-        if min(width, height) < MIN_SIDE:
-            raise UnreadablePhoto(f"too small: {width} x {height} px")
-        if size is not None:
-            image.draft("RGB", (2 * size, 2 * size))
+    first = None
+    for version in metadata.versions(data):
+        try:
+            return how(version)
+        except UnreadablePhoto:
+            raise
+        except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+            first = first or error
+    raise UnreadablePhoto(_why(data, first)) from None
+
+
+def _why(data: bytes, error: Exception) -> str:
+    """Why a picture's file can't be decoded, in words."""
+    if tiff.is_tiff(data):
+        found = tiff.unread if isinstance(error, (UnidentifiedImageError, KeyError)) else tiff.unsupported
+        if reason := found(data):
+            return reason
+    if not isinstance(error, UnidentifiedImageError):
+        return f"can't be decoded: {error}"
+    if (kind := kinds.of("", data[: kinds.HEAD])) is None:
+        return "a film, not a picture" if data[4:8] == b"ftyp" else "not a picture"
+    return kind or metadata.jpeg_kind(data) or "can't be decoded: its first part is damaged"
+
+
+def _opened(data: bytes, size: int | None, draft: bool = True) -> ImageFile.ImageFile:
+    """A picture's file opened, its size and kind checked, not decoded; UnreadablePhoto where it won't be."""
+    if tiff.is_tiff(data) and (reason := tiff.refused(data)):
+        raise UnreadablePhoto(reason)
+    if data[8:16] == b"WEBPVP8X":  # Pillow makes room for it as soon as it is opened
+        _check(1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little"))
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    width, height = image.size
+    least = 1  # what the sides have to be divided by
+    if size is not None and image.format in ("JPEG", "MPO"):
+        least = next((scale for scale in (1, 2, 4) if -(-width // scale) * -(-height // scale) <= MAX_PIXELS), 8)
+    _check(width, height, least)
+    if size is not None and draft:
+        image.draft("RGB", (min(2 * size, width // least), min(2 * size, height // least)))
+    return image
+
+
+def _check(width: int, height: int, divided: int = 1) -> None:
+    if -(-width // divided) * -(-height // divided) > MAX_PIXELS:
+        raise UnreadablePhoto(f"absurdly large: {width} x {height} px, more than {MAX_PIXELS // 10**6} million")
+    if min(width, height) < MIN_SIDE:
+        raise UnreadablePhoto(f"too small: {width} x {height} px")
+
+
+def _decoded(data: bytes, size: int | None, depth: deep.Depth) -> Image.Image:
+    image = _opened(data, size)
+    numbers = deep.numbers(image, lambda: _opened(data, size))
+    if not numbers:
         image.load()
-        return _rgb(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError:
-        raise UnreadablePhoto("not a picture") from None
-    except Image.DecompressionBombError:
-        raise UnreadablePhoto("absurdly large") from None
-    except UnreadablePhoto:
-        raise
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-        raise UnreadablePhoto(f"can't be decoded: {error}") from None
+    picture = numbers.picture(depth) if numbers else _rgb(image)
+    turn = UPRIGHT.get(_orientation(image))
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """EXIF's orientation of a loaded picture; None where it says nothing that can be read."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # as many kinds as there are broken files
+        return None
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):  # 16-bit greyscale: Pillow's own conversion clips it to white
-        grey = np.asarray(image, np.float32)
-        scale = 257.0 if grey.max() > 255 else 1.0
-        return Image.fromarray(np.clip(grey / scale, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("La", "RGBa"):
+        image = image.convert(image.mode.upper())
     if "A" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -95,9 +181,9 @@ def resize(image: Image.Image, size: int, fit: str = "squash") -> np.ndarray:
     return np.asarray(image.resize(side, Image.Resampling.BILINEAR))
 
 
-def square(data: bytes, size: int, fit: str = "squash") -> np.ndarray:
+def square(data: bytes, size: int, fit: str = "squash", depth: deep.Depth = deep.UNKNOWN) -> np.ndarray:
     """A picture's file as `resize` gives it, decoded no larger than that takes; raises what `decode` does."""
-    return resize(decode(data, size), size, fit)
+    return resize(decode(data, size, depth), size, fit)
 
 
 def whole(size: int, crops: int) -> int:
@@ -111,21 +197,21 @@ def corners(size: int, crops: int) -> list[tuple[int, int]]:
     return [(end // 2, end // 2), (0, 0), (0, end), (end, 0), (end, end)][:crops]
 
 
-def cropped(data: bytes, size: int, fit: str, crops: int) -> np.ndarray:
+def cropped(data: bytes, size: int, fit: str, crops: int, depth: deep.Depth = deep.UNKNOWN) -> np.ndarray:
     """A picture's file as its crops: uint8 of shape (crops, size, size, 3); raises what `decode` does.
 
     Averaging what a network says of five is from Krizhevsky et al., "ImageNet Classification with Deep Convolutional
     Neural Networks", NeurIPS 2012, who mirrored them as well.
     """
-    pixels = square(data, whole(size, crops), fit)
+    pixels = square(data, whole(size, crops), fit, depth)
     return np.stack([pixels[top : top + size, left : left + size] for top, left in corners(size, crops)])
 
 
-def read(paths: Sequence[Path], size: int, fit: str, label: str) -> np.ndarray:
+def read(paths: Sequence[Path], size: int, fit: str, label: str, depth: deep.Depth) -> np.ndarray:
     """Decode and resize files: uint8 array of shape (n, size, size, 3). `label` is for the progress."""
     array = np.empty((len(paths), size, size, 3), np.uint8)
     with progress(len(paths), label) as bar, ThreadPoolExecutor(environment.THREADS) as pool:
-        for row, pixels in zip(array, pool.map(lambda path: square(path.read_bytes(), size, fit), paths)):
+        for row, pixels in zip(array, pool.map(lambda path: square(path.read_bytes(), size, fit, depth), paths)):
             row[:] = pixels
             bar.update(1)
     return array

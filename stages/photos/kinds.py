@@ -6,6 +6,7 @@ cameras' RAW photos are TIFF files whose first picture is a thumbnail.
 
 import re
 import struct
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 HEAD = 4096  # bytes; TIFF's list of tags, which tells RAW, most often lies within
@@ -50,6 +51,8 @@ OTHER_MAGIC = [
     (b"\xc5\xd0\xd3\xc6", "an EPS file"), (b"\xd7\xcd\xc6\x9a", "a Windows metafile"),
 ]  # fmt: skip
 DNG_VERSION, MAKE, SUB_IFDS, SUBFILE_TYPE, PHOTOMETRIC = 50706, 271, 330, 254, 262
+NUMBERS = {1: "B", 2: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q", 18: "Q"}  # of TIFF's types
+VALUES = 64  # of a tag; the pictures here have as many bands at most
 SENSOR = {32803, 34892}  # photometric interpretations: a colour filter's mosaic, and its linear form
 
 
@@ -115,37 +118,56 @@ def raw_magic(head: bytes) -> str | None:
     return next((camera for magic, camera in RAW_MAGIC if head.startswith(magic)), None)
 
 
-def raw_tiff(head: bytes) -> str | None:
-    """The kind of a RAW photo that is a TIFF file: whatever its ending, its first list of tags tells, where `head` has it."""
-    if head[8:10] == b"CR":
+def raw_tiff(data: bytes) -> str | None:
+    """The kind of a RAW photo that is a TIFF file: whatever its ending, its first list of tags tells, where `data` has it."""
+    if data[8:10] == b"CR":
         return "Canon CR2"
-    tags = tags_of(head)
+    tags = next(directories(data), {})
     if DNG_VERSION in tags:
         return "Adobe DNG"
-    if tags.get(PHOTOMETRIC) in SENSOR:
+    if SENSOR & set(tags.get(PHOTOMETRIC, ())):
         return "RAW"
-    if tags.get(SUBFILE_TYPE) == 1 and SUB_IFDS in tags and MAKE in tags:  # a thumbnail, and the photo elsewhere
-        start = tags[MAKE]
-        maker = head[start : start + 6].upper() if isinstance(start, int) else b""
-        return {b"NIKON ": "Nikon NEF", b"SONY": "Sony ARW"}.get(maker.rstrip(b"\0"), "RAW")
+    if tags.get(SUBFILE_TYPE) == (1,) and SUB_IFDS in tags and MAKE in tags:  # a thumbnail, and the photo elsewhere
+        maker = bytes(tags[MAKE]).upper().split(b" ")[0].rstrip(b"\0")
+        return {b"NIKON": "Nikon NEF", b"SONY": "Sony ARW"}.get(maker, "RAW")
     return None
 
 
-def tags_of(head: bytes) -> dict[int, int]:
-    """The tags of a classic TIFF file's first picture, each with its first value, or where its values lie."""
-    order = "<" if head.startswith(b"II") else ">"
-    if len(head) < 8 or head[2 if order == ">" else 3] != 0:
-        return {}
-    start = struct.unpack_from(f"{order}I", head, 4)[0]
-    if start + 2 > len(head):
-        return {}
-    number = struct.unpack_from(f"{order}H", head, start)[0]
-    tags = {}
-    for at in range(start + 2, min(start + 2 + 12 * number, len(head) - 11), 12):
-        tag, kind, count = struct.unpack_from(f"{order}HHI", head, at)
-        short = kind == 3 and count <= 2
-        tags[tag] = struct.unpack_from(f"{order}{'H' if short else 'I'}", head, at + 8)[0]
-    return tags
+def directories(data: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
+    """The tags of every picture in a TIFF file, the first `VALUES` values of each: whole numbers, or a text's bytes, else none.
+
+    Ends where `data` ends, or goes round in circles.
+    """
+    order, big = "<" if data[:1] == b"I" else ">", 43 in data[2:4]
+    start_format, count_format, entry_format, after = ("Q", "Q", "HHQ", 12) if big else ("I", "H", "HHI", 8)
+    seen: set[int] = set()
+    try:
+        start = struct.unpack_from(order + start_format, data, 8 if big else 4)[0]
+        while start and start not in seen:
+            seen.add(start)
+            number = struct.unpack_from(order + count_format, data, start)[0]
+            at, tags = start + struct.calcsize(count_format), {}
+            for _ in range(number):
+                tag, kind, count = struct.unpack_from(order + entry_format, data, at)
+                tags[tag] = _values(data, order, start_format, kind, count, at + after)
+                at += after + struct.calcsize(start_format)
+            yield tags
+            start = struct.unpack_from(order + start_format, data, at)[0]
+    except struct.error:
+        return
+
+
+def _values(data: bytes, order: str, pointer: str, kind: int, count: int, at: int) -> tuple[int, ...]:
+    """The values of a TIFF tag whose entry has them, or a pointer to them, at `at`."""
+    letter = NUMBERS.get(kind)
+    if not letter:
+        return ()
+    if count * struct.calcsize(letter) > struct.calcsize(pointer):
+        at = struct.unpack_from(order + pointer, data, at)[0]
+    try:
+        return struct.unpack_from(f"{order}{min(count, VALUES)}{letter}", data, at)
+    except struct.error:
+        return ()
 
 
 def other(head: bytes) -> str | None:

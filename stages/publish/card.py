@@ -58,7 +58,8 @@ def results(found: dict) -> str:
     for level, name in levels.LEVELS.items():
         for split, s in found[level].items():
             accuracy = f"{s['accuracy']:.3f} ({s['accuracy_low']:.3f}-{s['accuracy_high']:.3f})"
-            body.append([name, split, accuracy, f"{s['balanced_accuracy']:.3f}", f"{s['log_loss']:.3f}", f"{s['roc_auc']:.4f}"])
+            area = "" if s["roc_auc"] is None else f"{s['roc_auc']:.4f}"  # in the rest there may be one class alone
+            body.append([name, split, accuracy, f"{s['balanced_accuracy']:.3f}", f"{s['log_loss']:.3f}", area])
     return tables.markdown(["level", "photos", "accuracy (95 % Wilson interval)", "balanced accuracy", "log loss", "ROC AUC"], body)
 
 

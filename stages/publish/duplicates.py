@@ -15,6 +15,7 @@ from PIL import Image
 from stages.core import environment, stage, tables
 from stages.core.progress import progress
 from stages.photos import dataset, images
+from stages.photos.decoding import deep
 
 DUPLICATES = Path("data/duplicates.csv")
 BITS, CORRELATION = 8, 0.95
@@ -44,10 +45,10 @@ def pairs(hashes: np.ndarray, thumbnails: np.ndarray) -> list[tuple[float, int, 
 
 
 def main(params) -> None:
-    photos = dataset.read_manifest()
+    photos, depth = dataset.read_manifest(), deep.read()
     with progress(len(photos), "photos") as bar, ThreadPoolExecutor(environment.THREADS) as pool:
         found = []
-        for look in pool.map(lambda photo: looks(images.decode(photo.path.read_bytes(), 2 * THUMBNAIL)), photos):
+        for look in pool.map(lambda photo: looks(images.decode(photo.path.read_bytes(), 2 * THUMBNAIL, depth)), photos):
             found.append(look)
             bar.update(1)
     hashes, thumbnails = (np.array(column) for column in zip(*found))

@@ -17,6 +17,7 @@ import onnx
 from stages.core import files, stage
 from stages.networks import backbone, keras, models
 from stages.photos import dataset, images
+from stages.photos.decoding import deep
 from stages.publish import to_onnx
 from stages.scores import metrics
 
@@ -75,6 +76,7 @@ def main(params) -> None:
         "image_size": images.whole(params["image_size"], params["activations"]["crops"]),
         "crops": params["activations"]["crops"],
         "fit": params["fit"],
+        "depth": deep.read().about(),
         "backbone": params["backbone"],
         "preprocessing": params["preprocessing"],
         "model": {"file": str(MODEL), "sha256": files.sha256_of(MODEL)},

@@ -18,6 +18,7 @@ from stages.frozen import activations
 from stages.networks import keras
 from stages.networks import tensorflow as tf
 from stages.photos import dataset, images
+from stages.photos.decoding import deep
 from stages.scores import predicted
 
 rcParams["text.parse_math"] = False  # a $ in a name is no formula
@@ -33,7 +34,7 @@ LINES = 24  # of skipped photos
 
 def read(file: str, fit: str) -> np.ndarray:
     """A drawn photo, made square as the networks see it."""
-    return images.square((dataset.PHOTOS / file).read_bytes(), SIZE, fit)
+    return images.square((dataset.PHOTOS / file).read_bytes(), SIZE, fit, deep.read())
 
 
 def short(name: str, width: int = 24) -> str:
@@ -136,7 +137,7 @@ def heat_maps(found: list[Answer], fit: str, crops: int) -> Figure:
     note = "bright where the network sees what it says; first mistakes, then right answers, unsure and sure ones"
     figure, axes = grid(-(-len(shown) // 2), 4, "Where level 3 looks (Grad-CAM)", note)
     for (left, over), answer in zip(axes.reshape(-1, 2), shown):
-        photo = images.cropped((dataset.PHOTOS / answer.file).read_bytes(), SIZE, fit, crops)[0]
+        photo = images.cropped((dataset.PHOTOS / answer.file).read_bytes(), SIZE, fit, crops, deep.read())[0]
         array = arrays[answer.split][0][places[answer.split][answer.file]][:1]
         seen = Image.fromarray(grad_cam(*network, array, answer.said)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         left.imshow(photo)

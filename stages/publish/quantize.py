@@ -19,6 +19,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from stages.core import environment, stage, tables
 from stages.core.progress import progress
 from stages.photos import dataset, images
+from stages.photos.decoding import deep
 from stages.scores import metrics, predicted
 
 FLOAT32 = Path("models/classifier.onnx")
@@ -31,9 +32,10 @@ BATCH_SIZE = 4  # crops; with 16 the calibration took 4 GB
 def batches(photos: Sequence[dataset.Photo], about: dict) -> Iterator[np.ndarray]:
     """uint8 pixels of shape (n, size, size, 3), as the classifier that is `about` reads them."""
     size, fit, step = about["image_size"], about["fit"], max(1, BATCH_SIZE // about["crops"])
+    depth = deep.of_json(about["depth"])
     for start in range(0, len(photos), step):
         some = photos[start : start + step]
-        yield np.stack([images.square(photo.path.read_bytes(), size, fit) for photo in some])
+        yield np.stack([images.square(photo.path.read_bytes(), size, fit, depth) for photo in some])
 
 
 class Photos(CalibrationDataReader):

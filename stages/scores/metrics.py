@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.stats import binomtest
-from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score, roc_curve
+from sklearn.metrics import log_loss, roc_auc_score, roc_curve
 
 from stages.core import tables
 
@@ -26,7 +26,7 @@ def mcnemar(won: int, lost: int) -> float:
     return binomtest(won, won + lost).pvalue if won + lost else 1.0
 
 
-def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:
     """What one level is worth on one split, rounded to six digits.
 
     Parameters
@@ -38,19 +38,28 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     -------
     dict
         `n`, `accuracy`, `balanced_accuracy` (the mean of every class' own), `log_loss`, and `roc_auc` (with more than two
-        classes the mean of one against the rest).
+        classes the mean of one against the rest). Of classes that have no photo in the split the means take no notice;
+        `roc_auc` is None where all photos are of one class.
     """
     said = probabilities.argmax(1)
     clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)  # float32's resolution, below it a log loss says nothing
     clipped = clipped / clipped.sum(1, keepdims=True)
-    area = roc_auc_score(labels, probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities, multi_class="ovr")
     values = {
         "accuracy": np.mean(said == labels),
-        "balanced_accuracy": balanced_accuracy_score(labels, said),
-        "log_loss": log_loss(labels, clipped),
-        "roc_auc": area,
+        "balanced_accuracy": np.mean([np.mean(said[labels == label] == label) for label in np.unique(labels)]),
+        "log_loss": log_loss(labels, clipped, labels=range(probabilities.shape[1])),
+        "roc_auc": area(labels, probabilities),
     }
-    return {"n": len(labels)} | {name: round(float(value), 6) for name, value in values.items()}
+    return {"n": len(labels)} | {name: None if value is None else round(float(value), 6) for name, value in values.items()}
+
+
+def area(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
+    """The area under the ROC curve, the mean over one class against the rest; None where there are no two classes."""
+    here = np.unique(labels)
+    if len(here) < 2:
+        return None
+    positive = [1] if probabilities.shape[1] == 2 else here
+    return np.mean([roc_auc_score(labels == label, probabilities[:, label]) for label in positive])
 
 
 def with_interval(found: Mapping[str, float]) -> dict[str, float]:
@@ -67,10 +76,10 @@ def write(found: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path = S
 
 
 def parse(text: str) -> dict[str, dict[str, dict[str, float]]]:
-    """What `write` wrote, and the ends of the intervals: `scores[level][split]`."""
+    """What `write` wrote, and the ends of the intervals: `scores[level][split]`; None for what could not be computed."""
     found: dict[str, dict] = {}
     for row in csv.DictReader(io.StringIO(text)):
-        values = {name: (int if name == "n" else float)(row[name]) for name in FIELDS}
+        values = {name: (int if name == "n" else float)(row[name]) if row[name] else None for name in FIELDS}
         found.setdefault(row["level"], {})[row["split"]] = with_interval(values)
     return found
 
@@ -81,6 +90,8 @@ def read(path: Path = SCORES) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def roc(labels: np.ndarray, probabilities: np.ndarray, positive: int) -> list[tuple[float, float]]:
-    """The ROC curve of one class against the rest: (false positive rate, true positive rate), rounded."""
+    """The ROC curve of one class against the rest: (false positive rate, true positive rate), rounded; none without both."""
+    if len(set(labels == positive)) < 2:
+        return []  # neither rate is one of none
     false_rate, true_rate, _ = roc_curve(labels == positive, probabilities[:, positive])
     return [(round(float(x), 6), round(float(y), 6)) for x, y in zip(false_rate, true_rate)]

@@ -1,13 +1,16 @@
 """The training loop of all three levels."""
 
 import math
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from dvclive import Live
 
+from stages.core.errors import UserError
 from stages.frozen import activations
 from stages.networks import keras, models
 from stages.training.batches import Batches
@@ -51,6 +54,11 @@ def fit(
         What is validated and saved, where that is another model with the same weights.
     pace, jit_compile
         As `optimizer` and Keras take them.
+
+    Raises
+    ------
+    UserError
+        At the first loss that is NaN or infinite. Nothing of such a training is left.
     """
     epochs, patience, used = math.ceil(params["epochs"]), params["patience"], used or model
     prepare(model, train, params, pace, jit_compile)
@@ -60,9 +68,11 @@ def fit(
         print(f"resumed after epoch {len(history)} of {epochs}", flush=True)
     own: dict[str, list[np.ndarray]] = {}  # weights, where `fit` leaves their moving average instead
     keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: own.update(weights=model.get_weights()))
+    callbacks = [keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: check(logs["loss"]))]
     shown = {"add_history": True, "add_progbar": True, "verbose": 1 if sys.stdout.isatty() else 2, "epochs": epochs}
-    callbacks = keras.callbacks.CallbackList([keep] if params["ema"] else [], model=model, steps=len(train), **shown)
-    with Live(str(CURVES / name), save_dvc_exp=False, dvcyaml=False) as live:
+    callbacks += [keep] if params["ema"] else []
+    callbacks = keras.callbacks.CallbackList(callbacks, model=model, steps=len(train), **shown)
+    with _diverging(name, params, checkpoint, history), Live(str(CURVES / name), save_dvc_exp=False, dvcyaml=False) as live:
         for number, row in enumerate(history, 1):
             log(live, min(number, params["epochs"]), row)
 
@@ -70,6 +80,7 @@ def fit(
             train.start(epoch + 1)
             found = model.fit(train, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, callbacks=callbacks).history
             said = np.concatenate(list(models.predicted(used, validation[0])))
+            check(said)  # the last step's weights are in no loss
             row = {metric: round(float(values[-1]), 6) for metric, values in found.items()} | scores(said, validation[1])
             log(live, min(epoch + 1, params["epochs"]), row)  # a part of an epoch is that part
             history.append(row)
@@ -91,6 +102,30 @@ def fit(
     models.save(used, Path("models", f"{name}.keras"))
     if checkpoint:
         checkpoint.remove()
+
+
+class Diverged(ArithmeticError):
+    """The loss, or what follows from the weights, is NaN or infinite."""
+
+
+def check(values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise Diverged
+
+
+@contextmanager
+def _diverging(name: str, params: Mapping, checkpoint: Checkpoint | None, history: list) -> Iterator[None]:
+    """Make of a training that diverges an error that names its rate, and leave nothing of it: to go on from its checkpoint would
+    be to diverge again."""
+    try:
+        yield
+    except Diverged:
+        if checkpoint:
+            checkpoint.remove()
+        shutil.rmtree(CURVES / name, ignore_errors=True)
+        raise UserError(
+            f"the loss is no number any more in epoch {len(history) + 1}: {name}.lr {params['lr']} is too high. Lower it."
+        ) from None
 
 
 def prepare(model: keras.Model, train: Batches, params: Mapping, pace: Mapping[str, float] | None, jit_compile: bool | str) -> None:
