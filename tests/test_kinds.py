@@ -8,7 +8,8 @@ from conftest import jpeg
 from PIL import Image
 from written import tiff
 
-from stages.photos import images, kinds
+from stages.photos import images
+from stages.photos.decoding import kinds
 
 
 def saved(kind: str) -> bytes:

@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 from stages.core import files
 from stages.core.errors import UserError
-from stages.photos import kinds, names
 from stages.photos import layout as layouts
+from stages.photos import names
+from stages.photos.decoding import kinds
 from stages.photos.names import natural as natural
 
 MAX_PHOTO_BYTES = 256 * 2**20
