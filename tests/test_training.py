@@ -1,6 +1,7 @@
 """What happens in a training between its epochs: curves, early stopping, and going on after an interruption."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -66,6 +67,26 @@ def test_curves_have_no_times_and_a_fresh_run_has_none_of_an_earlier_ones_epochs
         assert [step for step, _ in curve(pipeline, "top", "loss")] == [1, 2]
     finally:
         restore(pipeline)
+
+
+@pytest.mark.parametrize("level, lr", [("small_cnn", 1e30), ("finetune", 1e10)])
+def test_a_training_that_diverges_stops_at_once_and_leaves_nothing(pipeline, level, lr):
+    change(pipeline, **{f"{level}__lr": lr, f"{level}__epochs": 3, f"{level}__schedule": "constant"})
+    try:
+        output = run(pipeline, f"stages.{level}", check=False)
+        (line,) = [line for line in output.splitlines() if line.startswith(f"{level}: ")]
+        assert re.fullmatch(rf"{level}: the loss is no number any more in epoch \d: {level}.lr {re.escape(str(lr))} is too high. .*", line)
+        made = [f"models/{level}.keras", f"data/validation/{level}.npy", f"metrics/curves/{level}"]
+        assert [name for name in made if (pipeline / name).exists()] == []
+        assert list((pipeline / ".cache/training").glob("*.npz")) == []
+    finally:
+        restore(pipeline)
+
+
+@pytest.mark.parametrize("values", [[np.nan, 1], [np.inf], -np.inf])
+def test_neither_nan_nor_infinity_is_a_loss(values):
+    with pytest.raises(loop.Diverged):
+        loop.check(np.array(values))
 
 
 def outputs(folder: Path, level: str) -> dict[str, bytes]:
