@@ -216,7 +216,8 @@ def main() -> None:
         if subprocess.run(words, env=experiment.environment()).returncode:
             print("\nLabels were not looked at, which takes these weights.")
         else:
-            doubtful = other_class(usable, paths, layers.Frozen(activations.WEIGHTS, settings["backbone"], []), depth)
+            network = layers.Frozen(activations.WEIGHTS, settings["backbone"], [])
+            doubtful = other_class(usable, paths, network, depth)
             findings.section("labels to look at", [(photo.name, f"looks like {kind}") for _, photo, kind in doubtful], " ")
     problem = what_params_ask(counts, settings, findings)
     tables.write(CSV, ["finding", "name", "what"], findings.rows)
