@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NO_INDEX, clone, run
+from conftest import NO_INDEX, clone, jpeg, run
 from PIL import Image
+from written import png16
 
 from tools import check
 
@@ -21,6 +22,7 @@ def mine(photos, tmp_path) -> Path:
         for number, data in enumerate(files[:12]):
             (tmp_path / "mine" / kind / "deeper" / f"{number}.jpg").write_bytes(data)
     mine = tmp_path / "mine"
+    (mine / "dog/night.png").write_bytes(png16(np.full((64, 64), 40, np.uint16)))
     (mine / "cat/broken.jpg").write_bytes(photos["cat"][0][:100])
     (mine / "cat/copy.jpg").write_bytes(photos["cat"][1])
     with Image.open(io.BytesIO(photos["cat"][2])) as image:
@@ -32,9 +34,10 @@ def mine(photos, tmp_path) -> Path:
 def test_what_is_wrong_with_a_folder_is_said(pipeline, mine):
     before = {path: path.stat().st_mtime_ns for path in mine.rglob("*")}
     output = run(pipeline, "tools.check", str(mine), check=False)
-    assert "2 classes, 27 photos, 25 of them usable" in output
-    assert "cat: 12, shorter side 64 to 64 px" in output and "dog: 13, shorter side 64 to 120 px" in output
+    assert "2 classes, 28 photos, 26 of them usable" in output
+    assert "cat: 12, shorter side 64 to 64 px" in output and "dog: 14, shorter side 64 to 120 px" in output
     assert "can't be used: 1\n  cat/broken.jpg: can't be decoded" in output
+    assert "next to no contrast: 1\n  dog/night.png: nearly all of it within 1 of 256 shades" in output
     assert "copies, of which one counts: 1\n  cat/deeper/1.jpg = cat/copy.jpg" in output
     assert "left out: 1 .txt" in output
     assert "near-duplicates in different classes, one of them wrong: 1\n  cat/deeper/2.jpg ~ dog/resized.png" in output
@@ -50,6 +53,22 @@ def test_what_is_wrong_with_a_folder_is_said(pipeline, mine):
         and ["copies, of which one counts", "cat/deeper/1.jpg", "cat/copy.jpg"] in found
     )
     assert ["near-duplicates in different classes, one of them wrong", "cat/deeper/2.jpg", "dog/resized.png"] in found
+
+
+def test_pictures_with_next_to_no_contrast_are_named_by_the_range_of_all_photos(photos, tmp_path):
+    """12-bit photos have contrast; one that holds 8 bits among them has next to none, nor has a plain one."""
+    (tmp_path / "cat").mkdir()
+    found = []
+    for number, data in enumerate([*photos["cat"][:5], None]):
+        grey = np.asarray(Image.open(io.BytesIO(data)).convert("L")).astype(np.uint16) if data else np.full((32, 32), 2048, np.uint16)
+        path = tmp_path / f"cat/{number}.png"
+        path.write_bytes(png16(grey << 4 if data and number else grey))
+        found.append((path, f"cat/{number}.png", "cat"))
+    (tmp_path / "cat/plain.jpg").write_bytes(jpeg(Image.new("RGB", (64, 64), (90, 20, 30))))
+    looks, depth = check.look_at_all([*found, (tmp_path / "cat/plain.jpg", "cat/plain.jpg", "cat")])
+    assert depth.integer == (0, 4095)
+    assert [look.name for look in looks if look.spread < check.CONTRAST] == ["cat/5.png", "cat/plain.jpg"]
+    assert looks[0].spread < 20 < min(look.spread for look in looks[1:5])
 
 
 def test_what_is_not_printed_stands_in_the_list(pipeline, mine):

@@ -55,7 +55,8 @@ def test_raw_is_named(name, head, camera):
 
 
 def test_a_cameras_tiff_with_another_ending_is_raw_by_its_tags():
-    assert "RAW" in kinds.of("a.tif", tagged(subfile=1, make=b"Make", subifds=200)) and "RAW" in kinds.of("a.tif", tagged(photometric=32803))
+    assert "RAW" in kinds.of("a.tif", tagged(subfile=1, make=b"Make", subifds=200))
+    assert "RAW" in kinds.of("a.tif", tagged(photometric=32803))
     assert kinds.of("a.tif", tagged(subfile=0, make=b"Make", subifds=200)) == ""
 
 
@@ -96,5 +97,6 @@ def test_what_is_no_picture_is_none(name, head):
 
 @pytest.mark.parametrize("length", range(0, 40, 3))
 def test_a_cut_off_head_is_no_accident(length):
-    for data in (tagged(dng=1), jpeg(Image.new("RGB", (32, 32))), saved("HEIF"), saved("BMP"), b"MM\0*\xff\xff\xff\xff" + bytes(40)):
+    circle = b"MM\0*\xff\xff\xff\xff" + bytes(40)
+    for data in (tagged(dng=1), jpeg(Image.new("RGB", (32, 32))), saved("HEIF"), saved("BMP"), circle):
         kinds.of("a", data[:length])

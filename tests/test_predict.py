@@ -14,12 +14,15 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from conftest import ROOT, run, settings, stages_run
+from conftest import ROOT, restore, run, settings, stages_run
 from PIL import Image
+from written import png16, tiff
 
+from stages import evaluate
 from stages.core import params
 from stages.networks import backbone, keras, models
 from stages.photos import dataset, images
+from stages.photos.decoding import deep
 from stages.publish import export, quantize, to_onnx
 from stages.scores import metrics
 from tools import predict
@@ -100,6 +103,48 @@ def test_photos_become_squares_as_the_file_says(pipeline, photos, tmp_path, fit)
     file = io.BytesIO()
     wide.save(file, "PNG")
     assert np.array_equal(predict.Classifier(tmp_path / "fitted.onnx").read(file.getvalue()), images.resize(wide, 64, fit))
+
+
+def test_12_bit_photos_and_their_8_bit_copies_get_the_same_answers(pipeline, photos, monkeypatch):
+    """Half of the set as 12-bit PNG, half as TIFF: drawn, exported, predicted, and read by `evaluate`."""
+    monkeypatch.chdir(pipeline)
+    copies = {}
+    Path("data/raw/photos.zip").unlink()
+    with zipfile.ZipFile("data/raw/photos.zip", "w") as archive:
+        for kind, of_kind in photos.items():
+            for number, data in enumerate(of_kind):
+                with Image.open(io.BytesIO(data)) as image:
+                    grey = np.asarray(image.convert("L"))
+                write, ending = (png16, "png") if number % 2 else (tiff, "tif")
+                name, file = f"train/{kind}.{number}.{ending}", io.BytesIO()
+                archive.writestr(name, write(grey.astype(np.uint16) << 4 | grey >> 4))
+                Image.fromarray(grey).save(file, "PNG")
+                copies[name] = file.getvalue()
+    try:
+        run(pipeline, "stages.subsample")
+        assert json.loads(deep.DEPTH.read_text()) == {"integer": [0, 4095], "float": None}
+        run(pipeline, "stages.publish.export")
+        classifier = predict.Classifier(export.ONNX)
+        tested = dataset.of_split(dataset.read_manifest(), "test")
+        twelve = np.stack([classifier.read(photo.path.read_bytes()) for photo in tested])
+        eight = np.stack([classifier.read(copies[photo.original]) for photo in tested])
+        assert np.array_equal(twelve, eight) and eight.std() > 30
+        assert np.array_equal(classifier.probabilities(twelve), classifier.probabilities(eight))
+        small = keras.saving.load_model("models/small_cnn.keras", compile=False)
+        size = small.input_shape[1]
+        seen = evaluate.inputs_of("small_cnn", small, tested, "squash")
+        assert np.array_equal(seen[:, 0], np.stack([images.square(copies[photo.original], size) for photo in tested]))
+    finally:
+        restore(pipeline)
+
+
+def test_a_classifier_from_before_ranges_were_kept_still_predicts(pipeline, tmp_path):
+    model = onnx.load(pipeline / export.ONNX)
+    about = json.loads(model.metadata_props[0].value)
+    assert about.pop("depth") == {"integer": None, "float": None}
+    onnx.helper.set_model_props(model, {"about": json.dumps(about)})
+    onnx.save(model, tmp_path / "older.onnx")
+    assert predict.Classifier(tmp_path / "older.onnx").read(png16(np.full((32, 32), 65535, np.uint16))).min() == 255
 
 
 def test_a_layer_that_no_network_here_has_is_refused():

@@ -1,6 +1,7 @@
 """What happens in a training between its epochs: curves, early stopping, and going on after an interruption."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -66,6 +67,25 @@ def test_curves_have_no_times_and_a_fresh_run_has_none_of_an_earlier_ones_epochs
         assert [step for step, _ in curve(pipeline, "top", "loss")] == [1, 2]
     finally:
         restore(pipeline)
+
+
+def test_a_training_that_diverges_stops_at_once_and_leaves_nothing(pipeline):
+    change(pipeline, finetune__lr=1e10, finetune__epochs=3, finetune__schedule="constant")
+    try:
+        output = run(pipeline, "stages.finetune", check=False)
+        words = r"finetune: the loss is no number any more in epoch \d: finetune.lr 10000000000.0 is too high. Lower it."
+        assert re.fullmatch(words, output.splitlines()[-1])
+        made = ["models/finetune.keras", "data/validation/finetune.npy", "metrics/curves/finetune"]
+        assert [name for name in made if (pipeline / name).exists()] == []
+        assert list((pipeline / ".cache/training").glob("*.npz")) == []
+    finally:
+        restore(pipeline)
+
+
+@pytest.mark.parametrize("values", [[np.nan, 1], [np.inf], -np.inf])
+def test_neither_nan_nor_infinity_is_a_loss(values):
+    with pytest.raises(loop.Diverged):
+        loop.check(np.array(values))
 
 
 def outputs(folder: Path, level: str) -> dict[str, bytes]:

@@ -222,7 +222,8 @@ def check(listed: archive.Listing) -> str | None:
         if subprocess.run(words, env=experiment.environment()).returncode:
             print("\nLabels were not looked at, which takes these weights.")
         else:
-            doubtful = other_class(usable, listed, layers.Frozen(activations.WEIGHTS, settings["backbone"], []), depth)
+            network = layers.Frozen(activations.WEIGHTS, settings["backbone"], [])
+            doubtful = other_class(usable, listed, network, depth)
             findings.section("labels to look at", [(photo.name, f"looks like {kind}") for _, photo, kind in doubtful], " ")
     if bare := sorted(listed.counts().keys() - counts.keys()):
         problem = f"The class {bare[0]} has 0 usable photos: add some."

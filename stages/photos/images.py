@@ -76,7 +76,7 @@ def extent(data: bytes) -> deep.Extent | None:
     """The lowest and the highest number in a picture of more than 8 bits, None for any other; raises what `decode` does."""
 
     def found(data: bytes) -> deep.Extent | None:
-        numbers = deep.numbers(_opened(data, None), lambda: _opened(data, None))
+        numbers = deep.numbers(_opened(data, LOOK), lambda: _opened(data, LOOK))
         return numbers and numbers.extent()
 
     return _tried(data, found)

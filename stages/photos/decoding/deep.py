@@ -17,7 +17,11 @@ from PIL import Image, ImageFile
 DEPTH = Path("data/depth.json")
 BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # TIFF's tags
 # libtiff gives numbers in this machine's order, which Pillow forgets for some of them.
-NATIVE = {f"{kind}{order}{sign}": f"{kind}N{sign}" for kind, sign in (("I;16", "S"), ("I;32", "S"), ("F;32", "F")) for order in ("", "B")}
+NATIVE = {
+    f"{kind}{order}{sign}": f"{kind}N{sign}"
+    for kind, sign in (("I;16", "S"), ("I;32", "S"), ("F;32", "F"))
+    for order in ("", "B")
+}
 WHITE_IS_ZERO, UNSIGNED, SIGNED = 0, 1, 2
 
 
@@ -69,7 +73,10 @@ def depth_of(extents: Iterable[Extent | None]) -> Depth:
     """
     found = [extent for extent in extents if extent]
     integers, floats = ([extent for extent in found if extent.whole is whole] for whole in (True, False))
-    return Depth(_range(integers, lambda high: 2 ** max(1, int(high).bit_length()) - 1), _range(floats, lambda high: 1 if high <= 1 else None))
+    return Depth(
+        _range(integers, lambda high: 2 ** max(1, int(high).bit_length()) - 1),
+        _range(floats, lambda high: 1 if high <= 1 else None),
+    )
 
 
 def _range(extents: list[Extent], usual: Callable[[float], float | None]) -> tuple[float, float] | None:

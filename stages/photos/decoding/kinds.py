@@ -30,8 +30,8 @@ RAW_MAGIC = [
 ]  # fmt: skip
 OTHER_ENDINGS = {
     ".ai": "an Illustrator file", ".cur": "an icon", ".dcm": "a DICOM picture", ".dds": "a DDS texture", ".djvu": "a DjVu file",
-    ".emf": "a Windows metafile", ".eps": "an EPS file", ".exr": "an OpenEXR picture", ".fit": "a FITS picture",
-    ".fits": "a FITS picture", ".hdr": "a Radiance HDR picture", ".icns": "an icon", ".ico": "an icon",
+    ".emf": "a Windows metafile", ".eps": "an EPS file", ".exr": "an OpenEXR picture", ".fits": "a FITS picture",
+    ".icns": "an icon", ".ico": "an icon",
     ".j2c": "a JPEG 2000 picture", ".j2k": "a JPEG 2000 picture", ".jp2": "a JPEG 2000 picture", ".jpc": "a JPEG 2000 picture",
     ".jpf": "a JPEG 2000 picture", ".jpm": "a JPEG 2000 picture", ".jpx": "a JPEG 2000 picture", ".jxl": "a JPEG XL picture",
     ".jxr": "a JPEG XR picture", ".hdp": "a JPEG XR picture", ".wdp": "a JPEG XR picture", ".kra": "a Krita file",
@@ -45,7 +45,7 @@ OTHER_MAGIC = [
     (b"8BPS", "a Photoshop file"), (b"gimp xcf", "a GIMP file"), (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture"),
     (b"\xff\x0a", "a JPEG XL picture"), (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 picture"),
     (b"\xff\x4f\xff\x51", "a JPEG 2000 picture"), (b"II\xbc\x01", "a JPEG XR picture"), (b"DDS ", "a DDS texture"),
-    (b"v/1\x01", "an OpenEXR picture"), (b"#?RADIANCE", "a Radiance HDR picture"), (b"SIMPLE  =", "a FITS picture"),
+    (b"v/1\x01", "an OpenEXR picture"), (b"#?RADIANCE", "a Radiance HDR picture"), (b"#?RGBE", "a Radiance HDR picture"), (b"SIMPLE  =", "a FITS picture"),
     (b"icns", "an icon"), (b"qoif", "a QOI picture"), (b"AT&TFORM", "a DjVu file"), (b"/* XPM */", "an XPM picture"),
     (b"BPG\xfb", "a BPG picture"), (b"FLIF", "a FLIF picture"), (b"\x8aMNG\r\n\x1a\n", "an MNG film"),
     (b"\xc5\xd0\xd3\xc6", "an EPS file"), (b"\xd7\xcd\xc6\x9a", "a Windows metafile"),
@@ -184,6 +184,5 @@ def other(head: bytes) -> str | None:
     if re.match(rb"%!PS-Adobe-[\d.]+ EPSF", head):
         return "an EPS file"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if text.startswith(b"<svg") or (text.startswith((b"<?xml", b"<!--", b"<!DOCTYPE svg")) and re.search(rb"<(\w+:)?svg[\s>]", text)):
-        return "an SVG drawing"
-    return None
+    marked_up = text.startswith((b"<svg", b"<?xml", b"<!--", b"<!DOCTYPE svg"))
+    return "an SVG drawing" if marked_up and re.search(rb"<(\w+:)?svg[\s>]", text) else None

@@ -7,7 +7,10 @@ from stages.photos.decoding import kinds
 SUBFILE_TYPE, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANES, SAMPLE_FORMAT = 254, 258, 259, 262, 277, 284, 339
 THUMBNAIL, MASK = 1, 4  # bits of the subfile's type
 FLOAT, COMPLEX = 3, 5
-NAMES = {32809: "Thunderscan", 34676: "LogLuv", 34677: "LogLuv", 50001: "WebP", 34661: "JBIG", 34712: "JPEG 2000", 33003: "JPEG 2000", 33005: "JPEG 2000", 34887: "LERC", 50002: "JPEG XL", 52546: "JPEG XL"}
+NAMES = {
+    32809: "Thunderscan", 33003: "JPEG 2000", 33005: "JPEG 2000", 34661: "JBIG", 34676: "LogLuv", 34677: "LogLuv",
+    34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL",
+}  # fmt: skip
 
 
 def is_tiff(data: bytes) -> bool:
@@ -53,7 +56,8 @@ def unread(data: bytes) -> str | None:
     if kind >= COMPLEX:
         return "a TIFF of complex numbers: save it with 8 bits a sample"
     if bits > 32 or (kind == FLOAT and bits != 32):
-        return f"a TIFF of {bits} bits a sample{', floats' if kind == FLOAT else ''}: save it with {'32' if kind == FLOAT else '8 or 16'}"
+        words, better = (", floats", "32") if kind == FLOAT else ("", "8 or 16")
+        return f"a TIFF of {bits} bits a sample{words}: save it with {better}"
     if bands > 4 or bands == 2:
         return f"a TIFF of {bands} bands: save it as greyscale, or three bands as red, green and blue"
     photometric = max(tags.get(PHOTOMETRIC) or (0,))

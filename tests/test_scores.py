@@ -1,0 +1,79 @@
+"""Scores of splits in which classes are missing, and whoever reads them."""
+
+import csv
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import change, restore, run
+from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
+
+from stages.core import tables
+from stages.publish import card
+from stages.scores import levels, metrics
+from tools import report, table
+
+
+def said(classes: int, n: int = 60) -> np.ndarray:
+    """Somebody's probabilities: float array of shape (n, classes)."""
+    return np.random.default_rng(classes).dirichlet(np.ones(classes), n)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_with_all_classes_scores_are_those_of_scikit_learn(classes):
+    probabilities = said(classes)
+    labels = np.arange(len(probabilities)) % classes
+    found = metrics.scores(labels, probabilities)
+    area = roc_auc_score(labels, probabilities[:, 1] if classes == 2 else probabilities, multi_class="ovr")
+    assert found["roc_auc"] == pytest.approx(area, abs=1e-6)
+    assert found["log_loss"] == pytest.approx(log_loss(labels, probabilities), abs=1e-6)
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, probabilities.argmax(1)), abs=1e-6)
+
+
+@pytest.mark.parametrize("classes, here", [(2, [0]), (2, [1]), (3, [1]), (3, [0, 2]), (5, [1, 2, 4])])
+def test_scores_of_a_split_without_some_classes(classes, here):
+    probabilities = said(classes)
+    labels = np.resize(here, len(probabilities))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = metrics.scores(labels, probabilities)
+        curves = {label: metrics.roc(labels, probabilities, label) for label in range(classes)}
+    assert found["log_loss"] == pytest.approx(-np.log(probabilities[np.arange(len(labels)), labels]).mean(), abs=1e-6)
+    right = probabilities.argmax(1) == labels
+    assert found["balanced_accuracy"] == pytest.approx(np.mean([right[labels == label].mean() for label in here]), abs=1e-6)
+    assert (found["roc_auc"] is None) == (len(here) == 1)
+    assert {label for label, curve in curves.items() if curve} == (set(here) if len(here) > 1 else set())
+
+
+def test_what_could_not_be_computed_is_an_empty_field_that_everybody_can_read(tmp_path):
+    of_one, of_both = (metrics.scores(np.array(labels), said(2, 4)) for labels in ([0, 0, 0, 0], [0, 1, 0, 1]))
+    given = {level: {"validation": of_both, "test": of_both, "rest": of_one} for level in levels.LEVELS}
+    metrics.write(given, tmp_path / "scores.csv")
+    assert tables.rows(tmp_path / "scores.csv")[2][-1] == ""
+    found = metrics.read(tmp_path / "scores.csv")
+    assert found["top"]["rest"]["roc_auc"] is None and found["top"]["test"]["roc_auc"] == of_both["roc_auc"]
+    assert sum(line.endswith(" |  |") for line in card.results(found).splitlines()) == len(levels.LEVELS)
+    assert "1 small convnet" in table.table(found) and report.digits(None) == "-"
+
+
+def test_the_rest_may_be_of_one_class_alone(pipeline, photos, monkeypatch):
+    """`subsample.rest` with one class larger than the other, after all training."""
+    monkeypatch.chdir(pipeline)
+    Path("data/raw/photos.zip").unlink()
+    with zipfile.ZipFile("data/raw/photos.zip", "w") as archive:
+        for kind, number in ("cat", 46), ("dog", 42):
+            for name, data in enumerate(photos[kind][:number]):
+                archive.writestr(f"train/{kind}.{name}.jpg", data)
+    change(pipeline, subsample__rest=True)
+    try:
+        for stage in ("subsample", "activations", "bottleneck", "evaluate"):
+            run(pipeline, f"stages.{stage}")
+        with open(metrics.SCORES, newline="") as file:
+            rest = [row for row in csv.DictReader(file) if row["split"] == "rest"]
+        assert [(row["n"], row["roc_auc"]) for row in rest] == [("4", "")] * 3
+        run(pipeline, "stages.publish.card")
+        assert "rest" in run(pipeline, "tools.table") or "| rest |" in Path("REPORT.md").read_text()
+    finally:
+        restore(pipeline)
