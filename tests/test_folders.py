@@ -162,7 +162,7 @@ def test_where_too_few_are_usable_the_reasons_are_kept(mine):
     (mine / "dogs/bad.jpg").write_bytes(b"")  # the same bytes, and no photo in two classes
     (mine / "dogs/copy.jpg").write_bytes((mine / "dogs/1.jpg").read_bytes())
     bring(mine)
-    with pytest.raises(UserError, match=r"the class cats has 9 usable photos of 14; .* 6 the file is empty, 1 a copy; data/skipped.csv") as error:
+    with pytest.raises(UserError, match=r"cats has 9 usable .* of 14; .* 6 the file is empty, 1 a copy; data/skipped.csv") as error:
         draw(train=10, validation=2, test=1)
     assert "\n" not in str(error.value)
     assert len(tables.rows(subsample.SKIPPED)) == 7 and not dataset.PHOTOS.exists()
@@ -184,7 +184,9 @@ def test_a_photo_in_two_classes_is_used_in_neither(mine, capsys):
 # Which class
 
 
-@pytest.mark.parametrize("three", [("train", "validation", "test"), ("Train_Set", "valid", "TEST"), ("train2017", "val2017", "holdout")])
+@pytest.mark.parametrize(
+    "three", [("train", "validation", "test"), ("Train_Set", "valid", "TEST"), ("train2017", "val2017", "holdout")]
+)
 @pytest.mark.parametrize("above", [True, False])
 def test_given_splits_are_taken(mine, three, above, capsys):
     fill(mine, *many(*(f"{split}/{kind}" if above else f"{kind}/{split}" for split in three for kind in ("cats", "dogs"))))
@@ -286,7 +288,8 @@ def test_what_systems_keep_beside_photos_is_left_out_and_counted(mine, capsys):
 
 
 def test_contents_say_what_is_a_photo(mine):
-    fill(mine, *many("cats", "dogs"), "birds/1.jfif", "birds/2.jpe", "birds/3.mpo", "birds/4", "birds/5.download", "birds/6.JPG_large")
+    birds = ("1.jfif", "2.jpe", "3.mpo", "4", "5.download", "6.JPG_large")
+    fill(mine, *many("cats", "dogs"), *(f"birds/{name}" for name in birds))
     (mine / "birds/notes.txt").write_text("no photo")
     assert classes(mine) == {"birds": 6, "cats": 5, "dogs": 5}
     bring(mine)
@@ -408,7 +411,7 @@ def test_own_photos_are_written_once_and_their_folder_stays_as_it_is(mine):
 
 
 def test_names_that_are_not_utf8(mine):
-    fill(mine, *(f"{kind}/{n}.jpg".encode("cp1252") for kind in ("Kätzchen", "Hünd\x81"[:-1]) for n in range(4)))
+    fill(mine, *(f"{kind}/{n}.jpg".encode("cp1252") for kind in ("Kätzchen", "Hünd") for n in range(4)))
     fill(mine, "Kätzchen/é.jpg".encode("latin-1"), "Kätzchen/é.jpg", b"K\xe4tzchen/\x81\x9d.jpg")
     bring(mine)
     manifest, _ = draw()
@@ -434,15 +437,6 @@ def test_control_characters_fit_into_one_line(mine):
     assert classes(mine) == {"cats\\nand more": 5, "dogs\\x1b[31m": 5}
 
 
-def zipped(path: Path, entries: dict[str, bytes], system: int = 3, flag: int = 0, extra: bytes = b"") -> Path:
-    with zipfile.ZipFile(path, "w") as made:
-        for name, data in entries.items():
-            entry = zipfile.ZipInfo("x" * len(name))
-            entry.filename, entry.create_system, entry.extra = name, system, extra
-            made.writestr(entry, data)
-    return path
-
-
 def raw_zip(path: Path, written: list[bytes], system: int = 3, extra=lambda name: b"") -> Path:
     """A zip whose names are these bytes, without a flag that they are UTF-8."""
     stand_ins = [f"{n:0{len(name)}}" for n, name in enumerate(written)]
@@ -453,11 +447,7 @@ def raw_zip(path: Path, written: list[bytes], system: int = 3, extra=lambda name
             made.writestr(entry, data)
     content = path.read_bytes()
     for name, stand_in in zip(written, stand_ins):
-        for before in (b"PK\3\4", b"PK\1\2"):  # local and central headers
-            at = content.find(stand_in.encode(), content.find(before))
-            while at >= 0:
-                content = content[:at] + name + content[at + len(name) :]
-                at = content.find(stand_in.encode(), at)
+        content = content.replace(stand_in.encode(), name)  # in its local and its central header
     path.write_bytes(content)
     return path
 
@@ -485,7 +475,7 @@ def test_backslashes_separate_folders_where_windows_made_the_zip(mine, system):
         assert found.photos[0].name == "mine/cats/photo0.jpg"
 
 
-@pytest.mark.parametrize("name", [b"..\\..\\outside.jpg", b"C:\\outside\\photo.jpg", b"\\outside\\photo.jpg", b"C:outside\\photo.jpg"])
+@pytest.mark.parametrize("name", [b"..\\..\\outside.jpg", b"C:\\outside\\x.jpg", b"\\outside\\x.jpg", b"C:outside\\x.jpg"])
 def test_backslashes_dont_lead_outside_either(mine, name):
     with pytest.raises(UserError, match="leads outside the archive"):
         archive.listing(raw_zip(mine / "x.zip", [b"cats\\photo-number-1.jpg", name], 0))
@@ -528,9 +518,11 @@ def test_endings_of_files():
 
 
 def test_the_manifest_keeps_every_name(mine):
-    odd = ['a, "b".jpg', "$x_1$.jpg", "a|b*c.jpg", "é ü.jpg", "ends with space .jpg"]
-    fill(mine, *(f"{kind}/{name}" for kind in ("cats", "$do|gs_") for name in odd))
+    kinds, odd = ("cats", "$do|gs_"), ['a, "b".jpg', "$x_1$.jpg", "a|b*c.jpg", "é ü.jpg", "ends with space .jpg"]
+    named = [f"{kind}/{name}" for kind in kinds for name in odd]
+    fill(mine, *named)
     bring(mine)
     draw()
     with open(dataset.MANIFEST, newline="", encoding="utf-8") as file:
-        assert {row["original"] for row in csv.DictReader(file)} == {f"{kind}/{name}" for kind in ("cats", "$do|gs_") for name in odd}
+        rows = list(csv.DictReader(file))
+    assert sorted(row["original"] for row in rows) == sorted(named) and {row["class"] for row in rows} == set(kinds)

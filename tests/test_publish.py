@@ -211,7 +211,8 @@ def test_names_are_no_formulas_and_no_markup(tmp_path, monkeypatch):
     (tmp_path / "data/raw").mkdir(parents=True)
     note = {"source": "path", "sha256": "0", "terms": "own", "left_out": {".mov": 2, "in @eaDir": 1}}
     (tmp_path / "data/raw/source.json").write_text(json.dumps(note))
-    tables.write(tmp_path / "data/skipped.csv", ["file", "reason"], [["a", "a copy: the same bytes as b"], ["c", "a copy: the same bytes as d"]])
+    copies = [["a", "a copy: the same bytes as b"], ["c", "a copy: the same bytes as d"]]
+    tables.write(tmp_path / "data/skipped.csv", ["file", "reason"], copies)
     tables.write(tmp_path / "data/duplicates.csv", ["correlation"], [])
     text = card.data([dataset.Photo("train/x/1.jpg", "$c|at*", "train", "x", "0")])
     assert "| \\$c\\|at\\* | 1 |" in text

@@ -134,7 +134,8 @@ def test_pictures_show_both_sides(project, written):
 
 def test_without_predictions_one_line_says_so(written):
     line = written[0].rstrip().splitlines()[-1]
-    assert line == "`data/predictions.csv` or `data/manifest.csv` of base and this branch is neither here nor in DVC's cache or remote."
+    files = "`data/predictions.csv` or `data/manifest.csv`"
+    assert line == f"{files} of base and this branch is neither here nor in DVC's cache or remote."
 
 
 def test_the_same_states_give_the_same_report_and_a_wrong_lock_is_in_it(project, written):

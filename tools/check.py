@@ -210,7 +210,8 @@ def check(listed: archive.Listing) -> str | None:
     print(*listed.lines(), sep="\n", end="\n" if listed.lines() else "")
     wrong = listed.skipped + [(photo.name, photo.wrong) for photo in looks if photo.wrong]
     findings.section("can't be used", wrong)
-    flat = [(photo.name, f"nearly all of it within {photo.spread + 1} of 256 shades") for photo in usable if photo.spread < CONTRAST]
+    flat = [photo for photo in usable if photo.spread < CONTRAST]
+    flat = [(photo.name, f"nearly all of it within {photo.spread + 1} of 256 shades") for photo in flat]
     findings.section("next to no contrast", flat)
     findings.section("in two classes, used in neither", [(name, what.partition("bytes as ")[2]) for name, what in conflicts], " = ")
     findings.section("copies, of which one counts", [(name, what.partition("bytes as ")[2]) for name, what in copies], " = ")

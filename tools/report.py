@@ -161,7 +161,8 @@ def params_table(commit: str) -> str:
     load = YAML(typ="safe", pure=True).load
     were, are = (dict(leaves(load(commits.text(params.PARAMS, side)) or {})) for side in (commit, None))
     changed = [name for name in sorted(were.keys() | are.keys()) if were.get(name) != are.get(name)]
-    return markdown(["param", "before", "after"], [[name, *(tables.plain(side.get(name)) for side in (were, are))] for name in changed])
+    lines = [[name, tables.plain(were.get(name)), tables.plain(are.get(name))] for name in changed]
+    return markdown(["param", "before", "after"], lines)
 
 
 def stages_table(commit: str) -> str:

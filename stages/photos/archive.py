@@ -103,7 +103,7 @@ class Listing:
         for where, reasons in self.unusable.items():
             if where not in usable:
                 raise UserError(
-                    f"{self.path}: no photo of the class {where} can be used ({counted(reasons)}). Convert some, or move it elsewhere."
+                    f"{self.path}: no photo of the class {where} can be used ({counted(reasons)}). Convert some, or move it away."
                 )
         found = list(self.counts())
         if not found:

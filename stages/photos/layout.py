@@ -15,9 +15,12 @@ Folders = tuple[str, ...]  # from the top down
 SPLIT_WORDS = {"train": "train(?:ing)?|trn", "validation": "val|valid|validation|validate|dev|development|eval|evaluation",
                "test": r"tests?|testing|tst|hold[\W_]?out"}  # fmt: skip
 _AROUND = r"(?:data|datasets?|sets?|splits?|seg|images?|imgs?|photos?|pictures?|pics|folder|raw|[\W\d_])*+"  # says nothing
-_SPLIT = re.compile(_AROUND + "(?:" + "|".join(f"(?P<{split}>{words})" for split, words in SPLIT_WORDS.items()) + ")" + _AROUND, re.I)
+_WORDS = "|".join(f"(?P<{split}>{words})" for split, words in SPLIT_WORDS.items())
+_SPLIT = re.compile(f"{_AROUND}(?:{_WORDS}){_AROUND}", re.I)
 _WRAPPER = re.compile(rf"(?=.*[a-z]){_AROUND}", re.I)
-_BESIDE = re.compile(r"(?:samples?|examples?|demos?|previews?|thumbnails?|screenshots?|docs?|assets|unlabell?ed|unsorted)[\W\d]*", re.I)
+_BESIDE = re.compile(
+    r"(?:samples?|examples?|demos?|previews?|thumbnails?|screenshots?|docs?|assets|unlabell?ed|unsorted)[\W\d_]*", re.I
+)
 
 
 @dataclass
@@ -117,7 +120,7 @@ def _inside(folder: Folder) -> tuple[Folder, list[str]]:
                 )
             if len(others) > 1:
                 return folder, []
-            return folder, [f"Classes are {deep[0]} and {others[0]}. If they are {names.some(inner.below)}: name the folder {inner}."]
+            return folder, [f"Classes are {deep[0]} and {others[0]}. If they are {names.some(inner.below)}: name {inner}."]
         folder = inner
 
 
@@ -166,7 +169,9 @@ def _splits_below(top: Folder, below: dict[str, dict[str, str]], notes: list[str
         )
     _check_same({kind: set(parted.values()) for kind, parted in below.items()}, {kind: kind for kind in below}, "the splits")
     split_names = _two_or_three(next(iter(below.values())).values())
-    classes = {top.below[kind].below[name].path: (kind, split_names[split]) for kind in below for name, split in below[kind].items()}
+    classes = {
+        top.below[kind].below[name].path: (kind, split_names[split]) for kind in below for name, split in below[kind].items()
+    }
     return Layout(classes, notes + [_how({name: split for parted in below.values() for name, split in parted.items()})])
 
 

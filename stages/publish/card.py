@@ -43,6 +43,7 @@ def data(manifest: list[dataset.Photo]) -> str:
     splits = dataset.splits(manifest)
     body = ([tables.plain(kind), *(counts[kind, split] for split in splits)] for kind in classes)
     reasons = "".join(f"\n- {count} skipped: {tables.plain(reason)}" for reason, count in sorted(skipped.items()))
+    reasons = reasons or "\n- no photo skipped"
     left_out = ", ".join(f"{count} {tables.plain(kind)}" for kind, count in source.get("left_out", {}).items())
     reasons += f"\n- left out, as no photos: {left_out}" if left_out else ""
     return f"""\
@@ -50,7 +51,7 @@ Photos of the source `{source["source"]}`, sha256 `{source["sha256"]}`. Terms: {
 
 {tables.markdown(["class", *splits], body)}
 
-- {len(alike)} pairs of near-duplicates among them, {across} across splits (`data/duplicates.csv`){reasons or chr(10) + "- no photo skipped"}"""
+- {len(alike)} pairs of near-duplicates among them, {across} across splits (`data/duplicates.csv`){reasons}"""
 
 
 def results(found: dict) -> str:
@@ -137,7 +138,8 @@ def main(params) -> None:
     crops = params["activations"]["crops"]
     side = images.whole(params["image_size"], crops)
     looked = f", and looked at in {crops} crops" if crops > 1 else ""
-    told = ((name, json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)) for name, value in leaves(params))
+    told = ((name, list(value) if isinstance(value, tuple) else value) for name, value in leaves(params))
+    told = ((name, json.dumps(value, ensure_ascii=False)) for name, value in told)
     body = ([f"`{name}`", tables.plain(value) if set("`|") & set(value) else f"`{value}`"] for name, value in told)
     named = ", ".join(map(tables.plain, classes))
     CARD.write_text(
