@@ -201,8 +201,8 @@ def main() -> None:
         print(f"  {kind}: {counts[kind]}, {size}")
     findings = Findings()
     findings.section("can't be used", [(photo.name, photo.wrong) for photo in looks if photo.wrong])
-    flat = [(photo.name, f"nearly all of it within {photo.spread + 1} of 256 shades") for photo in usable if photo.spread < CONTRAST]
-    findings.section("next to no contrast", flat)
+    flat = [photo for photo in usable if photo.spread < CONTRAST]
+    findings.section("next to no contrast", [(p.name, f"nearly all of it within {p.spread + 1} of 256 shades") for p in flat])
     copies = [(same[0].name, " = ".join(photo.name for photo in same[1:])) for same in by_digest.values() if len(same) > 1]
     findings.section("copies, of which the first counts", copies, " = ")
     if usable:
