@@ -60,7 +60,8 @@ def test_pictures_with_next_to_no_contrast_are_named_by_the_range_of_all_photos(
     (tmp_path / "cat").mkdir()
     found = []
     for number, data in enumerate([*photos["cat"][:5], None]):
-        grey = np.asarray(Image.open(io.BytesIO(data)).convert("L")).astype(np.uint16) if data else np.full((32, 32), 2048, np.uint16)
+        image = Image.open(io.BytesIO(data)).convert("L") if data else Image.new("I;16", (32, 32), 2048)
+        grey = np.asarray(image).astype(np.uint16)
         path = tmp_path / f"cat/{number}.png"
         path.write_bytes(png16(grey << 4 if data and number else grey))
         found.append((path, f"cat/{number}.png", "cat"))
