@@ -103,9 +103,8 @@ pull-repro: $(BIN)/.run $(PLUGINS)
 comment: $(BIN)/.run
 	@python -m tools.comment "$(NUMBER)" "$(PICTURES)"
 
-clean: ## remove what runs and downloads left; DVC's cache, .venv and the choice of a source stay
-	git clean -fdqX data models metrics
-	rm -rf .cache/canary .cache/downloads .cache/memo .cache/training .pytest_cache dvc_plots report
+clean: $(BIN)/.run ## remove what stages and downloads left; DVC's cache, .venv and the choice of a source stay
+	@python -m tools.clean
 
 lock: ## pin the dependencies anew, for every platform, from requirements/*.in
 	$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv

@@ -30,6 +30,7 @@ from ruamel.yaml import YAML
 
 from stages.core import files, params
 from stages.photos import fetch, sources
+from stages.scores import metrics
 
 ROOT = Path(__file__).parent.parent
 FORKS = "TESTS_FORKS"  # names the folder of `forked` to the workers, who share it
@@ -334,3 +335,19 @@ def pipeline(train_zip, weights_wheel, tmp_path_factory) -> Path:
             git(folder, "commit", "-qm", "run")
             folder.rename(shared / "pipeline")
     return copied(shared / "pipeline", tmp_path_factory.mktemp("pipeline"))
+
+
+@pytest.fixture(scope="session")
+def cut(tmp_path_factory) -> Path:
+    """A clone whose pipeline ends after two stages, so that a run takes seconds; older results are committed."""
+    folder = clone(tmp_path_factory.mktemp("cut"))
+    yaml = YAML(typ="safe", pure=True)
+    stages = yaml.load(folder / "dvc.yaml")["stages"]
+    yaml.dump({"stages": {name: stages[name] for name in ("download", "subsample")}}, folder / "dvc.yaml")
+    yaml.dump({"stages": {}}, folder / "publish/dvc.yaml")
+    (folder / "metrics").mkdir()
+    shutil.copy(ROOT / metrics.SCORES, folder / "metrics")
+    git(folder, "checkout", "--quiet", "-b", "Versuch/1")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "two stages")
+    return folder

@@ -13,10 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, change, clone, git, offline, run, settings, stages_run
-from ruamel.yaml import YAML
+from conftest import change, git, offline, run, settings, stages_run
 
-from stages.scores import metrics
 from tools import back
 
 KILLED = "An experiment that was killed left HEAD detached: back on the branch Versuch/1."
@@ -30,22 +28,6 @@ def machine(folder: Path) -> dict[str, str]:
 
 def do(folder: Path, *command: str, check: bool = True) -> str:
     return run(folder, *command, check=check, **machine(folder))
-
-
-@pytest.fixture(scope="module")
-def cut(tmp_path_factory) -> Path:
-    """A clone whose pipeline ends after two stages, so that a run takes seconds; older results are committed."""
-    folder = clone(tmp_path_factory.mktemp("cut"))
-    yaml = YAML(typ="safe", pure=True)
-    stages = yaml.load(folder / "dvc.yaml")["stages"]
-    yaml.dump({"stages": {name: stages[name] for name in ("download", "subsample")}}, folder / "dvc.yaml")
-    yaml.dump({"stages": {}}, folder / "publish/dvc.yaml")
-    (folder / "metrics").mkdir()
-    shutil.copy(ROOT / metrics.SCORES, folder / "metrics")
-    git(folder, "checkout", "--quiet", "-b", "Versuch/1")
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "two stages")
-    return folder
 
 
 @pytest.fixture

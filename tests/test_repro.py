@@ -3,9 +3,10 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
-from conftest import NO_INDEX, ROOT, change, clone, restore, run, settings, stages_run
+from conftest import NO_INDEX, ROOT, change, clone, git, restore, run, settings, stages_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from stages.core.errors import UserError
@@ -186,3 +187,71 @@ def test_folds_validate_every_photo_once_and_leave_the_test_photos_alone(pipelin
     finally:
         restore(pipeline)
     assert sorted(validated) == sorted(photo.sha256 for photo in before if photo.split != "test")
+
+
+def own(folder: Path, photos: dict[str, list[bytes]]) -> Path:
+    """A folder of class folders, 30 photos each."""
+    for kind, of_class in photos.items():
+        (folder / kind).mkdir(parents=True)
+        for number, data in enumerate(of_class[:30]):
+            (folder / kind / f"{number}.jpg").write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "place, words",
+    [
+        ("data/photos", "data/photos is or lies in data/photos"),
+        ("data/photos/train/mine", "data/photos/train/mine is or lies in data/photos"),
+        ("data", "data holds data/raw/photos.zip"),
+        (".", ". holds data/raw/photos.zip"),
+        ("data/../data/photos", "is or lies in data/photos"),
+        ("link", "link is or lies in data/photos"),
+    ],
+)
+def test_photos_that_a_run_would_remove_are_refused_and_stay(cut, photos, tmp_path, place, words):
+    folder = shutil.copytree(cut, tmp_path / "clone")
+    mine = own(folder / "data/photos/train/mine", photos)
+    (folder / "data/photos/prices.xlsx").write_bytes(b"x")
+    (folder / "link").symlink_to("data/photos")
+    change(folder, download__source="path", download__path=place)
+    before = sorted((folder / "data").rglob("*"))
+    for command in ["tools.repro", "--photos", place], ["stages.download"]:
+        line = run(folder, *command, check=False).splitlines()[-1]
+        assert words in line and line.endswith("which every run removes and makes anew. Move your photos to another folder.")
+    assert sorted((folder / "data").rglob("*")) == before and mine.exists()
+
+
+def test_clean_removes_what_stages_declare_and_nothing_of_the_users(cut, train_zip, tmp_path):
+    folder = shutil.copytree(cut, tmp_path / "clone")
+    run(folder, "dvc", "repro", DOGS_VS_CATS_ARCHIVE=str(train_zip))
+    mine = own(folder / "data/mine", {"cat": [b"x"], "dog": [b"y"]})
+    (folder / "models").mkdir(exist_ok=True)
+    (folder / "models/theirs.onnx").write_bytes(b"z")
+    assert (folder / "data/photos").exists()
+    run(folder, "tools.clean")
+    left = {str(path.relative_to(folder)) for top in ("data", "models") for path in (folder / top).rglob("*") if path.is_file()}
+    assert left == {"data/.gitignore", "data/mine/cat/0.jpg", "data/mine/dog/0.jpg", "models/.gitignore", "models/theirs.onnx"}
+    assert mine.exists() and not git(folder, "status", "--porcelain", "--untracked-files=no").replace(" M dvc.lock", "")
+    run(folder, "tools.clean")  # with nothing to remove
+
+
+def test_a_colleague_without_the_folder_takes_what_the_remote_has(cut, photos, tmp_path):
+    first, theirs = shutil.copytree(cut, tmp_path / "first"), tmp_path / "theirs"
+    mine = own(tmp_path / "my pictures", photos)
+    change(first, subsample__train=0.6, subsample__validation=0.2, subsample__test=0.2)
+    run(first, "tools.repro", "--photos", str(mine))
+    run(first, "dvc", "remote", "add", "--default", "team", str(tmp_path / "remote"))
+    run(first, "dvc", "push", "--run-cache")
+    git(first, "add", "--all")
+    git(first, "commit", "--quiet", "--message", "own photos")
+    git(first, "clone", "--quiet", str(first), str(theirs))
+    mine.rename(tmp_path / "on another machine")
+    output = run(theirs, "tools.repro")
+    assert "That folder is not on this machine" in output and stages_run(output) == [] and "No tracked file changed." in output
+    output = run(theirs, "tools.repro", "subsample.seed=7")
+    assert stages_run(output) == ["subsample"], "it draws anew, from the archive that the remote has"
+    assert len(dataset.read_manifest(theirs / "data/manifest.csv")) == 60
+    assert "no such folder" in run(theirs, "tools.repro", "--photos", str(mine), check=False)
+    change(theirs, download__path="elsewhere")
+    assert "there is no such folder" in run(theirs, "tools.repro", check=False), "the lock is of other photos"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from stages.core import params
+from stages.core import environment, lockfile, params
 from stages.core.errors import UserError
 from stages.photos import fetch, sources
 from tools import back, command, experiment, recipe, table
@@ -96,6 +96,26 @@ def changed_by(settings: dict, changes: list[str]) -> dict:
     return settings
 
 
+def locked_elsewhere(settings: dict) -> bool:
+    """Whether the user's own photos lie on another machine, and dvc.lock is of them: a colleague has run this."""
+    path, locked = settings["download"]["path"], lockfile.stages(*lockfile.LOCKS).get("download")
+    if not path or (environment.ROOT / Path(path).expanduser()).exists() or not locked:
+        return False
+    return params.chosen(params.declared("download"), settings) == locked["params"][str(params.PARAMS)]
+
+
+def located(source: str, own: str | None, settings: dict) -> dict[str, object]:
+    """What params.yaml has to say of a source: which it is, where the user's own photos lie, and the archive's digest."""
+    wanted: dict[str, object] = {"download.source": source}
+    if source == "path":
+        wanted["download.path"] = experiment.quoted(str(sources.own_photos(own)))
+    held = sources.digest(source, own)
+    # An archive that isn't here now, but was, keeps its digest: its photos are in the cache.
+    if held or source != settings["download"]["source"] or not (CHOSEN.exists() or brought()):
+        wanted["download.sha256"] = held or "null"
+    return wanted
+
+
 def snapshot() -> dict[str, str]:
     """The digest of every tracked file that a run writes."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", *TRACKED], capture_output=True, text=True)
@@ -144,25 +164,24 @@ def main() -> None:
     source, why = choose("path" if options.photos else options.source, settings)
     print(f"Photos from {source}: {why}.", flush=True)
 
-    wanted = {"download.source": source}
-    own = options.photos or settings["download"]["path"]
-    if source == "path":
-        wanted["download.path"] = experiment.quoted(str(sources.own_photos(own)))
-    held = sources.digest(source, own)
-    # An archive that isn't here now, but was, keeps its digest: its photos are in the cache.
-    if held or source != settings["download"]["source"] or not (CHOSEN.exists() or brought()):
-        wanted["download.sha256"] = held or "null"
+    elsewhere = source == "path" and not options.photos and locked_elsewhere(settings)
+    pull = ["--pull", "--allow-missing"] if elsewhere else []
+    if elsewhere:
+        print("That folder is not on this machine: a run takes what the team's remote has of it.", flush=True)
+        wanted: dict[str, object] = {}
+    else:
+        wanted = located(source, options.photos or settings["download"]["path"], settings)
     fetch.check_space(Path(), space_needed(source, changed_by(settings, changes)) - space_taken())
 
     before = snapshot()
     back.keep()
     try:
-        status = experiment.run(wanted, changes)
+        status = experiment.run(wanted, changes, *pull)
         if brought() == source:
             CHOSEN.parent.mkdir(exist_ok=True)
             CHOSEN.write_text(source + "\n")
         if not status:
-            words = [sys.executable, "-m", "dvc", "repro", "publish/dvc.yaml"]
+            words = [sys.executable, "-m", "dvc", "repro", *pull, "publish/dvc.yaml"]
             status = subprocess.run(words, env=experiment.environment()).returncode
     finally:
         back.ended()

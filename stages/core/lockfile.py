@@ -82,6 +82,12 @@ def due(declared: dict, settings: Mapping, made: Mapping[str, str | None]) -> di
     return flat | {path: made[path] if path in made else md5(path) for path in paths(declared, "deps")}
 
 
+def outputs() -> list[str]:
+    """List what the stages write, without what git keeps."""
+    written = (paths(stage, "outs", "metrics", "plots") for stage in stages(*params.PIPELINES).values())
+    return [path for found in written for path, flags in found.items() if flags.get("cache", True)]
+
+
 def made() -> dict[str, str]:
     """List what came out of every stage in the lock files: the md5 of every path."""
     return {path: md5 for locked in stages(*LOCKS).values() for path, md5 in outs(locked).items()}

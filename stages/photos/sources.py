@@ -20,7 +20,7 @@ import numpy as np
 import requests
 from PIL import Image
 
-from stages.core import environment, files
+from stages.core import environment, files, lockfile
 from stages.core.errors import UserError
 from stages.photos import archive, fetch, names
 
@@ -191,7 +191,13 @@ def _path(params: Mapping) -> tuple[Path, str]:
 
 
 def own_photos(path: str | None) -> Path:
-    """The user's own folder or zip, from `download.path`; UserError where there is none."""
+    """The user's own folder or zip, from `download.path`.
+
+    Raises
+    ------
+    UserError
+        Where there is none, or where a run would remove it: DVC removes what stages make before it makes it anew.
+    """
     if not path:
         raise UserError("download.source is path and download.path is null: name a folder of class folders, or a zip.")
     given = environment.ROOT / Path(path).expanduser()
@@ -202,6 +208,11 @@ def own_photos(path: str | None) -> Path:
         raise UserError(f"the name of {shown} is not UTF-8, which params.yaml can't hold: name a link to it.") from None
     if not given.exists():
         raise UserError(f"download.path is {path}, and there is no such folder or file.")
+    for out in lockfile.outputs():
+        made, own = ((environment.ROOT / file).resolve() for file in (out, given))
+        if made.is_relative_to(own) or own.is_relative_to(made):
+            how = "holds" if made != own and made.is_relative_to(own) else "is or lies in"
+            raise UserError(f"{path} {how} {out}, which every run removes and makes anew. Move your photos to another folder.")
     return given
 
 
