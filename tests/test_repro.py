@@ -13,7 +13,7 @@ from stages.core.errors import UserError
 from stages.photos import dataset
 from stages.scores import levels, metrics
 from studies import seeds
-from tools import experiment, repro
+from tools import experiment, plan, repro
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_outside_a_git_repository_there_is_one_clear_line(tmp_path):
 
 def test_a_disk_that_is_too_small_is_told_before_anything_runs(tmp_path):
     given = settings(ROOT)
-    assert 1e9 < repro.space_needed("kaggle", given) < 1e10
+    assert 1e9 < plan.space_needed("kaggle", given) < 1e10
     folder = clone(tmp_path)
     change(folder, image_size=1_000_000)
     output = run(folder, "tools.repro", check=False, DOGS_VS_CATS_ARCHIVE=str(ROOT / "README.md"))

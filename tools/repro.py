@@ -23,13 +23,12 @@ from ruamel.yaml import YAML
 
 from stages.core import environment, lockfile, params
 from stages.core.errors import UserError
-from stages.photos import fetch, sources
-from tools import back, command, experiment, recipe, table
+from stages.photos import archive, fetch, sources
+from tools import back, command, experiment, plan, recipe, table
 
 CHOSEN = Path(".cache/source")
 BROUGHT = Path("data/raw/source.json")
 TRACKED = ("params.yaml", "dvc.lock", "metrics", "publish", "REPORT.md")
-ARCHIVE_BYTES = {"kaggle": 0.6e9, "microsoft": 0.9e9, "cifar10": 0.5e9, "path": 0.0}
 NEXT = """\
 next:  . .venv/bin/activate                   for dvc, python and predict
        predict ~/pictures                     what is on your own
@@ -65,22 +64,6 @@ def choose(asked: str | None, settings: dict) -> tuple[str, str]:
     if fetch.reachable(sources.MICROSOFT_URL):
         return "microsoft", "the public archive can be reached, Kaggle's needs a login"
     return "cifar10", "neither Kaggle's archive nor the public one can be reached; its photos are 32 px small"
-
-
-def space_needed(source: str, settings: dict) -> int:
-    """Bytes of two classes' cold run: archive (downloaded and kept), photos, activations (in the memo as well), features."""
-    sizes, size = settings["subsample"], settings["image_size"]
-    views = 2 * (
-        sizes["train"] * settings["activations"]["views"] + (sizes["validation"] + sizes["test"]) * settings["activations"]["crops"]
-    )
-    block = 5 - len(settings["finetune"]["unfreeze"])
-    values = 2 * (size >> block) ** 2 * min(512, 32 << block) + (size >> 5) ** 2 * 512
-    return int(2 * ARCHIVE_BYTES[source] + 0.5e9 + views * values * 2)
-
-
-def space_taken() -> int:
-    """Bytes that earlier runs left here. DVC's cache and data/ share theirs, by links, on most disks."""
-    return sum(path.stat().st_size for top in (".dvc/cache", ".cache") for path in Path(top).rglob("*") if path.is_file())
 
 
 def changed_by(settings: dict, changes: list[str]) -> dict:
@@ -170,8 +153,15 @@ def main() -> None:
         print("That folder is not on this machine: a run takes what the team's remote has of it.", flush=True)
         wanted: dict[str, object] = {}
     else:
-        wanted = located(source, options.photos or settings["download"]["path"], settings)
-    fetch.check_space(Path(), space_needed(source, changed_by(settings, changes)) - space_taken())
+        own = options.photos or settings["download"]["path"]
+        wanted, asked = located(source, own, settings), changed_by(settings, changes)
+        photos = size = 0
+        if source == "path":
+            with archive.listing(sources.own_photos(own)) as found:
+                changes += plan.own_photos(found, asked["subsample"], changes)
+                photos, size = len(found.photos), found.size()
+        asked = changed_by(settings, changes)
+        fetch.check_space(Path(), plan.space_needed(source, asked, photos, size) - plan.space_taken())
 
     before = snapshot()
     back.keep()

@@ -1,0 +1,71 @@
+"""What a run will do and take, said before anything is computed."""
+
+from pathlib import Path
+
+from stages import subsample
+from stages.core.errors import UserError
+from stages.photos import archive, dataset
+
+SHOWN = 12  # classes
+ARCHIVE_BYTES = {"kaggle": 0.6e9, "microsoft": 0.9e9, "cifar10": 0.5e9, "path": 0.0}
+
+
+def own_photos(found: archive.Listing, sizes: dict, changes: list[str]) -> list[str]:
+    """Say what a run will do with the user's own photos. Returns changes of params where the numbers in them can't be met.
+
+    Parameters
+    ----------
+    found : Listing
+        The user's folder or zip.
+    sizes : dict
+        The params of `subsample`, as the run would have them.
+    changes : list of str
+        What the user asked to change, as `name=value`.
+
+    Raises
+    ------
+    UserError
+        Where it can't be done at all.
+    """
+    found.check()
+    counts = found.counts()
+    rarest, most = min(counts, key=counts.get), max(counts, key=counts.get)
+    each = ", ".join(f"{kind} {count}" for kind, count in counts.items())
+    if len(counts) > SHOWN:
+        each = f"from {counts[rarest]} ({rarest}) to {counts[most]} ({most}) a class"
+    print(*found.lines(), f"{len(counts)} classes, {sum(counts.values())} photos: {each}.", sep="\n")
+    if any(photo.split for photo in found.photos):
+        return []
+    more: list[str] = []
+    if not subsample.shares(sizes) and counts[rarest] < sum(subsample.counts(sizes).values()):
+        if asked := [change for change in changes if change.startswith("subsample.")]:
+            raise UserError(f"{' '.join(asked)} can't be met: the class {rarest} has {counts[rarest]} photos. Ask for fewer, or for shares.")
+        print(f"params.yaml asks for {sum(subsample.counts(sizes).values())} photos of each, more than there are: a run takes shares.")
+        more = [f"subsample.{split}={share}" for split, share in subsample.SHARES.items()]
+        sizes = sizes | subsample.SHARES
+    taken = {kind: subsample.counts(sizes, count) for kind, count in counts.items()}
+    if not all(taken[rarest].values()):
+        raise UserError(f"The class {rarest} has {counts[rarest]} photos: each class needs three or more, one for every split.")
+    split_sizes = (f"{sum(of_class[split] for of_class in taken.values())} {split}" for split in dataset.SPLITS)
+    print(f"Drawn from them: {', '.join(split_sizes)}; at least {taken[rarest]['test']} test photos of each class.", flush=True)
+    return more
+
+
+def views_needed(source: str, settings: dict, photos: int) -> int:
+    """How many views of photos the frozen layers compute: of so many own photos, or of two classes as params ask for them."""
+    sizes, each = settings["subsample"], settings["activations"]
+    train, others = sizes["train"], sizes["validation"] + sizes["test"]
+    return round((photos if source == "path" and subsample.shares(sizes) else 2) * (train * each["views"] + others * each["crops"]))
+
+
+def space_needed(source: str, settings: dict, photos: int = 0, size_of_photos: int = 0) -> int:
+    """Bytes of a cold run: archive (downloaded and kept), photos, activations (in the memo as well), features."""
+    size, views = settings["image_size"], views_needed(source, settings, photos)
+    block = 5 - len(settings["finetune"]["unfreeze"])
+    values = 2 * (size >> block) ** 2 * min(512, 32 << block) + (size >> 5) ** 2 * 512
+    return int(2 * (ARCHIVE_BYTES[source] or size_of_photos) + 0.5e9 + views * values * 2)
+
+
+def space_taken() -> int:
+    """Bytes that earlier runs left here. DVC's cache and data/ share theirs, by links, on most disks."""
+    return sum(path.stat().st_size for top in (".dvc/cache", ".cache") for path in Path(top).rglob("*") if path.is_file())
