@@ -106,7 +106,7 @@ def test_outside_a_git_repository_there_is_one_clear_line(tmp_path):
 
 def test_a_disk_that_is_too_small_is_told_before_anything_runs(tmp_path):
     given = settings(ROOT)
-    assert 1e9 < plan.space_needed("kaggle", given) < 1e10
+    assert 1e9 < plan.space_needed(given, *plan.KNOWN["kaggle"]) < 1e10
     folder = clone(tmp_path)
     change(folder, image_size=1_000_000)
     output = run(folder, "tools.repro", check=False, DOGS_VS_CATS_ARCHIVE=str(ROOT / "README.md"))

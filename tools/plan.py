@@ -1,5 +1,6 @@
 """What a run will do and take, said before anything is computed."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from stages import subsample
@@ -7,7 +8,7 @@ from stages.core.errors import UserError
 from stages.photos import archive, dataset
 
 SHOWN = 12  # classes
-ARCHIVE_BYTES = {"kaggle": 0.6e9, "microsoft": 0.9e9, "cifar10": 0.5e9, "path": 0.0}
+KNOWN = {"kaggle": (0.6e9, [12_500] * 2), "microsoft": (0.9e9, [12_500] * 2), "cifar10": (0.5e9, [6_000] * 2)}  # bytes, photos
 
 
 def own_photos(found: archive.Listing, sizes: dict, changes: list[str]) -> list[str]:
@@ -51,19 +52,18 @@ def own_photos(found: archive.Listing, sizes: dict, changes: list[str]) -> list[
     return more
 
 
-def views_needed(source: str, settings: dict, photos: int) -> int:
-    """How many views of photos the frozen layers compute: of so many own photos, or of two classes as params ask for them."""
-    sizes, each = settings["subsample"], settings["activations"]
-    train, others = sizes["train"], sizes["validation"] + sizes["test"]
-    return round((photos if source == "path" and subsample.shares(sizes) else 2) * (train * each["views"] + others * each["crops"]))
+def views_needed(settings: dict, counts: Iterable[int]) -> int:
+    """How many views the frozen layers compute of classes with so many photos each."""
+    taken = [subsample.counts(settings["subsample"], count) for count in counts]
+    train, others = (sum(of_class[split] for of_class in taken for split in splits) for splits in (("train",), dataset.SPLITS[1:]))
+    return train * settings["activations"]["views"] + others * settings["activations"]["crops"]
 
 
-def space_needed(source: str, settings: dict, photos: int = 0, size_of_photos: int = 0) -> int:
+def space_needed(settings: dict, archive_bytes: float, counts: Iterable[int]) -> int:
     """Bytes of a cold run: archive (downloaded and kept), photos, activations (in the memo as well), features."""
-    size, views = settings["image_size"], views_needed(source, settings, photos)
-    block = 5 - len(settings["finetune"]["unfreeze"])
+    size, block = settings["image_size"], 5 - len(settings["finetune"]["unfreeze"])
     values = 2 * (size >> block) ** 2 * min(512, 32 << block) + (size >> 5) ** 2 * 512
-    return int(2 * (ARCHIVE_BYTES[source] or size_of_photos) + 0.5e9 + views * values * 2)
+    return int(2 * archive_bytes + 0.5e9 + views_needed(settings, counts) * values * 2)
 
 
 def space_taken() -> int:

@@ -154,14 +154,12 @@ def main() -> None:
         wanted: dict[str, object] = {}
     else:
         own = options.photos or settings["download"]["path"]
-        wanted, asked = located(source, own, settings), changed_by(settings, changes)
-        photos = size = 0
+        wanted, needed = located(source, own, settings), plan.KNOWN.get(source)
         if source == "path":
             with archive.listing(sources.own_photos(own)) as found:
-                changes += plan.own_photos(found, asked["subsample"], changes)
-                photos, size = len(found.photos), found.size()
-        asked = changed_by(settings, changes)
-        fetch.check_space(Path(), plan.space_needed(source, asked, photos, size) - plan.space_taken())
+                changes += plan.own_photos(found, changed_by(settings, changes)["subsample"], changes)
+                needed = found.size(), found.counts().values()
+        fetch.check_space(Path(), plan.space_needed(changed_by(settings, changes), *needed) - plan.space_taken())
 
     before = snapshot()
     back.keep()
