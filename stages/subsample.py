@@ -31,6 +31,7 @@ from stages.photos.decoding import deep
 RAW = Path("data/raw")
 NOTE = RAW / "source.json"
 SKIPPED = Path("data/skipped.csv")
+SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}  # of every class, where it has fewer photos than are asked for
 DIGITS = 16  # of a photo's sha256, in its file's name
 Skipped = list[tuple[str, str]]  # name in the archive, reason
 

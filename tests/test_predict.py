@@ -211,6 +211,31 @@ def test_globs_lists_and_paths_from_the_folder_one_is_in(pipeline, pictures):
     assert errors.splitlines()[:2] == ["nowhere.jpg: No such file or directory", "no*thing: No such file or directory"]
 
 
+def test_pictures_are_known_by_what_is_in_them_and_what_is_none_is_counted(pipeline, photos, tmp_path):
+    (tmp_path / "@eaDir").mkdir()
+    (tmp_path / "none").mkdir()
+    for name in "scan", "phone.jfif", "old.JPE", "@eaDir/thumbnail.jpg":
+        (tmp_path / name).write_bytes(photos["cat"][0])
+    (tmp_path / "raw.nef").write_bytes(b"II*\0" + bytes(400))
+    for name in "film.mov", "other.mov", "none/prices.xlsx", "none/notes":
+        (tmp_path / name).write_bytes(b"x" * 100)
+    found, errors = call(pipeline, ".", folder=tmp_path, status=1)
+    assert [line.split()[-1] for line in found.splitlines()] == ["./old.JPE", "./phone.jfif", "./scan"]
+    assert "./raw.nef: a RAW photo (Nikon NEF)" in errors
+    left = next(line for line in errors.splitlines() if line.startswith("left out: "))
+    assert {"2 .mov", "1 .xlsx", "1 without an ending", "1 in @eaDir"} == set(left.removeprefix("left out: ").split(", "))
+    found, errors = call(pipeline, "none", folder=tmp_path, status=1)
+    assert not found and errors.splitlines()[-2:] == ["left out: 1 .xlsx, 1 without an ending", "no picture in none"]
+
+
+def test_a_list_may_be_parted_by_nul(pipeline, photos, tmp_path):
+    names = ["a\nb.jpg", "c.jpg"]
+    for name in names:
+        (tmp_path / name).write_bytes(photos["cat"][0])
+    found, _ = call(pipeline, "-", "--format", "json", folder=tmp_path, given="\0".join(names) + "\0")
+    assert [json.loads(line)["file"] for line in found.splitlines()] == names
+
+
 def test_csv_and_json_say_the_same(pipeline, pictures):
     rows = list(csv.DictReader(io.StringIO(call(pipeline, pictures / "much deeper", "--format", "csv")[0])))
     found = [json.loads(line) for line in call(pipeline, pictures / "much deeper", "--format", "json")[0].splitlines()]

@@ -10,7 +10,7 @@ from conftest import NO_INDEX, ROOT, change, clone, git, restore, run, settings,
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from stages.core.errors import UserError
-from stages.photos import dataset
+from stages.photos import archive, dataset
 from stages.scores import levels, metrics
 from studies import seeds
 from tools import experiment, plan, repro
@@ -255,3 +255,35 @@ def test_a_colleague_without_the_folder_takes_what_the_remote_has(cut, photos, t
     assert "no such folder" in run(theirs, "tools.repro", "--photos", str(mine), check=False)
     change(theirs, download__path="elsewhere")
     assert "there is no such folder" in run(theirs, "tools.repro", check=False), "the lock is of other photos"
+
+
+def will(folder: Path, changes: tuple[str, ...] = ()) -> list[str]:
+    """The changes that a run makes by itself for a folder of the user's own photos, with params.yaml as it is committed."""
+    with archive.listing(folder) as found:
+        return plan.own_photos(found, repro.changed_by(settings(ROOT), list(changes))["subsample"], list(changes))
+
+
+def test_own_photos_take_shares_where_the_numbers_cannot_be_met(photos, tmp_path, capsys):
+    mine = own(tmp_path / "mine", photos)
+    assert will(mine) == ["subsample.train=0.6", "subsample.validation=0.2", "subsample.test=0.2"]
+    said = capsys.readouterr().out
+    assert "2 classes, 60 photos: cat 30, dog 30." in said and "1600 photos of each, more than there are" in said
+    assert "Drawn from them: 36 train, 12 validation, 12 test; the rarest class, cat, has 6 of the test photos." in said
+    asked = ("subsample.train=10", "subsample.validation=5", "subsample.test=5")
+    assert will(mine, asked) == [] and "20 train, 10 validation, 10 test" in capsys.readouterr().out
+    with pytest.raises(UserError, match="subsample.train=40 can't be met: the class cat has 30 photos"):
+        will(mine, ("subsample.train=40",))
+    with pytest.raises(UserError, match="1.2: 1 at most"):
+        will(mine, ("subsample.train=0.6", "subsample.validation=0.2", "subsample.test=0.4"))
+
+
+def test_too_few_photos_or_classes_and_very_many_are_said_before_a_run(photos, tmp_path, capsys):
+    with pytest.raises(UserError, match="holds one class"):
+        will(own(tmp_path / "one", {"cat": photos["cat"]}))
+    will(own(tmp_path / "three", {"cat": photos["cat"], "dog": photos["dog"][:3]}))
+    assert "the rarest class, dog, has 1 of the test photos" in capsys.readouterr().out
+    with pytest.raises(UserError, match="The class dog has 2 photos: each class needs three"):
+        will(own(tmp_path / "two", {"cat": photos["cat"], "dog": photos["dog"][:2]}))
+    will(own(tmp_path / "many", {f"kind{n:03}": photos["cat"][: 3 + n % 20] for n in range(200)}))
+    said = capsys.readouterr().out
+    assert "200 classes, 2500 photos: from 3 (kind000) to 22 (kind019) a class." in said

@@ -40,15 +40,20 @@ def own_photos(found: archive.Listing, sizes: dict, changes: list[str]) -> list[
     more: list[str] = []
     if not subsample.shares(sizes) and counts[rarest] < sum(subsample.counts(sizes).values()):
         if asked := [change for change in changes if change.startswith("subsample.")]:
-            raise UserError(f"{' '.join(asked)} can't be met: the class {rarest} has {counts[rarest]} photos. Ask for fewer, or for shares.")
-        print(f"params.yaml asks for {sum(subsample.counts(sizes).values())} photos of each, more than there are: a run takes shares.")
+            raise UserError(
+                f"{' '.join(asked)} can't be met: the class {rarest} has {counts[rarest]} photos. Ask for fewer, or for shares."
+            )
+        print(
+            f"params.yaml asks for {sum(subsample.counts(sizes).values())} photos of each, more than there are: a run takes shares."
+        )
         more = [f"subsample.{split}={share}" for split, share in subsample.SHARES.items()]
         sizes = sizes | subsample.SHARES
     taken = {kind: subsample.counts(sizes, count) for kind, count in counts.items()}
     if not all(taken[rarest].values()):
         raise UserError(f"The class {rarest} has {counts[rarest]} photos: each class needs three or more, one for every split.")
     split_sizes = (f"{sum(of_class[split] for of_class in taken.values())} {split}" for split in dataset.SPLITS)
-    print(f"Drawn from them: {', '.join(split_sizes)}; at least {taken[rarest]['test']} test photos of each class.", flush=True)
+    rare = f"the rarest class, {rarest}, has {taken[rarest]['test']} of the test photos"
+    print(f"Drawn from them: {', '.join(split_sizes)}; {rare}.", flush=True)
     return more
 
 

@@ -4,8 +4,9 @@
     predict ~/pictures 'more/*.png' --format csv > found.csv
     find / -name '*.jpg' | predict - --format json
 
-Reads files, folders with all below them, globs, and `-` for a list of files on standard input. Prints a line a picture
-as soon as it is known. A picture that can't be read is a line on standard error, and makes the exit status 1.
+Reads files, folders with all below them, globs, and `-` for a list of files on standard input, one a line or as `find -print0`
+writes it. Prints a line a picture as soon as it is known. A picture that can't be read is a line on standard error, and makes the
+exit status 1; what is no picture is left out of folders and counted.
 
 The classifier is models/classifier.onnx, which `make repro` writes, or another one of this project's, by --model. It runs
 by ONNX Runtime; TensorFlow is not imported.
@@ -19,9 +20,11 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import onnxruntime
@@ -29,8 +32,8 @@ from tqdm import tqdm
 
 from stages.core import environment
 from stages.core.errors import UserError
-from stages.photos import archive, images
-from stages.photos.decoding import deep
+from stages.photos import archive, images, names
+from stages.photos.decoding import deep, kinds
 from tools import command
 
 MODEL = Path(__file__).parent.parent / "models/classifier.onnx"
@@ -68,8 +71,11 @@ class Classifier:
         """Every class' probability for uint8 pixels of shape (n, size, size, 3): float32 of shape (n, classes)."""
         return self.session.run(None, {"pixels": pixels})[0]
 
-    def read(self, data: bytes) -> np.ndarray:
-        """A picture's pixels as `probabilities` takes them; images.UnreadablePhoto where it is none."""
+    def read(self, data: bytes, name: str) -> np.ndarray:
+        """A picture's pixels as `probabilities` takes them; images.UnreadablePhoto where it is none, or a RAW one by its name:
+        decoded it would be its thumbnail."""
+        if reason := kinds.of(name, data[: kinds.HEAD]):
+            raise images.UnreadablePhoto(reason)
         return images.square(data, self.size, self.fit, self.depth)
 
 
@@ -81,7 +87,7 @@ def stream(classifier: Classifier, items: Iterable, data: Callable) -> Iterator[
 
     def pixels(item) -> np.ndarray | str:
         try:
-            return classifier.read(data(item))
+            return classifier.read(data(item), str(item))
         except OSError as error:
             return error.strerror or str(error)
         except images.UnreadablePhoto as error:
@@ -96,32 +102,70 @@ def stream(classifier: Classifier, items: Iterable, data: Callable) -> Iterator[
             yield from ((item, array if isinstance(array, str) else next(computed)) for item, array in zip(some, read))
 
 
-def walk(folder: str) -> Iterator[str]:
-    """The pictures in a folder and below it, by their names' endings; hidden ones and links to folders are left out."""
-    with os.scandir(folder) as entries:
-        while some := sorted(itertools.islice(entries, SORTED), key=lambda entry: archive.natural(entry.name)):
-            for entry in some:
-                if entry.is_dir(follow_symlinks=False):
-                    if not entry.name.startswith("."):
-                        yield from walk(entry.path)
-                elif archive.is_photo(entry.name):
-                    yield entry.path
+class Pictures:
+    """The files that are meant by paths. What is no picture is left out of folders, and counted in `left_out` by its ending."""
 
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.paths, self.left_out = paths, Counter()
 
-def files(paths: Iterable[str]) -> Iterator[str]:
-    """The files that are meant by paths, one after the other."""
-    for path in paths:
-        if path == "-":
-            yield from filter(None, (line.rstrip("\r\n") for line in sys.stdin))
-        elif os.path.isdir(path):
-            yield from walk(path)
-        elif glob.has_magic(path) and not os.path.exists(path):
-            found = glob.iglob(path, recursive=True)
-            first = next(found, None)
-            # What matches nothing is named like a file that isn't there.
-            yield from [path] if first is None else files(itertools.chain([first], found))
-        else:
-            yield path
+    def __iter__(self) -> Iterator[str]:
+        return self.meant(self.paths)
+
+    def meant(self, paths: Iterable[str]) -> Iterator[str]:
+        """The files, one after the other."""
+        for path in paths:
+            if path == "-":
+                yield from self.listed(sys.stdin.buffer)
+            elif os.path.isdir(path):
+                yield from self.below(path)
+            elif glob.has_magic(path) and not os.path.exists(path):
+                found = glob.iglob(path, recursive=True)
+                first = next(found, None)
+                # What matches nothing is named like a file that isn't there.
+                yield from [path] if first is None else self.meant(itertools.chain([first], found))
+            else:
+                yield path
+
+    def below(self, folder: str) -> Iterator[str]:
+        """The pictures in a folder and below it, by what is in them. Links to folders are left out."""
+        try:
+            entries = os.scandir(folder)
+        except OSError:
+            yield folder  # whoever opens it says why it can't be read
+            return
+        with entries:
+            while some := sorted(itertools.islice(entries, SORTED), key=lambda entry: names.natural(entry.name)):
+                for entry in some:
+                    if where := names.system(entry.name if entry.is_file() else f"{entry.name}/"):
+                        self.left_out[where] += 1
+                    elif entry.is_dir(follow_symlinks=False):
+                        yield from self.below(entry.path)
+                    elif self.is_picture(entry):
+                        yield entry.path
+
+    def is_picture(self, entry: os.DirEntry) -> bool:
+        """Whether a file looks like a picture, be it of a kind that can't be read: then whoever opens it says so."""
+        if archive.is_photo(entry.name) or not entry.is_file():
+            return entry.is_file()
+        try:
+            with open(entry.path, "rb") as file:
+                kind = kinds.of(entry.name, file.read(kinds.HEAD))
+        except OSError:
+            return True
+        if kind is None:
+            self.left_out[names.ending(entry.name) or "without an ending"] += 1
+        return kind is not None
+
+    @staticmethod
+    def listed(stream: BinaryIO) -> Iterator[str]:
+        """A list of files, a line each, or as `find -print0` writes it."""
+        end, rest = None, b""
+        while some := stream.read1(2**16):
+            rest += some
+            end = end or (b"\0" if b"\0" in rest else b"\n" if b"\n" in rest else None)
+            *whole, rest = rest.split(end) if end else [rest]
+            yield from filter(None, (os.fsdecode(name.rstrip(b"\r\n")) for name in whole))
+        yield from filter(None, [os.fsdecode(rest.rstrip(b"\r\n"))])
 
 
 def as_table(classes: list[str]) -> Callable:
@@ -176,11 +220,11 @@ def main() -> None:
     classifier = Classifier(options.model)
     if options.about:
         print(json.dumps(classifier.about, indent=2, ensure_ascii=False))
-    start, right, wrong = time.perf_counter(), 0, 0
+    start, right, wrong, pictures = time.perf_counter(), 0, 0, Pictures(options.paths)
     line = FORMATS[options.format](classifier.classes) if options.paths else None
     # On a terminal the lines themselves are the progress.
     with tqdm(unit=" pictures", file=sys.stderr, disable=sys.stdout.isatty() or not sys.stderr.isatty()) as bar:
-        for name, found in stream(classifier, files(options.paths), lambda name: Path(name).read_bytes()):
+        for name, found in stream(classifier, pictures, lambda name: Path(name).read_bytes()):
             bar.update(1)
             if isinstance(found, str):
                 wrong += 1
@@ -188,6 +232,10 @@ def main() -> None:
             else:
                 right += 1
                 print(line(name, found), flush=sys.stdout.isatty())
+    if pictures.left_out:
+        print(f"left out: {archive.counted(pictures.left_out)}", file=sys.stderr)
+    if options.paths and not right + wrong:
+        sys.exit(f"no picture in {', '.join(options.paths)}")
     if right + wrong > 1:
         rate = (right + wrong) / (time.perf_counter() - start)
         unread = f", {wrong} could not be read" if wrong else ""
