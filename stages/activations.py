@@ -17,8 +17,8 @@ import numpy as np
 from stages.core import files, stage
 from stages.core.progress import progress
 from stages.frozen import activations, layers, memo
-from stages.photos import dataset, images
-from stages.photos.decoding import deep, kinds, metadata, tiff
+from stages.photos import dataset
+from stages.pictures import deep, images, kinds, metadata, tiff
 
 WEIGHTS = Path("models/backbone.weights.h5")
 

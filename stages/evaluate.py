@@ -17,8 +17,8 @@ from stages.core import stage, tables
 from stages.core.progress import progress
 from stages.frozen import activations
 from stages.networks import keras, models
-from stages.photos import dataset, images
-from stages.photos.decoding import deep
+from stages.photos import dataset
+from stages.pictures import deep, images
 from stages.scores import levels, metrics
 
 METRICS = Path("metrics")

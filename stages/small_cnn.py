@@ -14,8 +14,8 @@ from stages import networks
 from stages.core import environment, stage
 from stages.core.errors import UserError
 from stages.networks import models
-from stages.photos import dataset, images
-from stages.photos.decoding import deep
+from stages.photos import dataset
+from stages.pictures import deep, images
 from stages.training import batches, loop
 
 

@@ -25,8 +25,8 @@ import numpy as np
 from stages.core import stage, tables
 from stages.core.errors import UserError
 from stages.core.progress import progress
-from stages.photos import archive, dataset, images, names
-from stages.photos.decoding import deep
+from stages.photos import archive, dataset, names
+from stages.pictures import deep, images
 
 RAW = Path("data/raw")
 NOTE = RAW / "source.json"

@@ -29,8 +29,8 @@ from stages.core.errors import UserError
 from stages.core.progress import progress
 from stages.frozen import activations, layers
 from stages.networks import keras, models
-from stages.photos import dataset, images
-from stages.photos.decoding import deep
+from stages.photos import dataset
+from stages.pictures import deep, images
 from stages.scores import metrics
 from tools import command, experiment
 

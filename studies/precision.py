@@ -16,8 +16,8 @@ from stages.core import params
 from stages.core.errors import UserError
 from stages.frozen import layers
 from stages.networks import backbone, keras
-from stages.photos import dataset, images
-from stages.photos.decoding import deep
+from stages.photos import dataset
+from stages.pictures import deep, images
 from tools import command
 
 PHOTOS, REPEATS = 32, 3

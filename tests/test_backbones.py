@@ -11,7 +11,7 @@ from conftest import change, clone, copied, run
 from stages import pretrained
 from stages.core.errors import UserError
 from stages.networks import backbone, keras, models
-from stages.photos import images
+from stages.pictures import images
 from stages.publish import export, to_onnx
 from tools import predict
 

@@ -8,8 +8,7 @@ from conftest import jpeg
 from PIL import Image
 from written import tiff
 
-from stages.photos import images
-from stages.photos.decoding import kinds
+from stages.pictures import images, kinds
 
 
 def saved(kind: str) -> bytes:

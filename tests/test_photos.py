@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from conftest import change, clone, jpeg, run
 from PIL import Image
-from written import SIDEWAYS, chunk, exif, png16, segment, tiff, with_chunk, with_segment
+from written import SIDEWAYS, chunk, exif, png16, tiff, with_chunk, with_segment
 
 from stages import subsample
 from stages.networks import models
-from stages.photos import dataset, images
-from stages.photos.decoding import deep
+from stages.photos import dataset
+from stages.pictures import deep, images
 
 STRENGTH = {"flip": True, "shear": 0.2, "zoom": 0.2, "rotation": 10, "shift": 0.05, "colour": 0.2}
 STILL = dict.fromkeys(STRENGTH, 0) | {"flip": False}

@@ -24,7 +24,8 @@ from stages.core.errors import UserError
 from stages.core.params import leaves
 from stages.frozen import activations
 from stages.networks import backbone, keras, models
-from stages.photos import dataset, images
+from stages.photos import dataset
+from stages.pictures import images
 from stages.publish import export, quantize
 from stages.scores import levels, metrics, predicted
 from stages.training import batches

@@ -21,8 +21,8 @@ from written import png16, tiff
 from stages import evaluate
 from stages.core import params
 from stages.networks import backbone, keras, models
-from stages.photos import dataset, images
-from stages.photos.decoding import deep
+from stages.photos import dataset
+from stages.pictures import deep, images
 from stages.publish import export, quantize, to_onnx
 from stages.scores import metrics
 from tools import predict

@@ -14,7 +14,8 @@ from sklearn.metrics import log_loss
 from stages.core import tables
 from stages.frozen import activations
 from stages.networks import keras
-from stages.photos import dataset, images
+from stages.photos import dataset
+from stages.pictures import images
 from stages.publish import card, diagnose, duplicates, gallery
 from stages.scores import levels, metrics, predicted
 

@@ -1,6 +1,5 @@
 """The report on clones of this repository with its own history, two branches each, and what GitHub makes of it."""
 
-import csv
 import hashlib
 import http.server
 import json

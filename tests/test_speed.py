@@ -14,7 +14,8 @@ from conftest import ROOT, change, restore, run
 from stages.core import measured, params, stage
 from stages.frozen import activations, layers
 from stages.networks import backbone
-from stages.photos import dataset, images
+from stages.photos import dataset
+from stages.pictures import images
 from studies import bench
 
 

@@ -29,16 +29,15 @@ from stages.core import environment, params, tables
 from stages.core.errors import UserError
 from stages.core.progress import progress
 from stages.frozen import layers
-from stages.photos import archive, dataset, images
-from stages.photos.decoding import deep
+from stages.photos import archive, dataset
+from stages.pictures import deep, images
 from stages.publish import duplicates
 from stages.scores import metrics
-from tools import command, experiment
+from tools import command, experiment, plan
 
 CSV = Path("data/check.csv")
 SHOWN = 8  # lines of each kind
 FOLDS = 5
-SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}  # of every class, where there are fewer photos than are asked for
 FEW = 20  # test photos of a class: at an accuracy of 0.9 the interval goes from 0.70 to 0.97
 CONTRAST = 8  # levels of 255; with fewer a picture looks like one plain colour
 SIZE = 160  # px, of the photos whose features are compared
@@ -157,7 +156,7 @@ def other_class(
 
 def what_params_ask(usable: list[Look], settings: dict, findings: Findings) -> str | None:
     """Why a run with these params would fail with these photos; None if it wouldn't. Prints what a test accuracy would mean."""
-    counts, asked, problem = Counter(photo.kind for photo in usable), settings["subsample"], None
+    counts, asked = Counter(photo.kind for photo in usable), settings["subsample"]
     rarest = min(counts, key=counts.get)
     if usable[0].photo.split:
         of_split = Counter((photo.kind, photo.photo.split) for photo in usable)
@@ -168,18 +167,17 @@ def what_params_ask(usable: list[Look], settings: dict, findings: Findings) -> s
     else:
         print(f"\nparams.yaml asks for {', '.join(f'{asked[split]} {split}' for split in dataset.SPLITS)} photos a class.")
         if not subsample.shares(asked) and counts[rarest] < sum(asked[split] for split in dataset.SPLITS):
-            asked = SHARES
-            words = " ".join(f"subsample.{split}={share}" for split, share in asked.items())
-            problem = f'The class {rarest} has {counts[rarest]}. Ask for shares of every class: make repro ... SET="{words}"'
+            asked = subsample.SHARES
+            print(f"The class {rarest} has {counts[rarest]}, so make repro takes shares of every class: {plan.words(asked)}")
         sizes = {kind: subsample.counts(asked, count) for kind, count in counts.items()}
         if not all(sizes[rarest].values()):
-            return f"The class {rarest} has {counts[rarest]} usable photos: add some."
+            return f"The class {rarest} has {counts[rarest]} usable photos, and each class needs three or more: add some."
     tested = sum(of_class["test"] for of_class in sizes.values())
     low, high = metrics.wilson(round(0.9 * tested), tested)
     print(f"With {tested} test photos an accuracy of 0.9 means {low:.2f} to {high:.2f}, by its 95 % interval.")
     few = [(kind, "") for kind, of_class in sizes.items() if of_class["test"] < FEW]
     findings.section(f"classes with fewer than {FEW} test photos, too few to say how well they are told apart", few)
-    return problem
+    return None
 
 
 def say_of_classes(looks: list[Look], usable: list[Look]) -> None:
@@ -220,7 +218,7 @@ def check(listed: archive.Listing) -> str | None:
     if len(counts) > 1 and min(counts.values()) >= FOLDS:
         words = [sys.executable, "-m", "dvc", "repro", "-q", "pretrained"]
         if subprocess.run(words, env=experiment.environment()).returncode:
-            print("\nLabels were not looked at, which takes these weights.")
+            print("\nThe labels were not checked, since that needs these weights.")
         else:
             network = layers.Frozen(activations.WEIGHTS, settings["backbone"], [])
             doubtful = other_class(usable, listed, network, depth)

@@ -1,6 +1,6 @@
 """What a run will do and take, said before anything is computed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stages import subsample
@@ -55,6 +55,11 @@ def own_photos(found: archive.Listing, sizes: dict, changes: list[str]) -> list[
     rare = f"the rarest class, {rarest}, has {taken[rarest]['test']} of the test photos"
     print(f"Drawn from them: {', '.join(split_sizes)}; {rare}.", flush=True)
     return more
+
+
+def words(sizes: Mapping) -> str:
+    """Sizes of splits as the changes of params that they are."""
+    return " ".join(f"subsample.{split}={size}" for split, size in sizes.items())
 
 
 def views_needed(settings: dict, counts: Iterable[int]) -> int:

@@ -32,8 +32,8 @@ from tqdm import tqdm
 
 from stages.core import environment
 from stages.core.errors import UserError
-from stages.photos import archive, images, names
-from stages.photos.decoding import deep, kinds
+from stages.photos import archive, names
+from stages.pictures import deep, images, kinds
 from tools import command
 
 MODEL = Path(__file__).parent.parent / "models/classifier.onnx"

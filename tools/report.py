@@ -42,7 +42,6 @@ NOTE = (
 SHOWN = 20  # changed photos a level and split: a comment on GitHub takes 65,536 characters
 
 
-
 class Said(NamedTuple):
     """What a level said of a photo: its class, the most probable one, and how probable."""
 

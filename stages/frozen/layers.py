@@ -16,7 +16,7 @@ import numpy as np
 
 from stages.core import environment
 from stages.core.params import BLOCKS
-from stages.photos import images
+from stages.pictures import images
 
 CONVOLUTIONS = {"block1": 2, "block2": 2, "block3": 3, "block4": 3, "block5": 3}
 FILTERS = {"block1": 64, "block2": 128, "block3": 256, "block4": 512, "block5": 512}

@@ -18,8 +18,8 @@ from stages.core import files
 from stages.core.errors import UserError
 from stages.photos import layout as layouts
 from stages.photos import names
-from stages.photos.decoding import kinds
 from stages.photos.names import natural as natural
+from stages.pictures import kinds
 
 MAX_PHOTO_BYTES = 256 * 2**20
 TWICE = "a link to a folder that is listed anyway"

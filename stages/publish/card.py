@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from stages.core import stage, tables
 from stages.core.params import leaves
-from stages.photos import dataset, images
+from stages.photos import dataset
+from stages.pictures import images
 from stages.scores import levels, metrics, predicted
 
 rcParams["text.parse_math"] = False  # a $ in a name is no formula

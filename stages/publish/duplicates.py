@@ -14,8 +14,8 @@ from PIL import Image
 
 from stages.core import environment, stage, tables
 from stages.core.progress import progress
-from stages.photos import dataset, images
-from stages.photos.decoding import deep
+from stages.photos import dataset
+from stages.pictures import deep, images
 
 DUPLICATES = Path("data/duplicates.csv")
 BITS, CORRELATION = 8, 0.95

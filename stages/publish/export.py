@@ -16,8 +16,8 @@ import onnx
 
 from stages.core import files, stage
 from stages.networks import backbone, keras, models
-from stages.photos import dataset, images
-from stages.photos.decoding import deep
+from stages.photos import dataset
+from stages.pictures import deep, images
 from stages.publish import to_onnx
 from stages.scores import metrics
 

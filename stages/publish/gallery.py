@@ -17,8 +17,8 @@ from stages.core import stage, tables
 from stages.frozen import activations
 from stages.networks import keras
 from stages.networks import tensorflow as tf
-from stages.photos import dataset, images
-from stages.photos.decoding import deep
+from stages.photos import dataset
+from stages.pictures import deep, images
 from stages.scores import predicted
 
 rcParams["text.parse_math"] = False  # a $ in a name is no formula

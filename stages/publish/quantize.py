@@ -18,8 +18,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from stages.core import environment, stage, tables
 from stages.core.progress import progress
-from stages.photos import dataset, images
-from stages.photos.decoding import deep
+from stages.photos import dataset
+from stages.pictures import deep, images
 from stages.scores import metrics, predicted
 
 FLOAT32 = Path("models/classifier.onnx")

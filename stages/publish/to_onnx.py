@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from stages.networks import keras
-from stages.photos import images
+from stages.pictures import images
 
 layers = keras.layers
 

@@ -2,7 +2,7 @@
 
 from PIL.TiffImagePlugin import COMPRESSION_INFO
 
-from stages.photos.decoding import kinds
+from stages.pictures import kinds
 
 SUBFILE_TYPE, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANES, SAMPLE_FORMAT = 254, 258, 259, 262, 277, 284, 339
 THUMBNAIL, MASK = 1, 4  # bits of the subfile's type

@@ -17,7 +17,7 @@ from PIL import Image, ImageEnhance, ImageFile, ImageOps, UnidentifiedImageError
 
 from stages.core import environment
 from stages.core.progress import progress
-from stages.photos.decoding import deep, kinds, metadata, tiff
+from stages.pictures import deep, kinds, metadata, tiff
 
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")  # by contents; a JPEG of several, MPO, is one
 Image.init()  # Pillow knows JPEG, PNG, GIF and BMP without, the others only after it
