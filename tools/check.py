@@ -179,7 +179,7 @@ def main() -> None:
     if len(counts) > 1 and min(counts.values()) >= FOLDS:
         words = [sys.executable, "-m", "dvc", "repro", "-q", "pretrained"]
         if subprocess.run(words, env=experiment.environment()).returncode:
-            print("\nLabels were not looked at, which takes these weights.")
+            print("\nThe labels were not checked, since that needs these weights.")
         else:
             doubtful = other_class(usable, paths, layers.Frozen(activations.WEIGHTS, settings["backbone"], []))
             findings.section("labels to look at", [(photo.name, f"looks like {kind}") for _, photo, kind in doubtful], " ")
