@@ -79,7 +79,7 @@ def main(params) -> None:
     counts = names.some((f"{count} {name}" for name, count in found.counts().items()), 20)
     print(f"{params['source']}: {found.size() / 1e6:.0f} MB by {route}: {counts}")
     if found.skipped:
-        print(f"{len(found.skipped)} files can't be used: subsample lists them in data/skipped.csv")
+        print(f"can't be used: {len(found.skipped)}, which subsample lists in data/skipped.csv")
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def to_draw_from(found: archive.Listing, skipped: Skipped, bar) -> dict[str, lis
     )
     skipped += copies + conflicts
     if conflicts:
-        print(f"{len(conflicts)} photos are in two classes, used in neither: {names.some(name for name, _ in conflicts)}")
+        print(f"photos in two classes, used in neither: {names.some(name for name, _ in conflicts)}")
     of_class: dict[str, list] = {kind: [] for kind in found.counts()}
     for photo, sha256 in kept:
         of_class[photo.kind].append((photo, sha256))

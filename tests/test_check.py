@@ -11,6 +11,7 @@ from conftest import NO_INDEX, clone, jpeg, run
 from PIL import Image
 from written import png16
 
+from stages.photos import archive
 from tools import check
 
 
@@ -55,15 +56,12 @@ def test_what_is_wrong_with_a_folder_is_said(pipeline, mine):
 def test_pictures_with_next_to_no_contrast_are_named_by_the_range_of_all_photos(photos, tmp_path):
     """12-bit photos have contrast; one that holds 8 bits among them has next to none, nor has a plain one."""
     (tmp_path / "cat").mkdir()
-    found = []
     for number, data in enumerate([*photos["cat"][:5], None]):
-        image = Image.open(io.BytesIO(data)).convert("L") if data else Image.new("I;16", (32, 32), 2048)
-        grey = np.asarray(image).astype(np.uint16)
-        path = tmp_path / f"cat/{number}.png"
-        path.write_bytes(png16(grey << 4 if data and number else grey))
-        found.append((path, f"cat/{number}.png", "cat"))
+        grey = np.asarray(Image.open(io.BytesIO(data)).convert("L")) if data else np.full((32, 32), 2048)
+        grey = grey.astype(np.uint16)
+        (tmp_path / f"cat/{number}.png").write_bytes(png16(grey << 4 if data and number else grey))
     (tmp_path / "cat/plain.jpg").write_bytes(jpeg(Image.new("RGB", (64, 64), (90, 20, 30))))
-    looks, depth = check.look_at_all([*found, (tmp_path / "cat/plain.jpg", "cat/plain.jpg", "cat")])
+    looks, depth = check.look_at_all(archive.listing(tmp_path))
     assert depth.integer == (0, 4095)
     assert [look.name for look in looks if look.spread < check.CONTRAST] == ["cat/5.png", "cat/plain.jpg"]
     assert looks[0].spread < 20 < min(look.spread for look in looks[1:5])

@@ -22,6 +22,7 @@ from stages.photos.names import natural as natural
 from stages.pictures import kinds
 
 MAX_PHOTO_BYTES = 256 * 2**20
+MAX_NAME_BYTES = 255  # of a folder, in UTF-8; another encoding may have taken less
 TWICE = "a link to a folder that is listed anyway"
 LAYOUTS = {"name": lambda paths: layouts.ByName(), "folder": layouts.find}
 
@@ -112,6 +113,8 @@ class Listing:
             raise UserError(
                 f"{self.path} holds no photos in class folders{there}: expected {self.path}/<class>/<photo>.jpg or the like."
             )
+        if long := [kind for kind in found if len(kind.encode()) > MAX_NAME_BYTES]:
+            raise UserError(f"{self.path}: the class {long[0]} has a name too long for most disks: rename its folder.")
         if len(found) < 2:
             raise UserError(f"{self.path} holds one class ({found[0]}): at least two are needed, a folder of photos each.")
 
@@ -165,7 +168,7 @@ def listing(path: str | os.PathLike, layout: str = "folder") -> Listing:
     found.notes += known.notes
     if outside:
         of = ", ".join(f"{count} in {'the folder itself' if folder == '.' else folder}" for folder, count in outside.most_common(5))
-        found.notes.append(f"skipped: {sum(outside.values())} photos outside class folders ({of})")
+        found.notes.append(f"skipped, outside class folders: {of}")
     for one, other in pairwise(sorted(found.counts(), key=lambda kind: (kind.casefold(), kind))):
         if one.casefold() == other.casefold():
             found.notes.append(f"{one} and {other} are two classes: name them alike if they are one.")

@@ -118,7 +118,7 @@ def _inside(folder: Folder) -> tuple[Folder, list[str]]:
                     f"the folder {inner} holds the folders {names.some(inner.below)}, and {names.some(others)} lies beside it: if "
                     f"the classes are {names.some(inner.below)}, name {inner}; if {deep[0]} is a class itself, rename it."
                 )
-            if len(others) > 1:
+            if len(others) > 1 or len(inner.below) == 1:
                 return folder, []
             return folder, [f"Classes are {deep[0]} and {others[0]}. If they are {names.some(inner.below)}: name {inner}."]
         folder = inner
