@@ -60,8 +60,8 @@ def test_pictures_with_next_to_no_contrast_are_named_by_the_range_of_all_photos(
     """12-bit photos have contrast; one that holds 8 bits among them has next to none, nor has a plain one."""
     (tmp_path / "cat").mkdir()
     for number, data in enumerate([*photos["cat"][:5], None]):
-        grey = np.asarray(Image.open(io.BytesIO(data)).convert("L")) if data else np.full((32, 32), 2048)
-        grey = grey.astype(np.uint16)
+        image = Image.open(io.BytesIO(data)).convert("L") if data else Image.new("I;16", (32, 32), 2048)
+        grey = np.asarray(image).astype(np.uint16)
         (tmp_path / f"cat/{number}.png").write_bytes(png16(grey << 4 if data and number else grey))
     (tmp_path / "cat/plain.jpg").write_bytes(jpeg(Image.new("RGB", (64, 64), (90, 20, 30))))
     looks, depth = check.look_at_all(archive.listing(tmp_path))

@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from conftest import change, clone, jpeg, run
-from PIL import Image
+from PIL import Image, ImageOps
 from written import SIDEWAYS, chunk, exif, png16, segment, tiff, with_chunk, with_segment
 
 from stages import subsample
@@ -221,6 +221,14 @@ def test_8_bit_pictures_are_not_touched_by_a_range(photo):
     for data in (png(photo), jpeg(photo), png(photo.convert("L")), png(photo.quantize(16)), png(photo.convert("1"))):
         assert images.extent(data) is None
         assert np.array_equal(decoded(data), decoded(data, deep.Depth((0, 1), (0, 0.1))))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+def test_ordinary_pictures_are_what_pillow_makes_of_them_to_the_byte(photo, kind):
+    file = io.BytesIO()
+    photo.resize((200, 150)).save(file, kind, **({} if kind == "BMP" else {"exif": exif(SIDEWAYS)}))
+    with Image.open(io.BytesIO(file.getvalue())) as image:
+        assert np.array_equal(decoded(file.getvalue()), np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
 
 
 BROKEN_EXIF = [(0x011A, 2), (0x8769, 3), (0x8825, 4), (0x927C, 7), (0x010F, 99), (0x0132, 5), (0x9286, 12)]

@@ -212,8 +212,7 @@ def check(listed: archive.Listing) -> str | None:
     wrong = listed.skipped + [(photo.name, photo.wrong) for photo in looks if photo.wrong]
     findings.section("can't be used", wrong)
     flat = [photo for photo in usable if photo.spread < CONTRAST]
-    flat = [(photo.name, f"nearly all of it within {photo.spread + 1} of 256 shades") for photo in flat]
-    findings.section("next to no contrast", flat)
+    findings.section("next to no contrast", [(p.name, f"nearly all of it within {p.spread + 1} of 256 shades") for p in flat])
     findings.section("in two classes, used in neither", [(name, what.partition("bytes as ")[2]) for name, what in conflicts], " = ")
     findings.section("copies, of which one counts", [(name, what.partition("bytes as ")[2]) for name, what in copies], " = ")
     counts, problem = Counter(photo.kind for photo in usable), None

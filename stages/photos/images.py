@@ -109,7 +109,7 @@ def _why(data: bytes, error: Exception) -> str:
         if reason := found(data):
             return reason
     if not isinstance(error, UnidentifiedImageError):
-        return f"can't be decoded: {error}"
+        return f"can't be decoded: {' '.join(str(error).split()) or type(error).__name__}"  # some have several lines, or none
     if (kind := kinds.of("", data[: kinds.HEAD])) is None:
         return "a film, not a picture" if data[4:8] == b"ftyp" else "not a picture"
     return kind or metadata.jpeg_kind(data) or "can't be decoded: its first part is damaged"

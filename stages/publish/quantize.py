@@ -32,7 +32,7 @@ BATCH_SIZE = 4  # crops; with 16 the calibration took 4 GB
 def batches(photos: Sequence[dataset.Photo], about: dict) -> Iterator[np.ndarray]:
     """uint8 pixels of shape (n, size, size, 3), as the classifier that is `about` reads them."""
     size, fit, step = about["image_size"], about["fit"], max(1, BATCH_SIZE // about["crops"])
-    depth = deep.of_json(about["depth"])
+    depth = deep.of_json(about.get("depth"))
     for start in range(0, len(photos), step):
         some = photos[start : start + step]
         yield np.stack([images.square(photo.path.read_bytes(), size, fit, depth) for photo in some])
