@@ -125,5 +125,5 @@ def test_without_the_networks_weights_the_rest_is_said(photos, tmp_path):
         for number, data in enumerate(photos[kind][:42]):
             (tmp_path / "mine" / kind / f"{number}.jpg").write_bytes(data)
     output = run(folder, "tools.check", str(tmp_path / "mine"), HOME=str(tmp_path), **NO_INDEX)
-    assert "VGG16's weights can't be had" in output and "Labels were not looked at" in output
+    assert "VGG16's weights can't be had" in output and "The labels were not checked" in output
     assert "With 16 test photos an accuracy of 0.9 means" in output

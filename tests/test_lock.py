@@ -85,9 +85,9 @@ def test_a_changed_declaration(project):
 
     edited(project / "dvc.yaml", edit)
     assert check(project) == [
-        "bottleneck: stages/networks/backbone.py is in dvc.lock alone",
-        "top: param preprocessing is not in dvc.lock",
-        "later: dvc.lock hasn't got it",
+        "bottleneck: only dvc.lock has stages/networks/backbone.py",
+        "top: dvc.lock does not have param preprocessing",
+        "later: dvc.lock does not have this stage",
     ]
 
 
@@ -115,7 +115,7 @@ def test_a_param_changed_and_a_stage_removed_by_hand(project):
 
     edited(project / "dvc.lock", edit)
     lines = check(project)
-    assert "pretrained: dvc.lock hasn't got it" in lines
+    assert "pretrained: dvc.lock does not have this stage" in lines
     assert any(line.startswith("finetune: param finetune.lr is ") and line.endswith("; in dvc.lock 0.7") for line in lines)
     readers = {line.split(": ")[0] for line in lines if "models/backbone.weights.h5 is not there, by stage pretrained" in line}
     assert readers == {"activations", "bottleneck", "finetune", "export"}

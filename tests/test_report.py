@@ -155,7 +155,7 @@ def test_the_same_states_give_the_same_report_and_a_wrong_lock_is_in_it(project,
 
 def test_an_unknown_base_is_one_clear_line(project):
     output = run(project, "tools.report", "nowhere", check=False)
-    assert output.startswith("nowhere is no commit") and len(output.splitlines()) == 1
+    assert output.startswith("nowhere is not a commit") and len(output.splitlines()) == 1
 
 
 def with_predictions(folder: Path, wrong: int, name: str = "{:05}", photos: range = range(20)) -> None:

@@ -221,7 +221,7 @@ def check(listed: archive.Listing) -> str | None:
     if len(counts) > 1 and min(counts.values()) >= FOLDS:
         words = [sys.executable, "-m", "dvc", "repro", "-q", "pretrained"]
         if subprocess.run(words, env=experiment.environment()).returncode:
-            print("\nLabels were not looked at, which takes these weights.")
+            print("\nThe labels were not checked, since that needs these weights.")
         else:
             network = layers.Frozen(activations.WEIGHTS, settings["backbone"], [])
             doubtful = other_class(usable, listed, network, depth)

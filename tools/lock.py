@@ -17,19 +17,19 @@ def differences() -> list[str]:
     settings, pipeline, lock = params.load(), lockfile.stages(*params.PIPELINES), lockfile.stages(*lockfile.LOCKS)
     makers = {path: stage for stage in pipeline for path in lockfile.paths(pipeline[stage], "outs", "metrics", "plots")}
     made = {path: lockfile.outs(lock.get(stage, {})).get(path) for path, stage in makers.items()}
-    lines = [f"{stage}: dvc.lock has it, dvc.yaml hasn't" for stage in lock if stage not in pipeline]
+    lines = [f"{stage}: dvc.lock has this stage, dvc.yaml does not" for stage in lock if stage not in pipeline]
     for stage, declared in pipeline.items():
         if stage not in lock:
-            lines.append(f"{stage}: dvc.lock hasn't got it")
+            lines.append(f"{stage}: dvc.lock does not have this stage")
             continue
         right, given = lockfile.due(declared, settings, made), lockfile.entries(lock[stage])
         for path, flags in lockfile.paths(declared, "outs", "metrics", "plots").items():
             right[path] = made[path] if flags.get("cache", True) else lockfile.md5(path)
         for key in sorted(right.keys() | given.keys()):
             if key not in given:
-                lines.append(f"{stage}: {key} is not in dvc.lock")
+                lines.append(f"{stage}: dvc.lock does not have {key}")
             elif key not in right:
-                lines.append(f"{stage}: {key} is in dvc.lock alone")
+                lines.append(f"{stage}: only dvc.lock has {key}")
             elif right[key] != given[key]:
                 whose = f", by stage {makers[key]}" if makers.get(key, stage) != stage else ""
                 what = "not there" if right[key] is None and not key.startswith("param ") else right[key]

@@ -63,7 +63,7 @@ def left(base: str) -> str:
     """The commit at which this branch left `base`."""
     found = subprocess.run(["git", "merge-base", base, "HEAD"], capture_output=True, text=True)
     if found.returncode:
-        raise UserError(f"{base} is no commit that shares history with HEAD: `git fetch` it, or give another BASE.")
+        raise UserError(f"{base} is not a commit that shares history with HEAD: `git fetch` it, or give another BASE.")
     return found.stdout.strip()
 
 

@@ -43,7 +43,7 @@ def distribution(text: str, settings: Mapping) -> tuple[str, BaseDistribution]:
     name, _, ends = text.partition("=")
     own = experiment.value(settings, name)
     if type(own) not in (int, float):
-        raise UserError(f"{text}: {name} is no number.")
+        raise UserError(f"{text}: {name} is not a number.")
     try:
         low, high = map(float, ends.split(".."))
         return name, (IntDistribution if type(own) is int else FloatDistribution)(low, high, log=low > 0 and high / low >= WIDE)
