@@ -166,13 +166,15 @@ def places(params: Mapping, sizes: Mapping[str, int], found: int) -> list[str]:
     return dealt + ["test"] * sizes["test"] + [dataset.REST] * rest
 
 
-def given(photos: list[tuple[archive.Found, str]], params: Mapping) -> tuple[list[tuple[archive.Found, str]], dict[str, int]]:
-    """A class' photos by the splits that their folders give, and how many each split gets: all of it. Where no folder is for
-    validation, its share of the photos to learn from is what params make of theirs."""
+def given(
+    photos: list[tuple[archive.Found, str]], splits: set[str], params: Mapping
+) -> tuple[list[tuple[archive.Found, str]], dict[str, int]]:
+    """A class' photos by the splits that its folders give, and how many each split gets: all of it. Where `splits`, which folders
+    give of any class, has none for validation, its share of the photos to learn from is what params make of theirs."""
     of = {split: [photo for photo in photos if photo[0].split == split] for split in dataset.SPLITS}
     learnt = [photo for photo in photos if photo[0].split != "test"] if params["folds"] else of["train"] + of["validation"]
     sizes = {split: len(of_split) for split, of_split in of.items()}
-    if not of["validation"]:
+    if "validation" not in splits:
         shared = [params[split] / (params["train"] + params["validation"]) for split in ("train", "validation")]
         sizes["train"], sizes["validation"] = parts(shared, len(learnt))
     return learnt + of["test"], sizes
@@ -186,10 +188,10 @@ def drawn(kind: str, photos: list, params: Mapping, found: archive.Listing, skip
     UserError
         Where too few of them can be used, with what was wrong with the others.
     """
-    has_splits = any(photo.split for photo, _ in photos)
-    wanted = None if has_splits or shares(params) else sum(counts(params).values())
+    splits = {photo.split for photo in found.photos if photo.split}
+    wanted = None if splits or shares(params) else sum(counts(params).values())
     right = list(islice(usable(found, in_order(photos, params), skipped, bar), None if params["rest"] else wanted))
-    right, sizes = given(right, params) if has_splits else (right, counts(params, len(right)))
+    right, sizes = given(right, splits, params) if splits else (right, counts(params, len(right)))
     why = archive.counted(Counter(archive.brief(reason) for _, reason in skipped))
     has = f"the class {kind} has {len(right)} usable photos of {found.counts()[kind]}"
     because = f" Skipped in all classes: {why}; {SKIPPED} lists them." if why else ""

@@ -228,6 +228,15 @@ def test_a_photo_of_two_given_splits_is_not_learnt_from(mine):
     assert skipped == {"train/cats/leak.jpg": "a copy in train of a photo in test: the same bytes as test/cats/1.jpg"}
 
 
+def test_a_given_split_without_a_usable_photo_of_a_class_is_one_line(mine):
+    fill(mine, *many("train/cats", "train/dogs", "val/cats", "val/dogs", "test/cats", "test/dogs", each=3))
+    for number in range(3):
+        (mine / f"val/dogs/{number}.jpg").write_bytes(b"broken")
+    bring(mine)
+    with pytest.raises(UserError, match=r"dogs has 6 usable photos of 9, too few for .* \(3 train, 0 validation, 3 test\)"):
+        draw()
+
+
 @pytest.mark.parametrize(
     "paths, message",
     [

@@ -162,7 +162,8 @@ def what_params_ask(usable: list[Look], settings: dict, findings: Findings) -> s
         of_split = Counter((photo.kind, photo.photo.split) for photo in usable)
         sizes = {kind: {split: of_split[kind, split] for split in dataset.SPLITS} for kind in counts}
         print("\nSplits are the folders' own, whatever params.yaml asks for.")
-        if lacking := [kind for kind, of_class in sizes.items() if not (of_class["train"] and of_class["test"])]:
+        given = {photo.photo.split for photo in usable}
+        if lacking := [kind for kind, of_class in sizes.items() if not all(of_class[split] for split in given)]:
             return f"The class {lacking[0]} has no usable photo in one of the splits: add some."
     else:
         print(f"\nparams.yaml asks for {', '.join(f'{asked[split]} {split}' for split in dataset.SPLITS)} photos a class.")
