@@ -51,7 +51,7 @@ TINY = {
     "small_cnn.epochs": 2,
     "activations.views": 2,
     "top.epochs": 4,
-    "finetune.epochs": 4,
+    "finetune.epochs": 2,
     "finetune.lr": 0.001,
 }
 
