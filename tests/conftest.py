@@ -84,8 +84,10 @@ def offline(**environment: str) -> dict[str, str]:
 def forked() -> dict[str, str]:
     """The path whose first `python` starts stages in forks of a process that has loaded TensorFlow; any other module as usual.
 
-    For what runs to its end: no signal gets through to a fork.
+    For what runs to its end: no signal gets through to a fork. And for Linux: elsewhere what TensorFlow loads may not be forked.
     """
+    if sys.platform != "linux":
+        return {}
     if FORKS not in os.environ:
         os.environ[FORKS] = folder = tempfile.mkdtemp()
         atexit.register(shutil.rmtree, folder)

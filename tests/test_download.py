@@ -234,7 +234,7 @@ def test_a_photo_added_to_an_own_folder_is_noticed(folder, photos, tmp_path_fact
 def test_three_classes_of_own_photos_are_learnt_and_scored(folder, photos, pipeline, tmp_path_factory):
     mine = own_folder(tmp_path_factory.mktemp("mine") / "Fotos", photos)
     change(
-        folder, download__source="path", download__path=str(mine),
+        folder, download__source="path", download__path=str(mine), image_size=48,
         subsample__train=0.5, subsample__validation=0.25, subsample__test=0.25,
     )  # fmt: skip
     shutil.copy(pipeline / pretrained.WEIGHTS, folder / "models")

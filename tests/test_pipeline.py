@@ -151,18 +151,19 @@ def test_a_change_reruns_what_follows_from_it_and_nothing_else(key, stages):
 
 
 def test_answers_are_averaged_over_five_crops_by_every_stage_and_by_the_classifier(stages_of, pipeline):
-    stages_of("activations", "bottleneck", "finetune", "evaluate", activations__crops=5, finetune__lr=1e-05)
+    small = {"image_size": 48, "finetune__epochs": 0.25}
+    stages_of("activations", "bottleneck", "top", "finetune", "evaluate", activations__crops=5, finetune__lr=1e-05, **small)
     array, _ = activations.read(pipeline / activations.ACTIVATIONS, "train")
-    assert array.shape == (48, 2, 4, 4, 512)
+    assert array.shape == (48, 2, 3, 3, 512)
     below = backbone.below(backbone.load("VGG16", pipeline / "models/backbone.weights.h5"), ["block5"])
     tuned = keras.saving.load_model(pipeline / "models/finetune.keras", compile=False)
     for split in ("validation", "test"):
         array, photos = activations.read(pipeline / activations.ACTIVATIONS, split)
-        assert array.shape == (len(photos), 5, 4, 4, 512)
-        larger = [images.square((pipeline / photo.path).read_bytes(), 72) for photo in photos]
-        crops = [[pixels[y : y + 64, x : x + 64] for y, x in ((4, 4), (0, 0), (0, 8), (8, 0), (8, 8))] for pixels in larger]
+        assert array.shape == (len(photos), 5, 3, 3, 512)
+        larger = [images.square((pipeline / photo.path).read_bytes(), 54) for photo in photos]
+        crops = [[pixels[y : y + 48, x : x + 48] for y, x in ((3, 3), (0, 0), (0, 6), (6, 0), (6, 6))] for pixels in larger]
         expected = np.asarray(below(images.preprocess(np.concatenate(crops), "imagenet")))
-        np.testing.assert_allclose(array.reshape(-1, 4, 4, 512), expected, atol=0.002 * expected.max())
+        np.testing.assert_allclose(array.reshape(-1, 3, 3, 512), expected, atol=0.002 * expected.max())
         said = models.probabilities(tuned, expected).reshape(-1, 5, 2)
         assert np.ptp(said, axis=1).max() > 0.01
         files, _, probabilities, _ = predicted.read("finetune", split, pipeline / predicted.PREDICTIONS)
@@ -171,20 +172,20 @@ def test_answers_are_averaged_over_five_crops_by_every_stage_and_by_the_classifi
 
     stages_of("export", "quantize", "card")
     classifier = predict.Classifier(pipeline / export.ONNX)
-    assert classifier.size == 72 and classifier.batch_size == 3
+    assert classifier.size == 54 and classifier.batch_size == 3
     read = np.stack([classifier.read((pipeline / photo.path).read_bytes()) for photo in photos])
     np.testing.assert_allclose(classifier.probabilities(read), said.mean(1), atol=1e-4)
     whole = keras.saving.load_model(pipeline / export.KERAS)
     np.testing.assert_allclose(np.asarray(whole(read)), said.mean(1), atol=1e-4)
     small = predict.Classifier(pipeline / quantize.INT8)
     np.testing.assert_allclose(small.probabilities(read), said.mean(1), atol=0.15)
-    assert "squashed to 72 x 72 px, and looked at in 5 crops" in (pipeline / "REPORT.md").read_text()
+    assert "squashed to 54 x 54 px, and looked at in 5 crops" in (pipeline / "REPORT.md").read_text()
 
 
 def test_unfreezing_block4_moves_the_cut_and_trains_it(stages_of, pipeline):
-    stages_of("activations", "finetune", finetune__unfreeze=["block4", "block5"])
+    stages_of("activations", "finetune", finetune__unfreeze=["block4", "block5"], finetune__epochs=1, image_size=48)
     array, _ = activations.read(pipeline / activations.ACTIVATIONS, "train")
-    assert array.shape == (48, 2, 8, 8, 256)
+    assert array.shape == (48, 2, 6, 6, 256)
     tuned = keras.saving.load_model(pipeline / "models/finetune.keras", compile=False)
     frozen = backbone.load("VGG16", pipeline / "models/backbone.weights.h5", 64)
     moved = {layer.name for layer in frozen.layers if layer.weights and has_moved(layer, tuned)}
@@ -437,7 +438,8 @@ def test_metrics_are_those_of_the_predictions(pipeline):
 def test_what_a_stage_took_is_found_by_its_lock_entry_and_is_in_neither_git_nor_metrics(pipeline):
     for name, entry in lockfile.stages(*(pipeline / path for path in lockfile.LOCKS)).items():
         took = measured.of(name, entry, pipeline)
-        assert took["seconds"] > 0 and 20 < took["peak_memory_mb"] < 4000
+        assert took["seconds"] > 0 or name == "download"  # a fork has loaded what takes longer than its work
+        assert 20 < took["peak_memory_mb"] < 4000
         other = entry | {"deps": [file | {"md5": 32 * "0"} for file in entry["deps"]]}
         assert measured.of(name, other, pipeline) is None, "of other photos or code nothing was measured"
     assert "seconds" not in (pipeline / "dvc.lock").read_text()

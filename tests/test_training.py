@@ -171,7 +171,7 @@ SETTINGS = {"optimizer": "adamw", "lr": 0.01, "momentum": 0.0, "schedule": "cons
 
 
 def test_features_are_scaled_as_training_photos_have_them_and_level_3_leaves_that(pipeline, monkeypatch):
-    change(pipeline, top__scaling=True, top__epochs=30)
+    change(pipeline, top__scaling=True, top__epochs=30, finetune__epochs=0.25)
     monkeypatch.chdir(pipeline)
     try:
         run(pipeline, "stages.top")
