@@ -290,7 +290,8 @@ def git(folder: Path, *arguments: str) -> str:
 def clone(folder: Path) -> Path:
     """The working tree as it is now, committed in a repository of its own, without the committed results."""
     for name in git(ROOT, "ls-files", "-co", "--exclude-standard").splitlines():
-        if (ROOT / name).is_file() and not name.startswith("metrics/") and Path(name).name != "dvc.lock":
+        is_result = Path(name).name == "dvc.lock" or (name.startswith("metrics/") and not name.endswith(".yaml"))
+        if (ROOT / name).is_file() and not is_result:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     change(folder, **TINY, download__source="kaggle", download__sha256=None)

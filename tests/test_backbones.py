@@ -87,7 +87,7 @@ def test_the_stages_run_on_another_network(pipeline, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         pretrained.save(backbone.build("MobileNetV2"), "MobileNetV2", "a random seed")
-    for name in ("activations", "bottleneck", "top", "finetune", "evaluate", "export", "quantize"):
+    for name in ("activations", "bottleneck", "top", "finetune", "evaluate", "publish.export", "publish.quantize"):
         run(folder, f"stages.{name}")
     with open(folder / "data/predictions.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["level"] == "finetune" and row["file"].startswith("test/")]

@@ -170,7 +170,7 @@ def test_answers_are_averaged_over_five_crops_by_every_stage_and_by_the_classifi
         assert files == [photo.file for photo in photos]
         np.testing.assert_allclose(probabilities, said.mean(1), atol=0.005)
 
-    stages_of("export", "quantize", "card")
+    stages_of("publish.export", "publish.quantize", "publish.card")
     classifier = predict.Classifier(pipeline / export.ONNX)
     assert classifier.size == 54 and classifier.batch_size == 3
     read = np.stack([classifier.read((pipeline / photo.path).read_bytes()) for photo in photos])
@@ -209,7 +209,8 @@ def test_editing_a_module_reruns_the_stages_that_import_it(pipeline):
     changed = {
         name.rpartition(":")[2]
         for name, changes in status.items()
-        if any(str(module) in change.get("changed deps", {}) for change in changes if isinstance(change, dict))
+        for change in changes
+        if isinstance(change, dict) and {str(module), str(module.parent)} & change.get("changed deps", {}).keys()
     }
     assert changed == {name for name in STAGES if module in all_code(name)}
 

@@ -195,7 +195,8 @@ def test_a_folder_in_order_and_what_is_broken_on_the_other_stream(pipeline, pict
         f"{pictures}/{name}" for name in ("cat 9.JPG", "cat 10.jpg", "much deeper/hündchen.jpg", "much deeper/x,y.jpg")
     ]
     assert all(re.match(r"(cat|dog)  (0\.[5-9]\d\d|1\.000)  /", line) for line in lines)
-    broken, last = errors.splitlines()
+    broken, left_out, last = errors.splitlines()
+    assert left_out == "left out: 1 .txt"
     assert broken.startswith(f"{pictures}/broken.jpg: can't be decoded")
     assert re.fullmatch(r"5 pictures, [\d.]+ a second, 1 could not be read", last)
 

@@ -71,7 +71,7 @@ class Classifier:
         """Every class' probability for uint8 pixels of shape (n, size, size, 3): float32 of shape (n, classes)."""
         return self.session.run(None, {"pixels": pixels})[0]
 
-    def read(self, data: bytes, name: str) -> np.ndarray:
+    def read(self, data: bytes, name: str = "") -> np.ndarray:
         """A picture's pixels as `probabilities` takes them; images.UnreadablePhoto where it is none, or a RAW one by its name:
         decoded it would be its thumbnail."""
         if reason := kinds.of(name, data[: kinds.HEAD]):
