@@ -351,3 +351,14 @@ def test_there_is_one_comment_and_it_is_kept_up_to_date(project, written):
 def test_a_comment_outside_github_actions_says_what_is_missing(project):
     names = {"GITHUB_API_URL": "", "GITHUB_REPOSITORY": "o/r", "GITHUB_TOKEN": ""}
     assert run(project, "tools.comment", "12", "x", check=False, **names).startswith("GITHUB_API_URL, GITHUB_TOKEN not set")
+
+
+@pytest.mark.parametrize("classes, named", [(3, True), (200, False)])
+def test_very_many_classes_are_drawn_by_their_colours_alone(tmp_path, monkeypatch, classes, named):
+    monkeypatch.chdir(tmp_path)
+    for level in levels.LEVELS:
+        tables.write(
+            Path(f"metrics/confusion/{level}.csv"), ["actual", "predicted"], ((n % classes, n % 7 % classes) for n in range(999))
+        )
+    axis = report.confusion(None).axes[0]
+    assert bool(axis.texts) is bool(axis.get_xticklabels()) is named and axis.images

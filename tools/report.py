@@ -10,6 +10,7 @@ import argparse
 import csv
 import hashlib
 import io
+import itertools
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -39,6 +40,7 @@ NOTE = (
     "without both sides' predictions, intervals that don't overlap, which misses small changes. Of six tests one passes "
     "by chance in up to a quarter of reports."
 )
+NAMED = 20  # classes: more names and numbers than these can't be read, and take minutes to draw
 SHOWN = 20  # changed photos a level and split: a comment on GitHub takes 65,536 characters
 
 
@@ -214,7 +216,8 @@ def curves(commit: str) -> Figure:
 
 
 def confusion(commit: str) -> Figure:
-    """Test photos by actual and predicted class, a column a level, before above after; coloured by share of a row."""
+    """Test photos by actual and predicted class, a column a level, before above after; coloured by share of a row.
+    With more than `NAMED` classes the colours alone."""
     figure, axes = plt.subplots(2, len(levels.LEVELS), figsize=(12, 7.5), layout="constrained")
     for row, (when, side) in enumerate((("before", commit), ("after", None))):
         for axis, (level, name) in zip(axes[row], levels.LEVELS.items()):
@@ -222,12 +225,13 @@ def confusion(commit: str) -> Figure:
             counts = Counter((photo["actual"], photo["predicted"]) for photo in photos)
             classes = sorted({kind for pair in counts for kind in pair})
             axis.set(title=f"{name}, {when}{'' if counts else ': none'}", xlabel="predicted", ylabel="actual")
-            axis.set(xticks=range(len(classes)), yticks=range(len(classes)), xticklabels=classes, yticklabels=classes)
+            named = classes if len(classes) <= NAMED else []
+            axis.set(xticks=range(len(named)), yticks=range(len(named)), xticklabels=named, yticklabels=named)
             actual = Counter(photo["actual"] for photo in photos)
             shares = [[counts[a, p] / max(actual[a], 1) for p in classes] for a in classes]
             if shares:
                 axis.imshow(shares, cmap="cividis", vmin=0, vmax=1)
-            for y, x in ((y, x) for y in range(len(classes)) for x in range(len(classes))):
+            for y, x in itertools.product(range(len(named)), repeat=2):
                 label, colour = f"{counts[classes[y], classes[x]]}\n{shares[y][x]:.1%}", "wk"[shares[y][x] > 0.5]
                 axis.text(x, y, label, ha="center", va="center", color=colour)
     return figure
