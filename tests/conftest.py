@@ -348,7 +348,7 @@ def cut(tmp_path_factory) -> Path:
     stages = yaml.load(folder / "dvc.yaml")["stages"]
     yaml.dump({"stages": {name: stages[name] for name in ("download", "subsample")}}, folder / "dvc.yaml")
     yaml.dump({"stages": {}}, folder / "publish/dvc.yaml")
-    (folder / "metrics").mkdir()
+    (folder / "metrics").mkdir(exist_ok=True)
     shutil.copy(ROOT / metrics.SCORES, folder / "metrics")
     git(folder, "checkout", "--quiet", "-b", "Versuch/1")
     git(folder, "add", "--all")
