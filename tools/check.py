@@ -167,10 +167,10 @@ def what_params_ask(usable: list[Look], settings: dict, findings: Findings) -> s
             return f"The class {lacking[0]} has no usable photo in one of the splits: add some."
     else:
         print(f"\nparams.yaml asks for {', '.join(f'{asked[split]} {split}' for split in dataset.SPLITS)} photos a class.")
-        if not subsample.shares(asked) and counts[rarest] < sum(asked[split] for split in dataset.SPLITS):
-            asked = subsample.SHARES
-            print(f"The class {rarest} has {counts[rarest]}, so make repro takes shares of every class: {plan.words(asked)}")
-        sizes = {kind: subsample.counts(asked, count) for kind, count in counts.items()}
+        taken = plan.met(asked, counts[rarest])
+        if taken is not asked:
+            print(f"The class {rarest} has {counts[rarest]}, so make repro takes shares of every class: {plan.words(taken)}")
+        sizes = {kind: subsample.counts(taken, count) for kind, count in counts.items()}
         if not all(sizes[rarest].values()):
             return f"The class {rarest} has {counts[rarest]} usable photos, and each class needs three or more: add some."
     tested = sum(of_class["test"] for of_class in sizes.values())

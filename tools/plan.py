@@ -37,24 +37,28 @@ def own_photos(found: archive.Listing, sizes: dict, changes: list[str]) -> list[
     print(*found.lines(), f"{len(counts)} classes, {sum(counts.values())} photos: {each}.", sep="\n")
     if any(photo.split for photo in found.photos):
         return []
-    more: list[str] = []
-    if not subsample.shares(sizes) and counts[rarest] < sum(subsample.counts(sizes).values()):
-        if asked := [change for change in changes if change.startswith("subsample.")]:
+    asked, sizes = sizes, met(sizes, counts[rarest])
+    if sizes is not asked:
+        if own := [change for change in changes if change.startswith("subsample.")]:
             raise UserError(
-                f"{' '.join(asked)} can't be met: the class {rarest} has {counts[rarest]} photos. Ask for fewer, or for shares."
+                f"{' '.join(own)} can't be met: the class {rarest} has {counts[rarest]} photos. Ask for fewer, or for shares."
             )
-        print(
-            f"params.yaml asks for {sum(subsample.counts(sizes).values())} photos of each, more than there are: a run takes shares."
-        )
-        more = [f"subsample.{split}={share}" for split, share in subsample.SHARES.items()]
-        sizes = sizes | subsample.SHARES
+        wanted = sum(subsample.counts(asked).values())
+        print(f"params.yaml asks for {wanted} photos of each, more than there are: a run takes shares.")
     taken = {kind: subsample.counts(sizes, count) for kind, count in counts.items()}
     if not all(taken[rarest].values()):
         raise UserError(f"The class {rarest} has {counts[rarest]} photos: each class needs three or more, one for every split.")
     split_sizes = (f"{sum(of_class[split] for of_class in taken.values())} {split}" for split in dataset.SPLITS)
     rare = f"the rarest class, {rarest}, has {taken[rarest]['test']} of the test photos"
     print(f"Drawn from them: {', '.join(split_sizes)}; {rare}.", flush=True)
-    return more
+    return [] if sizes is asked else words(sizes).split()
+
+
+def met(sizes: Mapping, fewest: int) -> Mapping:
+    """The sizes of splits that a run takes: those that are asked for, or shares, where numbers are asked for and a class has too
+    few photos for them."""
+    enough = subsample.shares(sizes) or sum(subsample.counts(sizes).values()) <= fewest
+    return sizes if enough else subsample.SHARES
 
 
 def words(sizes: Mapping) -> str:
