@@ -52,14 +52,14 @@ def main(params) -> None:
         tuning["batch_size"],
         tuning["seed"],
         views=tuning["views"],
-        part=min(1, tuning["epochs"]),
+        look=tuning["look"],
         mirror=tuning["mirror"],
     )
     validation = batches.validation(activations.ACTIVATIONS)
     model = build(params)
     # XLA takes two thirds of the time here; TensorFlow's own switch to determinism would turn it off.
     paced = pace(model, tuning) if tuning["block_pace"] != 1 else None
-    loop.fit("finetune", model, train, validation, tuning, pace=paced, jit_compile=True)
+    loop.fit("finetune", model, train, validation, tuning, pace=paced, jit_compile=True, trained=True)
 
 
 if __name__ == "__main__":
