@@ -19,6 +19,7 @@ from stages.training.checkpoint import Best, Checkpoint
 from stages.training.optimizer import optimizer
 
 CURVES = Path("metrics/curves")
+EXACT = 2.0  # up to this temperature probabilities can be tempered as they are
 
 
 def fit(
@@ -31,7 +32,7 @@ def fit(
     used: keras.Model | None = None,
     pace: Mapping[str, float] | None = None,
     jit_compile: bool | str = "auto",
-    trained: bool = False,
+    start: np.ndarray | None = None,
 ) -> None:
     """Train a level, and write its model, its learning curves, as they grow, and its validation photos' probabilities.
 
@@ -58,8 +59,8 @@ def fit(
         What is validated and saved, where that is another model with the same weights.
     pace, jit_compile
         As `optimizer` and Keras take them.
-    trained : bool
-        Whether the model is one that could be kept as it is: then the first look is before the first step.
+    start : array of shape (n, classes), optional
+        What the model says of the validation photos before it is trained, where it could be kept as it is: the first look.
 
     Raises
     ------
@@ -81,8 +82,7 @@ def fit(
 
     with _diverging(name, params, checkpoint, history), Live(str(CURVES / name), save_dvc_exp=False, dvcyaml=False) as live:
 
-        def look(epoch: float, found: Mapping[str, float]) -> None:
-            said = predict()
+        def look(epoch: float, said: np.ndarray, found: Mapping[str, float]) -> None:
             check(said)  # the last step's weights are in no loss
             losses = temperature.losses(labels, temperature.tempered(said, temperature.best(labels, said)))
             row = {"epoch": epoch, **found, "val_accuracy": np.mean(said.argmax(1) == labels), "val_loss": losses.mean()}
@@ -93,9 +93,9 @@ def fit(
 
         for row in history:
             log(live, row)
-        if trained and not history:
-            look(0, {})
-        for number in range(len(history) - trained, looks):
+        if start is not None and not history:
+            look(0, start, {})
+        for number in range(len(history) - (start is not None), looks):
             if best.enough:
                 break
             train.start(number)
@@ -107,16 +107,20 @@ def fit(
 
                 callbacks = [keras.callbacks.LambdaCallback(on_train_batch_end=after), *([keep] if params["ema"] else [])]
                 found = model.fit(train, shuffle=False, verbose=0, callbacks=callbacks).history
-            look((number + 1) / train.looks, {metric: values[-1] for metric, values in found.items()})
+            look((number + 1) / train.looks, predict(), {metric: values[-1] for metric, values in found.items()})
             if own:
                 model.set_weights(own["weights"])
             if number + 1 < looks:
                 checkpoint.save(history, best)
 
     model.set_weights(best.weights)
-    models.temper(model, temperature.best(labels, best.probabilities))
+    factor = temperature.best(labels, best.probabilities)
+    models.temper(model, factor)
+    # Float32 does not tell apart what lies closer to 1 than 6e-8, which a high temperature would; and a mean of several answers
+    # is tempered before it is one.
+    again = factor > EXACT or used is not model or photos.shape[1] > 1
     activations.VALIDATION.mkdir(parents=True, exist_ok=True)
-    np.save(activations.VALIDATION / f"{name}.npy", predict())
+    np.save(activations.VALIDATION / f"{name}.npy", predict() if again else temperature.tempered(best.probabilities, factor))
     models.save(used, Path("models", f"{name}.keras"))
     checkpoint.remove()
 
