@@ -151,7 +151,7 @@ def test_a_change_reruns_what_follows_from_it_and_nothing_else(key, stages):
 
 
 def test_answers_are_averaged_over_five_crops_by_every_stage_and_by_the_classifier(stages_of, pipeline):
-    small = {"image_size": 48, "finetune__epochs": 0.25}
+    small = {"image_size": 48, "finetune__epochs": 1}
     stages_of("activations", "bottleneck", "top", "finetune", "evaluate", activations__crops=5, finetune__lr=1e-05, **small)
     array, _ = activations.read(pipeline / activations.ACTIVATIONS, "train")
     assert array.shape == (48, 2, 3, 3, 512)
