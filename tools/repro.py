@@ -58,12 +58,18 @@ def choose(asked: str | None, settings: dict) -> tuple[str, str]:
         return "kaggle", f"{sources.ARCHIVE_VARIABLE} names {given}"
     if source := brought():
         return source, "its photos are here; others: make repro SOURCE=..."
-    if sources.kaggle_credentials():
-        return "kaggle", "this machine has Kaggle credentials"
-    print("no hand-downloaded archive and no Kaggle credentials: looking for the public archive", flush=True)
-    if fetch.reachable(sources.MICROSOFT_URL):
+    try:
+        if sources.kaggle_credentials():
+            return "kaggle", "this machine has Kaggle credentials"
+        print("no hand-downloaded archive and no Kaggle credentials: looking for the public archive", flush=True)
+    except UserError as error:  # nobody has asked for Kaggle's photos
+        print(f"{error} Looking for the public archive.", flush=True)
+    try:
+        fetch.check_reachable(sources.MICROSOFT_URL)
         return "microsoft", "the public archive can be reached, Kaggle's needs a login"
-    return "cifar10", "neither Kaggle's archive nor the public one can be reached; its photos are 32 px small"
+    except fetch.Unreachable as error:
+        print(error, flush=True)
+    return "cifar10", "neither Kaggle's archive nor the public one can be had; its photos are 32 px small"
 
 
 def changed_by(settings: dict, changes: list[str]) -> dict:
