@@ -207,7 +207,7 @@ def own_photos(path: str | None) -> Path:
     except UnicodeEncodeError:
         shown = names.of_file(os.fsencode(path))
         raise UserError(f"the name of {shown} is not UTF-8, which params.yaml can't hold: name a link to it.") from None
-    if not given.exists():
+    if not (given.is_dir() or given.is_file()):
         raise UserError(f"download.path is {path}, and there is no such folder or file.")
     for out in lockfile.outputs():
         made, own = ((environment.ROOT / file).resolve() for file in (out, given))
