@@ -1,17 +1,27 @@
 """What machines do to a run: no rights, no room, signals, settings of others. It ends with one true line, or goes on."""
 
 import contextlib
+import errno
+import io
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from conftest import change, clone, git, offline
+
+from stages.core import environment, errors, stage
+from stages.frozen import memo
+from stages.photos import sources
+from tools import repro
 
 needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace makes system calls fail")
 
@@ -152,3 +162,110 @@ def test_a_stage_by_hand_outlives_its_shell(slow):
         assert started.is_running() and started.status() != psutil.STATUS_ZOMBIE
         started.terminate()
         process.kill()
+
+
+# Settings of other projects
+
+KERAS = """
+import json, os
+from stages.networks import keras
+layer = keras.layers.Conv2D(2, 3)
+found = [keras.config.backend(), keras.config.floatx(), keras.config.image_data_format(), keras.config.epsilon()]
+found += [keras.config.max_epochs(), keras.config.max_steps_per_epoch(), layer.data_format, layer.compute_dtype]
+print(json.dumps([found, keras.src.backend.config.keras_home(), {k: v for k, v in os.environ.items() if k[:6] == "KERAS_"}]))
+"""
+
+
+def test_what_is_set_for_other_keras_projects_has_no_effect(tmp_path):
+    settings = {"image_data_format": "channels_first", "floatx": "float128", "epsilon": 0.1, "backend": "torch"}
+    (tmp_path / ".keras").mkdir()
+    (tmp_path / ".keras/keras.json").write_text(json.dumps(settings))
+    others = {"KERAS_BACKEND": "jax", "KERAS_MAX_EPOCHS": "1", "KERAS_MAX_STEPS_PER_EPOCH": "x", "KERAS_NNX_ENABLED": "1"}
+    words, env = [sys.executable, "-c", KERAS], offline(HOME=str(tmp_path), **others)
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    expected = ["tensorflow", "float32", "channels_last", 1e-7, None, None, "channels_last", "float32"]
+    assert json.loads(done.stdout) == [expected, str(tmp_path / ".keras"), {"KERAS_BACKEND": "tensorflow"}], done.stderr
+    assert json.loads((tmp_path / ".keras/keras.json").read_text()) == settings, "nobody's settings are written to"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "7", '{"username": "somebody"}', b"\xff", None])
+def test_an_odd_kaggle_json_stops_nobody_who_wants_no_kaggle(tmp_path, monkeypatch, capsys, content):
+    monkeypatch.chdir(tmp_path)
+    for name, value in offline(HOME=str(tmp_path)).items():
+        monkeypatch.setenv(name, value)
+    for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / ".kaggle"))
+    login = tmp_path / ".kaggle/kaggle.json"
+    login.parent.mkdir()
+    login.mkdir() if content is None else login.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert repro.choose(None, {"download": {"source": "kaggle"}})[0] == "cifar10"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("Kaggle's login can't be read: ") and "Mend or remove ~/.kaggle/kaggle.json" in lines[0]
+    assert len(lines) == 2 and lines[1].endswith("can't be reached: the proxy: Connection refused")
+    with pytest.raises(errors.UserError, match="Kaggle's login can't be read"):
+        sources.bring({"source": "kaggle"})
+
+
+# Damaged files of the project's own
+
+
+def spoilt(data: bytes, count: int) -> list[bytes]:
+    """A file's bytes with one bit turned, in so many ways, most of them in its headers; cut; and as what it never was."""
+    rng = np.random.default_rng(1)
+    places = [*rng.integers(0, min(200, len(data)), count), *rng.integers(0, len(data), count // 2)]
+    places += [*rng.integers(max(0, len(data) - 200), len(data), count // 2)]
+    turned = []
+    for place in places:
+        other = bytearray(data)
+        other[place] ^= 1 << int(rng.integers(8))
+        turned.append(bytes(other))
+    return [*turned, data[: len(data) // 2], data[:-1], b"", b"no zip", bytes(len(data))]
+
+
+def test_a_damaged_memo_is_found_and_computed_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(memo, "MEMOS", tmp_path)
+    right = np.arange(512, dtype=np.float16).reshape(1, 2, 2, 128)
+    kept = memo.Memo("faults")
+    kept.get("photo", lambda: right)
+    (path,) = kept.folder.iterdir()
+    data = path.read_bytes()
+    asked = []
+    for other in spoilt(data, 400):
+        path.write_bytes(other)
+        found = kept.get("photo", lambda: asked.append(1) or right)
+        assert found.shape == right.shape and found.dtype == right.dtype and np.array_equal(found, right)
+    assert len(asked) > 300, "the others were turned where no reader looks"
+    assert path.read_bytes() == data and [path] == list(kept.folder.iterdir())
+    assert capsys.readouterr().out.count(f"{path} is damaged (") == len(asked)
+
+
+def test_a_damaged_checkpoint_is_dropped_and_said(tmp_path, monkeypatch, capsys):
+    from stages.networks import keras
+    from stages.training import checkpoint
+
+    monkeypatch.setattr(checkpoint, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(checkpoint, "identity", lambda stage: "0" * 64)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    own = checkpoint.Checkpoint("top", model)
+    model.set_weights([np.full((4, 3), 2.0), np.full(3, 3.0)])
+    own.save([{"loss": 0.5}], model.get_weights(), np.full((5, 2), 0.5))
+    data, dropped = own.path.read_bytes(), 0
+    for other in [data, *spoilt(data, 100)]:
+        own.path.write_bytes(other)
+        model.set_weights([np.zeros((4, 3)), np.zeros(3)])
+        history, best, probabilities = own.resume()
+        said = capsys.readouterr().out
+        if history:
+            assert history == [{"loss": 0.5}] and (probabilities == 0.5).all() and not said
+            assert [(weight == number).all() for weight, number in zip(best, (2, 3), strict=True)] == [True, True]
+            assert (model.get_weights()[0] == 2).all() and (model.get_weights()[1] == 3).all()
+        else:
+            assert said.startswith(f"{own.path} is damaged (") and said.endswith("removed, the training starts anew\n")
+            assert not own.path.exists() and best == [] and (model.get_weights()[0] == 0).all()
+            dropped += 1
+    assert dropped > 60
+    own.path.unlink(missing_ok=True)
+    assert own.resume()[0] == [] and not capsys.readouterr().out

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import time
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,6 +42,7 @@ class Checkpoint:
 
     def __init__(self, stage: str, model: keras.Model) -> None:
         self.path = CHECKPOINTS / f"{stage}-{identity(stage)[:16]}.npz"
+        self.weights = len(model.weights)
         # All that training changes: weights, moving averages, the random numbers of dropout, the optimiser.
         self.state: list[keras.Variable] = [*model.variables, *model.optimizer.variables]
 
@@ -58,14 +60,23 @@ class Checkpoint:
 
     def resume(self) -> tuple[list[dict[str, float]], list[np.ndarray], np.ndarray]:
         """Put the model back to where an interrupted run of this very training was. Returns what that run gave to `save`;
-        without such a run, nothing of each."""
+        without such a run, or where its file is damaged, nothing of each."""
         if not self.path.exists():
             return [], [], np.empty(0)
-        with np.load(self.path, allow_pickle=False) as saved:
-            for number, variable in enumerate(self.state):
-                variable.assign(saved[f"state{number}"])
-            best = [saved[f"best{number}"] for number in range(sum(name.startswith("best") for name in saved))]
-            return json.loads(str(saved["history"])), best, saved["probabilities"]
+        try:
+            with zipfile.ZipFile(self.path) as kept, np.load(self.path, allow_pickle=False) as saved:
+                if spoilt := kept.testzip():  # by checksums: NumPy alone believes a spoilt header
+                    raise zipfile.BadZipFile(spoilt)
+                state = [saved[f"state{number}"] for number in range(len(self.state))]
+                best = [saved[f"best{number}"] for number in range(self.weights)]
+                history, probabilities = json.loads(str(saved["history"])), saved["probabilities"]
+        except Exception as error:  # a spoilt zip has a dozen
+            print(f"{self.path} is damaged ({type(error).__name__}): removed, the training starts anew", flush=True)
+            self.path.unlink()
+            return [], [], np.empty(0)
+        for variable, value in zip(self.state, state):
+            variable.assign(value)
+        return history, best, probabilities
 
     def remove(self) -> None:
         """Remove this training's file when it has ended, and old files of runs that nobody took up again."""
