@@ -2,9 +2,10 @@
 
 import contextlib
 import errno
-import io
 import json
+import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,9 +15,10 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import psutil
 import pytest
-from conftest import change, clone, git, offline
+from conftest import ROOT, change, clone, git, offline
 
 from stages.core import environment, errors, stage
 from stages.frozen import memo
@@ -162,6 +164,205 @@ def test_a_stage_by_hand_outlives_its_shell(slow):
         assert started.is_running() and started.status() != psutil.STATUS_ZOMBIE
         started.terminate()
         process.kill()
+
+
+# No rights, and files that are none
+
+
+def test_what_a_folder_hides_is_a_line_and_the_rest_is_drawn(folder, mine):
+    (mine / "cat/0.jpg").chmod(0)
+    (mine / "cat/inner").mkdir(mode=0)
+    (mine / "dog/round.jpg").symlink_to("round.jpg")
+    os.mkfifo(mine / "dog/pipe.jpg")
+    change(folder, subsample__train=0.6, subsample__validation=0.2, subsample__test=0.2)
+    for module in ("stages.download", "stages.subsample"):
+        status, said = python(folder, module, before=without_rights())
+        assert status == 0, said
+    skipped = (folder / "data/skipped.csv").read_text()
+    assert "cat/0.jpg,can't be read: no permission" in skipped
+    assert "cat/inner/,a folder that can't be read: Permission denied" in skipped
+    assert "dog/round.jpg,a link to nothing" in skipped and 'dog/pipe.jpg,"a pipe, a socket or a device"' in skipped
+
+
+@pytest.mark.parametrize("hidden", ["dog", "."])
+def test_a_class_that_is_hidden_is_one_line(folder, mine, hidden):
+    (mine / hidden).chmod(0)
+    status, said = python(folder, "stages.download", before=without_rights())
+    (mine / hidden).chmod(0o755)
+    line = {"dog": "no photo of the class dog can be used (1 a folder that can't be read)", ".": "can't be read: Permission denied"}
+    assert status == 1 and line[hidden] in said[-1] and len(said) <= 2
+    assert not list((folder / "data/raw").glob("*"))
+
+
+@pytest.mark.slow
+def test_make_repro_goes_on_without_what_it_cannot_read(cut, mine):
+    (mine / "cat/0.jpg").chmod(0)
+    status, said = python(cut, "tools.repro", "--photos", str(mine), before=without_rights(), HOME=str(mine.parent))
+    assert "cat/0.jpg,can't be read: no permission" in (cut / "data/skipped.csv").read_text()
+    assert "Photos from path: you asked for it." in said and status == 0
+
+
+@pytest.fixture
+def classifier(tmp_path) -> Path:
+    """A model that says dog of bright pictures."""
+    shapes = [onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.UINT8, ["n", 32, 32, 3])]
+    shapes += [onnx.helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, ["n", 2])]
+    weights = onnx.numpy_helper.from_array(np.array([[-1, 1]] * 3, np.float32) / 256, "weights")
+    nodes = [
+        onnx.helper.make_node("Cast", ["pixels"], ["floats"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("ReduceMean", ["floats"], ["mean"], axes=[1, 2], keepdims=0),
+        onnx.helper.make_node("MatMul", ["mean", "weights"], ["sums"]),
+        onnx.helper.make_node("Softmax", ["sums"], ["probabilities"]),
+    ]
+    graph = onnx.helper.make_graph(nodes, "bright", shapes[:1], shapes[1:], [weights])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    onnx.helper.set_model_props(model, {"about": json.dumps({"classes": ["cat", "dog"], "image_size": 32})})
+    onnx.save(model, tmp_path / "bright.onnx")
+    return tmp_path / "bright.onnx"
+
+
+def test_predict_names_what_it_cannot_read_and_goes_on(classifier, mine):
+    (mine / "cat/0.jpg").chmod(0)
+    for name, mode in (("locked", 0), ("listed", 0o444)):
+        (mine / name).mkdir()
+        shutil.copy(mine / "cat/1.jpg", mine / name / "1.jpg")
+        (mine / name).chmod(mode)
+    (mine / "round.jpg").symlink_to("round.jpg")
+    (mine / "round").symlink_to("round")
+    (mine / "gone.jpg").symlink_to("nowhere")
+    os.mkfifo(mine / "pipe.jpg")
+    status, said = python(ROOT, "tools.predict", str(mine), "--model", str(classifier), before=without_rights())
+    for name in ("locked", "listed"):
+        (mine / name).chmod(0o755)
+    denied, nothing, loop = "Permission denied", "No such file or directory", "Too many levels of symbolic links"
+    why = {"cat/0.jpg": denied, "locked": denied, "listed/1.jpg": denied, "gone.jpg": nothing, "round": loop, "round.jpg": loop}
+    assert status == 1 and {f"{mine}/{name}: {reason}" for name, reason in why.items()} <= set(said)
+    assert "left out: 1 a pipe, a socket or a device" in said
+    assert re.fullmatch(r"65 pictures, .* a second, 6 could not be read", said[-1])
+
+
+def test_damaged_entries_of_kaggles_archive_are_lines(classifier, photos, tmp_path):
+    path = tmp_path / "test1.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(1, 6):
+            archive.writestr(f"test1/{number}.jpg", photos["dog"][number])
+        places = [entry.header_offset for entry in archive.infolist()]
+    data = bytearray(path.read_bytes())
+    data[places[0] + 300] ^= 255  # of its deflated bytes
+    data[places[1] + 2] ^= 255  # of its signature
+    data[data.rindex(b"test1/3.jpg") - 46 + 10] = 99  # its method
+    data[data.rindex(b"test1/4.jpg") - 46 + 16] ^= 255  # its checksum
+    path.write_bytes(data)
+    out = tmp_path / "submission.csv"
+    status, said = python(ROOT, "tools.submit", str(path), "--model", str(classifier), "--out", str(out))
+    assert status == 0, said
+    for number in range(1, 5):
+        assert any(line.startswith(f"test1/{number}.jpg: damaged in the archive: ") for line in said), said
+    assert [line.split(",")[1] == "0.500000" for line in out.read_text().splitlines()[1:]] == [True] * 4 + [False]
+    assert said[-1].endswith("4 could not be read")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives a folder to another user")
+def test_gits_dubious_ownership_is_called_that(tmp_path):
+    folder = tmp_path / "of somebody else"
+    git(tmp_path, "init", "-q", str(folder))
+    git(folder, "commit", "-qm", "empty", "--allow-empty")
+    for path in [folder, *folder.rglob("*")]:
+        os.chown(path, 65534, 65534)
+    status, said = python(folder, "tools.repro", PYTHONPATH=str(ROOT))
+    assert status == 1 and said == [
+        "this folder belongs to another user (a container, sudo?), so Git leaves it alone. "
+        f"To allow it: git config --global --add safe.directory '{folder}'"
+    ]
+    status, said = python(folder, "tools.back", PYTHONPATH=str(ROOT))
+    assert status == 1 and len(said) == 1 and "dubious ownership" in said[0]
+
+
+def test_an_archive_that_may_not_be_read_is_not_called_damaged(folder, train_zip, tmp_path):
+    shutil.copy(train_zip, tmp_path / "train.zip")
+    (tmp_path / "train.zip").chmod(0)
+    os.mkfifo(tmp_path / "pipe.zip")
+    change(folder, download__source="kaggle")
+    for name, why in (("train.zip", "can't be read: Permission denied."), ("pipe.zip", "is not a file: expected a zip archive.")):
+        given = {"DOGS_VS_CATS_ARCHIVE": str(tmp_path / name)}
+        assert python(folder, "stages.download", before=without_rights(), **given)[1] == [f"download: {tmp_path / name} {why}"]
+
+
+# No room
+
+
+AGAIN = "run it again: what is done is not redone."
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        ("write", "EDQUOT", f"your share of the disk is used up (quota). Free some space and {AGAIN}"),
+        ("/rename", "ENOSPC", f"the disk is full. Free some space and {AGAIN}"),
+        ("openat", "EROFS", f"data/raw/photos.part: Read-only file system. Make it accessible to this user, and {AGAIN}"),
+    ],
+)
+def test_a_disk_that_takes_no_more_is_one_line_and_nothing_is_left(folder, call, error, said):
+    where = ["-P", "data/raw/photos.part", "-P", str(folder / "data/raw/photos.part")]
+    inject = ["strace", "-f", "-qq", "-o", os.devnull, *where, "-e", f"trace={call}", "-e", f"inject={call}:error={error}"]
+    assert python(folder, "stages.download", before=inject) == (1, [f"download: {said}"])
+    assert not list((folder / "data/raw").glob("*"))
+
+
+def test_projects_own_folders_without_rights_are_one_line(folder):
+    (folder / "data").chmod(0o555)
+    status, lines = python(folder, "stages.download", before=without_rights())
+    (folder / "data").chmod(0o755)
+    assert (status, len(lines)) == (1, 1) and lines[0].startswith("download: data/raw: Permission denied. Make it accessible")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_numpys_short_write_is_a_full_disk():
+    with pytest.raises(OSError) as raised, open("/dev/full", "wb", buffering=0) as file:
+        np.zeros(100_000).tofile(file)
+    assert errors.of_disk(raised.value).startswith("the disk is full.")
+    assert errors.of_disk(OSError(errno.EIO, "Input/output error")) is None
+
+
+# What the system tells
+
+
+def test_peak_memory_is_known_where_the_system_has_no_high_water_mark(tmp_path, monkeypatch):
+    """As in gVisor."""
+    usual = stage.peak_memory_mb()
+    (tmp_path / "status").write_text("Name:\tpython\nVmRSS:\t  100 kB\n")
+    for name in ("status", "none"):
+        monkeypatch.setattr(stage, "STATUS", tmp_path / name)
+        assert usual / 2 < stage.peak_memory_mb() < usual * 2 + 1000
+
+
+@pytest.mark.parametrize(
+    ("told", "files", "cores"),
+    [
+        ("0::/", {"cpu.max": "200000 100000"}, 2),
+        ("0::/", {"cpu.max": "max 100000"}, math.inf),
+        ("0::/a/b", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "max 100000"}, 1.5),
+        ("0::/of/the/host", {"cpu.max": "50000 100000"}, 0.5),
+        ("0::/../..", {"cpu.max": "odd"}, math.inf),
+        ("4:cpu,cpuacct:/a\n0::/", {"cpu/a/cpu.cfs_quota_us": "300000", "cpu/a/cpu.cfs_period_us": "100000"}, 3),
+        ("4:cpuacct,cpu:/of/host", {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "50000"}, 2),
+        ("4:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, math.inf),
+        ("4:cpuset:/", {"cpu/cpu.cfs_quota_us": "1", "cpu/cpu.cfs_period_us": "1"}, math.inf),
+        (None, {}, math.inf),
+    ],
+)
+def test_a_containers_quota_of_cores_is_kept(tmp_path, monkeypatch, told, files, cores):
+    if told is not None:
+        (tmp_path / "proc/self").mkdir(parents=True)
+        (tmp_path / "proc/self/cgroup").write_text(told + "\n")
+    for name, content in files.items():
+        (tmp_path / "sys/fs/cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sys/fs/cgroup" / name).write_text(content + "\n")
+    assert environment.quota(tmp_path) == cores
+    monkeypatch.setattr(environment, "quota", lambda: cores)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    assert environment.cores() == min(64, math.ceil(cores) if cores < 64 else 64)
 
 
 # Settings of other projects

@@ -14,6 +14,7 @@ import argparse
 import copy
 import hashlib
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -113,13 +114,19 @@ def snapshot() -> dict[str, str]:
 
 
 def check_git() -> None:
-    """Raise UserError outside a Git repository with a commit: DVC's experiments live in one."""
+    """Raise UserError where Git gives no commit, with its own reason: DVC's experiments live in a repository."""
     try:
-        done = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], capture_output=True)
+        back.git("rev-parse", "--verify", "HEAD", LC_ALL="C")
     except FileNotFoundError:
         raise UserError("git is missing: install it, DVC keeps experiments in it.") from None
-    if done.returncode:
-        raise UserError("this is no Git repository with a commit: `git clone` the project instead of copying it.")
+    except UserError as error:
+        reason = str(error)
+        if "dubious ownership" in reason:
+            allow = f"git config --global --add safe.directory {shlex.quote(str(Path.cwd()))}"
+            reason = f"this folder belongs to another user (a container, sudo?), so Git leaves it alone. To allow it: {allow}"
+        elif "not a git repository" in reason or "single revision" in reason:
+            reason = "this is no Git repository with a commit: `git clone` the project instead of copying it."
+        raise UserError(reason) from None
 
 
 def say_what_changed(before: dict[str, str]) -> None:

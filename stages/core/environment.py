@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(os.environ.get("DVC_ROOT", "."))
 
 
-def _quota(root: Path = Path("/")) -> float:
+def quota(root: Path = Path("/")) -> float:
     """How many cores' time a container's control groups leave to this process: infinity where they set no limit.
 
     A group's limit holds for all below it. In a container the files of its own group may lie at the top of the tree, while
@@ -43,12 +43,12 @@ def _limit(group: Path) -> float:
     return math.inf
 
 
-def _cores() -> int:
+def cores() -> int:
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(own, _quota())))
+    return max(1, math.ceil(min(own, quota())))
 
 
 # The usual variable, so that experiments side by side can share the cores instead of fighting for them. It may be a list.
 # Sums are split by the number of threads, so a training that goes on under another quota begins anew (`checkpoint.identity`).
 _asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-THREADS = max(1, int(_asked)) if _asked.isdecimal() else _cores()
+THREADS = max(1, int(_asked)) if _asked.isdecimal() else cores()
