@@ -16,7 +16,8 @@ import psutil
 
 SECONDS_BETWEEN_LOOKS = 1
 GRACE_SECONDS = 3  # for whoever tidies up after a signal
-STARTED_BY_DVC = "DVC_STAGE"  # in the environment of what DVC starts, and not in its own
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
+STARTED_BY_DVC = "DVC_STAGE"  # has the stage's name in the environment of what DVC starts for it
 ORPHAN = "DVC, which started this, has ended: stopped. The same command goes on."
 
 _stderr = 2  # where the last line goes, even while an import is kept quiet
@@ -31,7 +32,7 @@ def start(name: str) -> None:
     told, tell = os.pipe()
     os.set_blocking(tell, False)
     signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as for a script's background jobs
             signal.signal(number, _on_signal)
     dvc = _dvc() if STARTED_BY_DVC in os.environ else None
@@ -52,8 +53,11 @@ def _on_signal(number: int, frame) -> None:
 
 def _watch(told: int, dvc: psutil.Process | None) -> None:
     """Wait for a signal, or for DVC's end. The signal may find the main thread where it can't be interrupted for long."""
-    while not select.select([told], [], [], SECONDS_BETWEEN_LOOKS)[0]:
-        if dvc and not _lives(dvc):
+    came: set[int] = set()
+    while not came & SIGNALS:  # others come here as well, such as that the terminal's size has changed
+        if select.select([told], [], [], SECONDS_BETWEEN_LOOKS)[0]:
+            came.update(os.read(told, 64))
+        elif dvc and not _lives(dvc):
             _end(ORPHAN)
     time.sleep(GRACE_SECONDS)
     _end("stopped." if _in_order else "")
@@ -77,7 +81,7 @@ def _dvc() -> psutil.Process | None:
         for process in psutil.Process().parents():
             if os.getsid(process.pid) != os.getsid(0):
                 _end(ORPHAN)
-            if STARTED_BY_DVC not in process.environ():
+            if process.environ().get(STARTED_BY_DVC) != os.environ[STARTED_BY_DVC]:
                 return process
     return None
 

@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 def keras_home() -> Path:
     """The folder in which Keras keeps what it downloads: its own, or one of this project where HOME is read-only."""
-    own = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    own = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))
     return own if os.access(own if own.exists() else own.parent, os.W_OK) else environment.ROOT.absolute() / ".cache/keras"
 
 

@@ -147,7 +147,7 @@ def _resume(url: str, part: Path, size: int, bar) -> None:
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})  # bytes as they are in the file
     with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as answer:
         if answer.status_code == 416:  # the server has less than what lies here: start again
-            part.unlink()
+            part.unlink(missing_ok=True)
             raise requests.RequestException("it has less than what is here already")
         if answer.status_code in PASSING:
             raise requests.RequestException(f"it answers {answer.status_code} {responses.get(answer.status_code, '')}")
