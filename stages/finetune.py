@@ -8,6 +8,8 @@ Writes models/finetune.keras (activations in, probabilities out), and what else 
 
 from pathlib import Path
 
+import numpy as np
+
 from stages.core import stage
 from stages.frozen import activations
 from stages.networks import backbone, keras, models
@@ -52,14 +54,14 @@ def main(params) -> None:
         tuning["batch_size"],
         tuning["seed"],
         views=tuning["views"],
-        part=min(1, tuning["epochs"]),
+        look=tuning["look"],
         mirror=tuning["mirror"],
     )
     validation = batches.validation(activations.ACTIVATIONS)
-    model = build(params)
+    model, level_2 = build(params), np.load(activations.VALIDATION / "top.npy")
     # XLA takes two thirds of the time here; TensorFlow's own switch to determinism would turn it off.
     paced = pace(model, tuning) if tuning["block_pace"] != 1 else None
-    loop.fit("finetune", model, train, validation, tuning, pace=paced, jit_compile=True)
+    loop.fit("finetune", model, train, validation, tuning, pace=paced, jit_compile=True, start=level_2)
 
 
 if __name__ == "__main__":

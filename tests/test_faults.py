@@ -452,21 +452,24 @@ def test_a_damaged_checkpoint_is_dropped_and_said(tmp_path, monkeypatch, capsys)
     model.optimizer.build(model.trainable_variables)
     own = checkpoint.Checkpoint("top", model)
     model.set_weights([np.full((4, 3), 2.0), np.full(3, 3.0)])
-    own.save([{"loss": 0.5}], model.get_weights(), np.full((5, 2), 0.5))
+    best = checkpoint.Best(0)
+    best.update(model.get_weights(), np.full((5, 2), 0.5), np.full(5, 0.7))
+    own.save([{"loss": 0.5}], best)
     data, dropped = own.path.read_bytes(), 0
     for other in [data, *spoilt(data, 100)]:
         own.path.write_bytes(other)
         model.set_weights([np.zeros((4, 3)), np.zeros(3)])
-        history, best, probabilities = own.resume()
+        best = checkpoint.Best(0)
+        history = own.resume(best)
         said = capsys.readouterr().out
         if history:
-            assert history == [{"loss": 0.5}] and (probabilities == 0.5).all() and not said
-            assert [(weight == number).all() for weight, number in zip(best, (2, 3), strict=True)] == [True, True]
+            assert history == [{"loss": 0.5}] and (best.probabilities == 0.5).all() and not said
+            assert [(weight == number).all() for weight, number in zip(best.weights, (2, 3), strict=True)] == [True, True]
             assert (model.get_weights()[0] == 2).all() and (model.get_weights()[1] == 3).all()
         else:
             assert said.startswith(f"{own.path} is damaged (") and said.endswith("removed, the training starts anew\n")
-            assert not own.path.exists() and best == [] and (model.get_weights()[0] == 0).all()
+            assert not own.path.exists() and not len(best.weights) and (model.get_weights()[0] == 0).all()
             dropped += 1
     assert dropped > 60
     own.path.unlink(missing_ok=True)
-    assert own.resume()[0] == [] and not capsys.readouterr().out
+    assert own.resume(best) == [] and not capsys.readouterr().out
