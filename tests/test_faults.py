@@ -452,14 +452,14 @@ def test_a_damaged_checkpoint_is_dropped_and_said(tmp_path, monkeypatch, capsys)
     model.optimizer.build(model.trainable_variables)
     own = checkpoint.Checkpoint("top", model)
     model.set_weights([np.full((4, 3), 2.0), np.full(3, 3.0)])
-    best = checkpoint.Best(0)
+    best = checkpoint.Best(1)
     best.update(model.get_weights(), np.full((5, 2), 0.5), np.full(5, 0.7))
     own.save([{"loss": 0.5}], best)
     data, dropped = own.path.read_bytes(), 0
     for other in [data, *spoilt(data, 100)]:
         own.path.write_bytes(other)
         model.set_weights([np.zeros((4, 3)), np.zeros(3)])
-        best = checkpoint.Best(0)
+        best = checkpoint.Best(1)
         history = own.resume(best)
         said = capsys.readouterr().out
         if history:

@@ -105,7 +105,7 @@ class Checkpoint:
                 if spoilt := kept.testzip():  # by checksums: NumPy alone believes a spoilt header
                     raise zipfile.BadZipFile(spoilt)
                 state = [saved[f"state{number}"] for number in range(len(self.state))]
-                weights = [saved[f"best{number}"] for number in range(self.weights)]
+                weights = [saved[f"best{number}"] for number in range(self.weights if best.patience else 0)]
                 found, history = {name: saved[name][()] for name in KEPT}, json.loads(str(saved["history"]))
         except Exception as error:  # a spoilt zip has a dozen
             print(f"{self.path} is damaged ({type(error).__name__}): removed, the training starts anew", flush=True)
