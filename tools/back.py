@@ -40,7 +40,8 @@ def git(*words: str, check: bool = True, given: str | None = None, **variables: 
     env = os.environ | {"GIT_LITERAL_PATHSPECS": "1"} | variables
     done = subprocess.run(["git", *words], env=env, input=given, capture_output=True, encoding="utf-8", errors="surrogateescape")
     if done.returncode and check:
-        raise UserError(f"git {words[0]}: {(done.stderr.strip() or 'failed').splitlines()[-1]}")
+        lines = done.stderr.strip().splitlines() or ["failed"]  # after a fatal one there is advice
+        raise UserError(f"git {words[0]}: {next((line for line in lines if line.startswith('fatal: ')), lines[-1])}")
     return "" if done.returncode else done.stdout.removesuffix("\n")
 
 

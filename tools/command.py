@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from stages.core.errors import UserError
+from stages.core.errors import UserError, of_disk
 
 
 def start(main: Callable[[], None], stopped: str = "Stopped.") -> None:
@@ -12,6 +12,10 @@ def start(main: Callable[[], None], stopped: str = "Stopped.") -> None:
         main()
     except UserError as error:
         sys.exit(str(error))
+    except OSError as error:
+        if not (line := of_disk(error)):
+            raise
+        sys.exit(line)
     except KeyboardInterrupt:
         sys.exit(stopped)
     finally:

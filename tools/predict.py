@@ -82,7 +82,7 @@ class Classifier:
 def stream(classifier: Classifier, items: Iterable, data: Callable) -> Iterator[tuple[object, np.ndarray | str]]:
     """Each item with its probabilities, or with the reason why there are none, in order and in flat memory.
 
-    `data` gives an item's bytes; an OSError of it is such a reason.
+    `data` gives an item's bytes; an OSError or archive.Unreadable of it is such a reason.
     """
 
     def pixels(item) -> np.ndarray | str:
@@ -90,7 +90,7 @@ def stream(classifier: Classifier, items: Iterable, data: Callable) -> Iterator[
             return classifier.read(data(item), str(item))
         except OSError as error:
             return error.strerror or str(error)
-        except images.UnreadablePhoto as error:
+        except (archive.Unreadable, images.UnreadablePhoto) as error:
             return str(error)
 
     items = iter(items)
@@ -136,18 +136,29 @@ class Pictures:
         with entries:
             while some := sorted(itertools.islice(entries, SORTED), key=lambda entry: names.natural(entry.name)):
                 for entry in some:
-                    if where := names.system(entry.name if entry.is_file() else f"{entry.name}/"):
+                    if where := names.system(f"{entry.name}/" if self.is_folder(entry) else entry.name):
                         self.left_out[where] += 1
-                    elif entry.is_dir(follow_symlinks=False):
+                    elif self.is_folder(entry) and not entry.is_symlink():
                         yield from self.below(entry.path)
                     elif self.is_picture(entry):
                         yield entry.path
 
-    def is_picture(self, entry: os.DirEntry) -> bool:
-        """Whether a file looks like a picture, be it of a kind that can't be read: then whoever opens it says so."""
-        if archive.is_photo(entry.name) or not entry.is_file():
-            return entry.is_file()
+    @staticmethod
+    def is_folder(entry: os.DirEntry) -> bool:
         try:
+            return entry.is_dir()
+        except OSError:  # a link to itself, or what lies in a folder that may be listed alone
+            return False
+
+    def is_picture(self, entry: os.DirEntry) -> bool:
+        """Whether a file looks like a picture, be it one that can't be read: then whoever opens it says so."""
+        try:
+            if not entry.is_file():
+                if not entry.is_dir() and entry.stat():  # which raises OSError for a link to nothing
+                    self.left_out["a pipe, a socket or a device"] += 1
+                return False
+            if archive.is_photo(entry.name):
+                return True
             with open(entry.path, "rb") as file:
                 kind = kinds.of(entry.name, file.read(kinds.HEAD))
         except OSError:

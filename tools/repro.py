@@ -14,6 +14,7 @@ import argparse
 import copy
 import hashlib
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -58,12 +59,18 @@ def choose(asked: str | None, settings: dict) -> tuple[str, str]:
         return "kaggle", f"{sources.ARCHIVE_VARIABLE} names {given}"
     if source := brought():
         return source, "its photos are here; others: make repro SOURCE=..."
-    if sources.kaggle_credentials():
-        return "kaggle", "this machine has Kaggle credentials"
-    print("no hand-downloaded archive and no Kaggle credentials: looking for the public archive", flush=True)
-    if fetch.reachable(sources.MICROSOFT_URL):
+    try:
+        if sources.kaggle_credentials():
+            return "kaggle", "this machine has Kaggle credentials"
+        print("no hand-downloaded archive and no Kaggle credentials: looking for the public archive", flush=True)
+    except UserError as error:  # nobody has asked for Kaggle's photos
+        print(f"{error} Looking for the public archive.", flush=True)
+    try:
+        fetch.check_reachable(sources.MICROSOFT_URL)
         return "microsoft", "the public archive can be reached, Kaggle's needs a login"
-    return "cifar10", "neither Kaggle's archive nor the public one can be reached; its photos are 32 px small"
+    except fetch.Unreachable as error:
+        print(error, flush=True)
+    return "cifar10", "neither Kaggle's archive nor the public one can be had; its photos are 32 px small"
 
 
 def changed_by(settings: dict, changes: list[str]) -> dict:
@@ -107,13 +114,19 @@ def snapshot() -> dict[str, str]:
 
 
 def check_git() -> None:
-    """Raise UserError outside a Git repository with a commit: DVC's experiments live in one."""
+    """Raise UserError where Git gives no commit, with its own reason: DVC's experiments live in a repository."""
     try:
-        done = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], capture_output=True)
+        back.git("rev-parse", "--verify", "HEAD", LC_ALL="C")
     except FileNotFoundError:
         raise UserError("git is missing: install it, DVC keeps experiments in it.") from None
-    if done.returncode:
-        raise UserError("this is no Git repository with a commit: `git clone` the project instead of copying it.")
+    except UserError as error:
+        reason = str(error)
+        if "dubious ownership" in reason:
+            allow = f"git config --global --add safe.directory {shlex.quote(str(Path.cwd()))}"
+            reason = f"this folder belongs to another user (a container, sudo?), so Git leaves it alone. To allow it: {allow}"
+        elif "not a git repository" in reason or "single revision" in reason:
+            reason = "this is no Git repository with a commit: `git clone` the project instead of copying it."
+        raise UserError(reason) from None
 
 
 def say_what_changed(before: dict[str, str]) -> None:

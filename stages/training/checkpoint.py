@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import time
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +78,7 @@ class Checkpoint:
 
     def __init__(self, stage: str, model: keras.Model) -> None:
         self.path = CHECKPOINTS / f"{stage}-{identity(stage)[:16]}.npz"
+        self.weights = len(model.weights)
         # All that training changes: weights, moving averages, the random numbers of dropout, the optimiser.
         self.state: list[keras.Variable] = [*model.variables, *model.optimizer.variables]
 
@@ -95,16 +97,25 @@ class Checkpoint:
 
     def resume(self, best: Best) -> list[dict[str, float]]:
         """Put the model, and `best`, back to where an interrupted run of this very training was. Returns its looks; none where
-        there is no such run."""
+        there is no such run, or where its file is damaged."""
         if not self.path.exists():
             return []
-        with np.load(self.path, allow_pickle=False) as saved:
-            for number, variable in enumerate(self.state):
-                variable.assign(saved[f"state{number}"])
-            best.weights = [saved[f"best{number}"] for number in range(sum(name.startswith("best") for name in saved))]
-            for name in KEPT:
-                setattr(best, name, saved[name][()])
-            return json.loads(str(saved["history"]))
+        try:
+            with zipfile.ZipFile(self.path) as kept, np.load(self.path, allow_pickle=False) as saved:
+                if spoilt := kept.testzip():  # by checksums: NumPy alone believes a spoilt header
+                    raise zipfile.BadZipFile(spoilt)
+                state = [saved[f"state{number}"] for number in range(len(self.state))]
+                weights = [saved[f"best{number}"] for number in range(self.weights if best.patience else 0)]
+                found, history = {name: saved[name][()] for name in KEPT}, json.loads(str(saved["history"]))
+        except Exception as error:  # a spoilt zip has a dozen
+            print(f"{self.path} is damaged ({type(error).__name__}): removed, the training starts anew", flush=True)
+            self.path.unlink()
+            return []
+        for variable, value in zip(self.state, state):
+            variable.assign(value)
+        for name, value in {"weights": weights, **found}.items():
+            setattr(best, name, value)
+        return history
 
     def remove(self) -> None:
         """Remove this training's file when it has ended, and old files of runs that nobody took up again."""
