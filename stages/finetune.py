@@ -8,6 +8,7 @@ Writes models/finetune.keras (activations in, probabilities out), and what else 
 
 from pathlib import Path
 
+from stages import networks
 from stages.core import stage
 from stages.frozen import activations
 from stages.networks import backbone, keras, models
@@ -57,9 +58,11 @@ def main(params) -> None:
     )
     validation = batches.validation(activations.ACTIVATIONS)
     model = build(params)
-    # XLA takes two thirds of the time here; TensorFlow's own switch to determinism would turn it off.
+    by_xla = backbone.by_xla(model)
+    if not by_xla:  # TensorFlow's own switch to determinism would turn XLA off, which repeats without
+        networks.add_up_in_one_order()
     paced = pace(model, tuning) if tuning["block_pace"] != 1 else None
-    loop.fit("finetune", model, train, validation, tuning, pace=paced, jit_compile=True)
+    loop.fit("finetune", model, train, validation, tuning, pace=paced, jit_compile=by_xla)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from conftest import change, clone, copied, run
 
 from stages import pretrained
 from stages.core.errors import UserError
+from stages.frozen import to_onnx
 from stages.networks import backbone, keras, models
 from stages.pictures import images
-from stages.publish import export, to_onnx
+from stages.publish import export
 from tools import predict
 
 CUTS = {  # one of each family
