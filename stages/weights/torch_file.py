@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stages.core.errors import UserError
+
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
 OPCODES = 100_000  # in a pickle at most; EfficientNet-Lite0's largest has 11,000
 ORDERED, REBUILD = "collections OrderedDict", "torch._utils _rebuild_tensor_v2"
@@ -21,7 +23,7 @@ TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2}
 MARK = object()
 
 
-class Refused(Exception):
+class Refused(UserError):
     """The file is no such file, or asks for more than a file of tensors needs; the message says what."""
 
 
