@@ -59,7 +59,7 @@ def main(params) -> None:
     validation = batches.validation(activations.ACTIVATIONS)
     model = build(params)
     by_xla = backbone.by_xla(model)
-    if not by_xla:  # TensorFlow's own switch to determinism would turn XLA off, which repeats without
+    if not by_xla:  # it repeats as it is, and this would turn it off
         networks.add_up_in_one_order()
     paced = pace(model, tuning) if tuning["block_pace"] != 1 else None
     loop.fit("finetune", model, train, validation, tuning, pace=paced, jit_compile=by_xla)

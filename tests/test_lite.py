@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: its weights are read as data whatever the file holds, and it is the network that ImageNet's classes come from."""
+"""EfficientNet-Lite0: its weights are read as data, whatever the file holds, and with them it is the real network."""
 
 import io
 import os
@@ -24,7 +24,7 @@ from stages.weights import torch_file
 
 GIVEN = os.environ.get(sources.ARCHIVE_VARIABLE)
 KINDS = {"dog": range(151, 269), "cat": range(281, 286)}  # numbers of ImageNet's classes
-DIGEST = "DIGEST_HERE"  # backbone.digest
+DIGEST = "c0bee34e755e1058b86ce5bfa5da52d460e7423c4c44248b41979f923791ab61"  # backbone.digest
 MACHINE = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
 
 

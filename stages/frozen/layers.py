@@ -13,7 +13,6 @@ from pathlib import Path
 import h5py
 import ncnn
 import numpy as np
-import onnxruntime
 
 from stages.core import environment
 from stages.core.params import BLOCKS
@@ -126,6 +125,8 @@ def onnx_network(model) -> Callable[[np.ndarray], np.ndarray]:
     On two cores three times as fast as Keras, and for EfficientNet-Lite0 1.7 times as fast as ncnn: there is next to nothing in it
     for Winograd's algorithm. A picture is one thread's, so that its bytes depend neither on the number of threads nor on others.
     """
+    import onnxruntime
+
     from stages.frozen import to_onnx
 
     options = onnxruntime.SessionOptions()
