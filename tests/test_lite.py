@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -157,35 +158,39 @@ def weights(tensors, tmp_path_factory) -> Path:
     return path
 
 
-def classes_said(photos: np.ndarray, weights: Path, tensors: dict[str, np.ndarray]) -> np.ndarray:
-    """The numbers of ImageNet's classes that the whole network, its classifier on it, gives uint8 photos."""
+@pytest.fixture(scope="module")
+def said(weights, tensors) -> Callable[[np.ndarray], np.ndarray]:
+    """What gives uint8 photos the numbers of ImageNet's classes, by the whole network with its classifier on it."""
     network = layers.Frozen(weights, lite.NAME, [])
-    found = network.outputs(photos, lambda pixels: network.preprocess(pixels[None], "imagenet"))
-    features = np.concatenate([some.mean((1, 2)) for some in found])
-    return (features @ tensors["_fc.weight"].T + tensors["_fc.bias"]).argmax(1)
+
+    def classes(photos):
+        found = network.outputs(photos, lambda pixels: network.preprocess(pixels[None], "imagenet"))
+        features = np.concatenate([some.mean((1, 2)) for some in found])
+        return (features @ tensors["_fc.weight"].T + tensors["_fc.bias"]).argmax(1)
+
+    return classes
 
 
-def test_it_knows_dogs_from_cats_and_from_a_thousand_things(cifar10, weights, tensors):
+def test_it_knows_dogs_from_cats_and_from_a_thousand_things(cifar10, weights, said):
     """Though these are photos of 32 px, of which it knows 0.8 and 0.2. By chance 0.12 would be dogs, 0.005 cats."""
     assert backbone.digest(backbone.load(lite.NAME, weights)) == DIGEST
     flower = Image.fromarray(load_sample_image("flower.jpg"))
-    assert classes_said(images.resize(flower, 224)[None], weights, tensors) == DAISY
+    assert said(images.resize(flower, 224)[None]) == DAISY
     with zipfile.ZipFile(cifar10) as archive:
         for kind, least in ("dog", 0.7), ("cat", 0.1):
             names = [name for name in archive.namelist() if name.startswith(kind)][:40]
             photos = [images.resize(Image.open(io.BytesIO(archive.read(name))).convert("RGB"), 224) for name in names]
-            said = classes_said(np.stack(photos), weights, tensors)
-            assert np.mean([number in KINDS[kind] for number in said]) >= least
+            assert np.mean([number in KINDS[kind] for number in said(np.stack(photos))]) >= least
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not GIVEN, reason=f"set {sources.ARCHIVE_VARIABLE} to an archive of Kaggle's photos")
-def test_it_is_the_real_network_on_kaggles_photos(weights, tensors):
+def test_it_is_the_real_network_on_kaggles_photos(said):
     with zipfile.ZipFile(sources.kaggle_train_zip(Path(GIVEN))) as archive:
         for kind, least in ("dog", 0.9), ("cat", 0.8):
             names = [name for name in archive.namelist() if f"{kind}." in name][:500]
             photos = np.stack([images.square(archive.read(name), 224) for name in names])
-            assert np.mean([number in KINDS[kind] for number in classes_said(photos, weights, tensors)]) >= least
+            assert np.mean([number in KINDS[kind] for number in said(photos)]) >= least
 
 
 @pytest.mark.skipif(layers._nvidia(), reason="for a machine without a GPU")
