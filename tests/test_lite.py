@@ -186,10 +186,11 @@ def test_it_knows_dogs_from_cats_and_from_a_thousand_things(cifar10, weights, sa
 @pytest.mark.slow
 @pytest.mark.skipif(not GIVEN, reason=f"set {sources.ARCHIVE_VARIABLE} to an archive of Kaggle's photos")
 def test_it_is_the_real_network_on_kaggles_photos(said):
+    """Squashed, as the stages have them, 0.96 and 0.79 of these; with their aspect ratio, as ImageNet's were, 0.81 of the cats."""
     with zipfile.ZipFile(sources.kaggle_train_zip(Path(GIVEN))) as archive:
         for kind, least in ("dog", 0.9), ("cat", 0.8):
             names = [name for name in archive.namelist() if f"{kind}." in name][:500]
-            photos = np.stack([images.square(archive.read(name), 224) for name in names])
+            photos = np.stack([images.square(archive.read(name), 224, "crop") for name in names])
             assert np.mean([number in KINDS[kind] for number in said(photos)]) >= least
 
 
@@ -215,7 +216,7 @@ def test_frozen_layers_give_a_photo_the_same_bytes_beside_any_others_and_from_an
 
 def test_xla_trains_what_has_no_depthwise_convolutions():
     assert backbone.by_xla(keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3)]))
-    assert not backbone.by_xla(backbone.above(backbone.build(lite.NAME, 64), ["block7a"]))
+    assert not backbone.by_xla(lite.build(64))
 
 
 @pytest.mark.slow
