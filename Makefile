@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 SCHEMES = $(firstword $(subst ://, ,$(URL))) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
 PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure,$(sort $(SCHEMES))))))
 
-.PHONY: help repro back blog accurate canary seeds folds views sizes ideas sweep search experiments check publish bench test test-browser test-slow table plots remote push pull check-lock report pull-repro comment clean lock
+.PHONY: help repro back blog accurate canary seeds folds sets views sizes ideas sweep search experiments check publish bench test test-browser test-slow table plots remote push pull check-lock report pull-repro comment clean lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -32,6 +32,10 @@ seeds: $(BIN)/.run ## both recipes from five seeds, splits redrawn: mean and spr
 
 folds: $(BIN)/.run ## 5-fold cross-validation over training and validation photos: mean and spread
 	@python -m studies.seeds --folds $(or $(FOLDS),5) $(SET)
+
+sets: $(BIN)/.run ## the recipe on several sets of photos, each photo tested once: SETS="a.zip b/"
+	@test -n "$(SETS)" || { echo 'make sets SETS="a.zip b/"' >&2; exit 1; }
+	@python -m studies.sets $(SETS) $(if $(RECIPE),--recipe $(RECIPE)) $(SET)
 
 views: $(BIN)/.run ## what 1, 2, 4 and 8 augmented views bring and cost (half an hour)
 	@python -m studies.views

@@ -53,7 +53,7 @@ def main(params) -> None:
         tuning["batch_size"],
         tuning["seed"],
         views=tuning["views"],
-        part=min(1, tuning["epochs"]),
+        look=tuning["look"],
         mirror=tuning["mirror"],
     )
     validation = batches.validation(activations.ACTIVATIONS)
@@ -62,7 +62,7 @@ def main(params) -> None:
     if not by_xla:  # it repeats as it is, and this would turn it off
         networks.add_up_in_one_order()
     paced = pace(model, tuning) if tuning["block_pace"] != 1 else None
-    loop.fit("finetune", model, train, validation, tuning, pace=paced, jit_compile=by_xla)
+    loop.fit("finetune", model, train, validation, tuning, pace=paced, jit_compile=by_xla, trained=True)
 
 
 if __name__ == "__main__":

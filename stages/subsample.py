@@ -3,6 +3,7 @@
     dvc exp run -S subsample.seed=2                   # another draw
     dvc exp run -S subsample.order=archive            # the blog's: the first 1000 train, the next 400 validate
     dvc exp run -S subsample.folds=5 -S subsample.fold=2       # the second part of five validates, the others train
+    dvc exp run -S subsample.folds=5 -S subsample.fold=2 -S subsample.folded=test      # it tests, the third validates
     dvc exp run -S subsample.train=0.6 -S subsample.validation=0.2 -S subsample.test=0.2      # shares of every class
 
 Writes data/photos/<split>/<class>/, data/manifest.csv, data/skipped.csv and data/depth.json, the range of training photos of
@@ -17,7 +18,7 @@ import json
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -151,19 +152,27 @@ def shares(params: Mapping) -> bool:
     return isinstance(params["train"], float)
 
 
+def tested(params: Mapping) -> bool:
+    """Whether the parts of a cross-validation test, one after the other."""
+    return params["folds"] > 0 and params["folded"] == "test"
+
+
 def places(params: Mapping, sizes: Mapping[str, int], found: int) -> list[str]:
     """The split of each of a class' photos, in the order in which they were drawn.
 
-    With `folds` those for training and validation are parted into so many blocks, of which number `fold` validates.
+    With `folds` photos are dealt into so many parts: those for training and validation, of which part number `fold` validates; or
+    with `folded: test` all of them, of which it tests, the next one validates, and the others train.
     """
-    chosen, folds, fold = sizes["train"] + sizes["validation"], params["folds"], params["fold"]
-    if folds:
-        start, end = (round(chosen * part / folds) for part in (fold - 1, fold))
-        dealt = ["train"] * start + ["validation"] * (end - start) + ["train"] * (chosen - end)
-    else:
-        dealt = ["train"] * sizes["train"] + ["validation"] * sizes["validation"]
-    rest = found - chosen - sizes["test"] if params["rest"] else 0
-    return dealt + ["test"] * sizes["test"] + [dataset.REST] * rest
+    learnt, number = ["train"] * sizes["train"] + ["validation"] * sizes["validation"], params["fold"] - 1
+    dealt = learnt + ["test"] * sizes["test"]
+    rest = [dataset.REST] * (found - len(dealt)) if params["rest"] else []
+    if params["folds"]:
+        folded, roles = (dealt, ["test", "validation"]) if tested(params) else (learnt, ["validation"])
+        role_of = {(number + place) % params["folds"]: role for place, role in enumerate(roles)}
+        ends = [round(len(folded) * part / params["folds"]) for part in range(params["folds"] + 1)]
+        for part, (start, end) in enumerate(pairwise(ends)):
+            dealt[start:end] = [role_of.get(part, "train")] * (end - start)
+    return dealt + rest
 
 
 def given(
@@ -189,6 +198,8 @@ def drawn(kind: str, photos: list, params: Mapping, found: archive.Listing, skip
         Where too few of them can be used, with what was wrong with the others.
     """
     splits = {photo.split for photo in found.photos if photo.split}
+    if splits and tested(params):
+        raise UserError("The folders of these photos give their splits: subsample.folded can't be test. Take validation.")
     wanted = None if splits or shares(params) else sum(counts(params).values())
     right = list(islice(usable(found, in_order(photos, params), skipped, bar), None if params["rest"] else wanted))
     right, sizes = given(right, splits, params) if splits else (right, counts(params, len(right)))
@@ -200,7 +211,7 @@ def drawn(kind: str, photos: list, params: Mapping, found: archive.Listing, skip
             f"{has}; {' + '.join(map(str, sizes.values()))} = {wanted} are asked for. Lower subsample.train, subsample.validation "
             f"or subsample.test, or give shares of each class, such as 0.6, 0.2 and 0.2.{because}"
         )
-    if not all(sizes.values()) or params["folds"] > sizes["train"] + sizes["validation"]:
+    if not all(sizes.values()) or params["folds"] > sum(sizes.values()) - (0 if tested(params) else sizes["test"]):
         would = ", ".join(f"{size} {split}" for split, size in sizes.items())
         raise UserError(f"{has}, too few for every split to get one ({would}).{because}")
     return ((split, *photo) for split, photo in zip(places(params, sizes, len(right)), right))

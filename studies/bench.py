@@ -9,7 +9,6 @@ table and writes metrics/benchmark.json.
 """
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from stages.core.errors import UserError
 from stages.networks import backbone, keras, models
 from stages.photos import sources
 from stages.scores import metrics
+from studies import sets
 from tools import command, experiment
 
 BENCHMARK = Path("metrics/benchmark.json")
@@ -59,8 +59,8 @@ def gflop(model: keras.Model) -> tuple[float, float]:
     return sum(layers), 3 * sum(layers) - layers[0]
 
 
-def work(settings: dict) -> dict[str, float]:
-    """Operations of the stages that compute, in billions."""
+def work(settings: dict, looks: list[tuple[float, float]]) -> dict[str, float]:
+    """Operations of the stages that compute, in billions; `looks` are level 3's, as `sets.looks` reads them."""
     sizes, size = settings["subsample"], settings["image_size"]
     train, validation, test = (2 * sizes[split] for split in ("train", "validation", "test"))
     views, crops = train * settings["activations"]["views"], settings["activations"]["crops"]
@@ -68,12 +68,11 @@ def work(settings: dict) -> dict[str, float]:
     frozen, _ = gflop(backbone.below(network, unfrozen))
     rest, rest_step = gflop(backbone.above(network, unfrozen))
     cnn, cnn_step = gflop(models.small_cnn(settings["small_cnn"]["image_size"], 2, settings["small_cnn"]))
-    epochs = settings["finetune"]["epochs"]
     return {
         "small_cnn": settings["small_cnn"]["epochs"] * (train * cnn_step + validation * cnn),
         "activations": (views + (validation + test) * crops) * frozen,
         "bottleneck": (views + (validation + test) * crops) * rest,
-        "finetune": epochs * train * rest_step + math.ceil(epochs) * validation * crops * rest,
+        "finetune": looks[-1][0] * train * rest_step + len(looks) * validation * crops * rest,
     }
 
 
@@ -106,7 +105,7 @@ def benchmark(clone: Path) -> dict:
     settings = params.load(clone / params.PARAMS)
     rates = [matmul_gflops()]
     cold, _ = run(clone, "dvc", "repro")
-    stages, scores = read(clone)
+    (stages, scores), looks = read(clone), sets.looks(clone)
     rates.append(matmul_gflops())
     noop = min(run(clone, "dvc", "repro")[0] for _ in range(3))
     warm, _ = run(clone, "dvc", "exp", "run", "-S", EXPERIMENT)
@@ -115,7 +114,7 @@ def benchmark(clone: Path) -> dict:
     plain = {name: json.loads(run(clone, "studies.plain", name)[1].splitlines()[-1]) for name in PLAIN}
     rates.append(matmul_gflops())
 
-    for name, cost in work(settings).items():
+    for name, cost in work(settings, looks).items():
         stages[name]["share_of_ceiling"] = cost / stages[name]["seconds"] / max(rates)
     epoch = stages["small_cnn"]["seconds"] / settings["small_cnn"]["epochs"]
     scripts = sum(script["seconds"] for script in plain.values())

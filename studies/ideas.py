@@ -58,7 +58,7 @@ IDEAS: dict[str, dict[str, object]] = {
     "no hidden layer": {"top.units": 0},
     "label smoothing": both(label_smoothing=0.1),
     "mixup": both(mixup=0.2),
-    "warm-up": both(schedule="warmup"),
+    "warm-up": both(warmup=100),
     "constant rate": both(schedule="constant"),
     "features scaled before the top": {"top.scaling": "true"},
     "block5 slower than the top": {"finetune.lr": 3e-5, "finetune.block_pace": 0.3},

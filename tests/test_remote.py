@@ -305,7 +305,7 @@ def test_without_the_remote_work_goes_on(served):
         nobody = listening.getsockname()[1]
     run(first, "dvc", "remote", "modify", "--local", "team", "endpointurl", f"http://127.0.0.1:{nobody}")
     try:
-        change = ("-S", "finetune.epochs=0.25")
+        change = ("-S", "finetune.dropout=0.45")
         output = remote.run(first, "dvc", "exp", "run", "--pull", "--allow-missing", *change, check=False)
         assert "Could not connect to the endpoint" in output
         assert stages_run(remote.run(first, "dvc", "exp", "run", *change)) == ["finetune", "evaluate"]

@@ -189,6 +189,25 @@ def test_folds_validate_every_photo_once_and_leave_the_test_photos_alone(pipelin
     assert sorted(validated) == sorted(photo.sha256 for photo in before if photo.split != "test")
 
 
+def test_folds_that_test_test_every_photo_once(pipeline):
+    before = dataset.read_manifest(pipeline / "data/manifest.csv")
+    seen = {split: [] for split in dataset.SPLITS}
+    try:
+        for fold in 1, 2, 3, 4:
+            change(pipeline, subsample__folds=4, subsample__fold=fold, subsample__folded="test")
+            run(pipeline, "stages.subsample")
+            manifest = dataset.read_manifest(pipeline / "data/manifest.csv")
+            assert len({photo.sha256 for photo in manifest}) == len(before) == len(manifest)
+            for split, photos in seen.items():
+                photos += [photo.sha256 for photo in dataset.of_split(manifest, split)]
+        change(pipeline, subsample__folds=2, subsample__fold=1)
+        assert "expected 3 or more where subsample.folded is test" in run(pipeline, "stages.subsample", check=False)
+    finally:
+        restore(pipeline)
+    every = sorted(photo.sha256 for photo in before)
+    assert sorted(seen["test"]) == sorted(seen["validation"]) == every and sorted(seen["train"]) == sorted(every * 2)
+
+
 def own(folder: Path, photos: dict[str, list[bytes]]) -> Path:
     """A folder of class folders, 30 photos each."""
     for kind, of_class in photos.items():

@@ -24,7 +24,7 @@ from ruamel.yaml import YAML
 from stages.core import environment, lockfile, params
 from stages.core.errors import UserError
 from stages.photos import archive, fetch, sources
-from tools import back, command, experiment, plan, recipe, table
+from tools import back, command, estimate, experiment, plan, recipe, table
 
 CHOSEN = Path(".cache/source")
 BROUGHT = Path("data/raw/source.json")
@@ -159,6 +159,10 @@ def main() -> None:
             with archive.listing(sources.own_photos(own)) as found:
                 changes += plan.own_photos(found, changed_by(settings, changes)["subsample"], changes)
                 needed = found.size(), found.counts().values()
+        print(
+            estimate.words(changed_by(settings, changes + [f"{name}={value}" for name, value in wanted.items()]), needed[1]),
+            flush=True,
+        )
         fetch.check_space(Path(), plan.space_needed(changed_by(settings, changes), *needed) - plan.space_taken())
 
     before = snapshot()

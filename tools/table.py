@@ -55,6 +55,8 @@ def main() -> None:
     if subsample.NOTE.exists() and json.loads(subsample.NOTE.read_text()).get("splits"):
         drawn = "splits as its folders give them"
     print(table(scores, settings["download"]["source"] != "path"))
+    for remark in levels.remarks(scores):
+        print(remark)
     print(
         f"data: {settings['download']['source']}; {drawn}; in brackets the 95 % interval\n"
         f"time: {time(lockfile.stages(*lockfile.LOCKS))}"

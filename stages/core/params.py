@@ -62,6 +62,7 @@ def _filters(value: Any) -> bool:
 SEED = _integer(0, 2**32 - 1)  # what NumPy and Keras take
 PHOTOS: Check = ("a number of photos a class, 1 or more, or a share of each class' photos, such as 0.2", _whole_or_part)
 VIEWS: Check = ("a whole number, 1 or more, or null for all", lambda v: v is None or (type(v) is int and v >= 1))
+LOOK: Check = ("a whole number of photos, 1 or more, or null for once an epoch", VIEWS[1])
 TRUE_OR_FALSE: Check = ("true or false", lambda v: type(v) is bool)
 CROPS: Check = ("1 or 5", lambda v: type(v) is int and v in (1, 5))
 AUGMENTATION: dict[str, Check] = {
@@ -79,7 +80,8 @@ TRAINING: dict[str, Check] = {
     "optimizer": _one_of("rmsprop", "sgd", "adam", "adamw"),
     "lr": _number(0, above=True),
     "momentum": _number(0, 0.9999),
-    "schedule": _one_of("constant", "cosine", "warmup"),
+    "schedule": _one_of("constant", "cosine"),
+    "warmup": _integer(0),
     "ema": _number(0, 0.9999),
     "label_smoothing": _number(0, 0.5),
     "mixup": _number(0),
@@ -104,6 +106,7 @@ SCHEMA: dict[str, Any] = {
         "rest": TRUE_OR_FALSE,
         "folds": ("0, or a whole number, 2 or more", lambda v: type(v) is int and (v == 0 or v >= 2)),
         "fold": _integer(1),
+        "folded": _one_of("validation", "test"),
         "order": _one_of("random", "archive"),
         "seed": SEED,
     },
@@ -119,6 +122,7 @@ SCHEMA: dict[str, Any] = {
         **TRAINING,
         "augmentation": AUGMENTATION,
     },
+    "export": {"level": _one_of("best", "top", "finetune")},
     "activations": {"views": _integer(1), "crops": CROPS, "seed": SEED, "augmentation": AUGMENTATION},
     "top": {
         "views": VIEWS,
@@ -135,7 +139,7 @@ SCHEMA: dict[str, Any] = {
         "block_pace": _number(0, 1, above=True),
         **REGULARISATION,
         **TRAINING,
-        "epochs": ("a whole number, 1 or more, or a part of one epoch, such as 0.5", _whole_or_part),
+        "look": LOOK,
     },
 }
 
@@ -175,6 +179,8 @@ def check(params: Any, path: Path) -> None:
     folds, fold = params["subsample"]["folds"], params["subsample"]["fold"]
     if folds and fold > folds:
         raise UserError(f"{path}: subsample.fold is {fold}, subsample.folds are {folds}; expected 1 to {folds}.")
+    if folds == 2 and params["subsample"]["folded"] == "test":
+        raise UserError(f"{path}: subsample.folds are 2; expected 3 or more where subsample.folded is test: one part trains.")
     blocks = params["finetune"]["unfreeze"]
     if params["backbone"] == "VGG16" and (len(blocks) == len(BLOCKS) or blocks != BLOCKS[-len(blocks) :]):
         raise UserError(

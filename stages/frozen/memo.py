@@ -12,6 +12,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +20,11 @@ from stages.core import environment
 
 MEMOS = environment.ROOT / ".cache/memo"
 ABANDONED_SECONDS = 14 * 24 * 3600
+
+
+def folder(*origin: object) -> Path:
+    """Where arrays of an origin lie."""
+    return MEMOS / hashlib.sha256(repr(origin).encode()).hexdigest()[:16]
 
 
 class Memo:
@@ -31,7 +37,7 @@ class Memo:
     """
 
     def __init__(self, *origin: object) -> None:
-        self.folder = MEMOS / hashlib.sha256(repr(origin).encode()).hexdigest()[:16]
+        self.folder = folder(*origin)
         self.folder.mkdir(parents=True, exist_ok=True)
         os.utime(self.folder)
         for other in MEMOS.iterdir():

@@ -109,9 +109,9 @@ def curves_picture() -> Figure:
     return figure
 
 
-def failures(manifest: list[dataset.Photo]) -> str:
+def failures(manifest: list[dataset.Photo], level: str) -> str:
     originals = {photo.file: photo.original for photo in manifest}
-    files, labels, probabilities, classes = predicted.read("finetune", "test")
+    files, labels, probabilities, classes = predicted.read(level, "test")
     said = probabilities.argmax(1)
     lines = []
     for number, kind in enumerate(classes):
@@ -132,10 +132,12 @@ def main(params) -> None:
     manifest = dataset.read_manifest()
     classes = dataset.class_names(manifest)
     found = metrics.read()
-    model = found["finetune"]["test"]
+    level, why = levels.handed_out()
+    model, tuned = found[level]["test"], ", its last blocks fine-tuned" if level == "finetune" else ", with a classifier on top"
     with rc_context({"svg.hashsalt": "card"}):  # else ids are drawn anew each time
         for path, figure in (PICTURES["accuracy"], accuracy_picture(found, classes)), (PICTURES["curves"], curves_picture()):
             figure.savefig(path, metadata={"Date": None, "Creator": None})
+    remarks = "".join(f"**{remark}**\n\n" for remark in levels.remarks(found))
     crops = params["activations"]["crops"]
     side = images.whole(params["image_size"], crops)
     looked = f", and looked at in {crops} crops" if crops > 1 else ""
@@ -147,9 +149,11 @@ def main(params) -> None:
         f"""\
 # Model card: {named}
 
-Says which of {len(classes)} classes a photo shows: {params["backbone"]}, pretrained on ImageNet, its last blocks fine-tuned. Test
+Says which of {len(classes)} classes a photo shows: {params["backbone"]}, pretrained on ImageNet{tuned}. Test
 accuracy {model["accuracy"]:.3f}. In: a photo, {FITTED[params["fit"]][0]} to {side} x {side} px{looked}. Out: a
 probability for every class, {named}. The file is `models/classifier.onnx`; `predict` runs it.
+
+Of levels 2 and 3 it is level {levels.LEVELS[level]}: {why}.
 
 This page is made by the pipeline (stage `card`).
 
@@ -165,11 +169,11 @@ This page is made by the pipeline (stage `card`).
 
 ![learning curves]({PICTURES["curves"]})
 
-Training saw training photos alone; what was chosen was chosen by validation photos. Test photos were looked at once.
+{remarks}Training saw training photos alone; what was chosen was chosen by validation photos. Test photos were looked at once.
 
 ## Known failures
 
-{failures(manifest)}
+{failures(manifest, level)}
 
 Any picture gets one of the {len(classes)} classes, also one that shows none of them or several. Photos that differ from
 those above in kind (drawings, night, close-ups of a part) were not looked at. {FITTED[params["fit"]][1]}

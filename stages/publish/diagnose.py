@@ -1,20 +1,16 @@
 """What each level's probabilities for test photos are worth: precision and recall, and calibration.
 
 Writes metrics/levels.csv, accuracies beside the blog's; metrics/precision_recall/<level>.csv, for the second class of two
-or for every class against the rest; metrics/calibration/<level>.csv: of photos that were said with so much
-confidence, how many were right; and metrics/temperature.csv: how much better calibrated one number makes each level,
-chosen by validation photos.
+or for every class against the rest; and metrics/calibration/<level>.csv: of photos that were said with so much confidence, how
+many were right.
 """
 
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from sklearn.metrics import log_loss, precision_recall_curve
+from sklearn.metrics import precision_recall_curve
 
 from stages.core import stage, tables
-from stages.frozen import activations
-from stages.photos import dataset
 from stages.scores import levels, metrics, predicted
 
 METRICS = Path("metrics")
@@ -32,41 +28,6 @@ def calibration(labels: np.ndarray, probabilities: np.ndarray) -> list[tuple[flo
     return [
         (round(float(sure[some].mean()), 6), round(float(np.mean(said[some] == labels[some])), 6), len(some)) for some in groups
     ]
-
-
-def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """The expected calibration error (Naeini et al., AAAI 2015), over the groups of `calibration`: by how much confidence
-    and accuracy differ, on average over the photos."""
-    return sum(count * abs(sure - right) for sure, right, count in calibration(labels, probabilities)) / len(labels)
-
-
-def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities whose logits are divided by a temperature: above 1 they are less sure."""
-    powers = np.clip(probabilities, 1e-7, 1) ** (1 / temperature)
-    return powers / powers.sum(1, keepdims=True)
-
-
-def best_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """The temperature of the least log loss (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017)."""
-
-    def loss(logarithm):
-        return log_loss(labels, tempered(probabilities, np.exp(logarithm)), labels=range(probabilities.shape[1]))
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
-
-
-def calibrated(level: str) -> dict[str, float]:
-    """A level's temperature by its validation photos, and what it does to its test photos."""
-    _, labels, probabilities, classes = predicted.read(level, "test")
-    photos = dataset.of_split(dataset.read_manifest(), "validation")
-    validated = np.load(activations.VALIDATION / f"{level}.npy").astype(np.float64)
-    temperature = best_temperature(dataset.labels(photos, classes), validated)
-    found = {"temperature": temperature}
-    for name, factor in ("", 1), ("_calibrated", temperature):
-        values = tempered(probabilities, factor)
-        found[f"log_loss{name}"] = log_loss(labels, values, labels=range(values.shape[1]))
-        found[f"calibration_error{name}"] = calibration_error(labels, values)
-    return {name: round(value, 4) for name, value in found.items()}
 
 
 def accuracies(scores: dict, classes: list[str]) -> list[tuple[str, float]]:
@@ -95,9 +56,6 @@ def main(params) -> None:
         shown = range(1, 2) if len(classes) == 2 else range(len(classes))
         rows = ((*point, classes[number]) for number in shown for point in precision_recall(labels, probabilities, number))
         tables.write(METRICS / "precision_recall" / f"{level}.csv", ["recall", "precision", "class"], rows)
-    found = {level: calibrated(level) for level in levels.LEVELS}
-    header = ["level", *found["finetune"]]
-    tables.write(METRICS / "temperature.csv", header, ([level, *values.values()] for level, values in found.items()))
 
 
 if __name__ == "__main__":

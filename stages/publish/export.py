@@ -1,6 +1,6 @@
 """The classifier as a file that needs nothing else: pixels in, a probability for every class out, preprocessing inside.
 
-Level 3 with the frozen layers below it. Writes models/classifier.onnx, which `predict` runs by ONNX Runtime, and
+The level that `choose` chose with the frozen layers below it. Writes models/classifier.onnx, which `predict` runs by ONNX Runtime, and
 models/classifier.keras. Both read photos of shape (n, height, width, 3), uint8 RGB, resized as `images.resize` does, and
 both say what they are: `about` in the ONNX file's metadata, about.json in the other one, which is a zip.
 
@@ -19,13 +19,16 @@ from stages.frozen import to_onnx
 from stages.networks import backbone, keras, models
 from stages.photos import dataset
 from stages.pictures import deep, images
-from stages.scores import metrics
+from stages.scores import levels, metrics
 
 WEIGHTS = Path("models/backbone.weights.h5")
-MODEL = Path("models/finetune.keras")
 SOURCE = Path("data/raw/source.json")
 ONNX = Path("models/classifier.onnx")
 KERAS = Path("models/classifier.keras")
+
+
+def model_of(level: str) -> Path:
+    return Path("models", f"{level}.keras")
 
 
 def preprocessing(name: str, how: str) -> keras.layers.Conv2D:
@@ -42,11 +45,12 @@ def preprocessing(name: str, how: str) -> keras.layers.Conv2D:
     return layer
 
 
-def parts(params) -> list[keras.Layer]:
-    """What makes up the whole network, one after the other: preprocessing, the frozen layers, level 3."""
-    size, name = params["image_size"], params["backbone"]
-    frozen = backbone.below(backbone.load(name, WEIGHTS, size), params["finetune"]["unfreeze"])
-    return [preprocessing(name, params["preprocessing"]), frozen, keras.saving.load_model(MODEL, compile=False)]
+def parts(params, level: str) -> list[keras.Layer]:
+    """What makes up the whole network, one after the other: preprocessing, the frozen layers, the level on top of them."""
+    size, name, unfreeze = params["image_size"], params["backbone"], params["finetune"]["unfreeze"]
+    network = backbone.load(name, WEIGHTS, size)
+    frozen = backbone.below(network, unfreeze) if level == "finetune" else network
+    return [preprocessing(name, params["preprocessing"]), frozen, keras.saving.load_model(model_of(level), compile=False)]
 
 
 def to_keras(parts: list[keras.Layer], size: int, crops: int) -> keras.Model:
@@ -71,6 +75,7 @@ def to_keras(parts: list[keras.Layer], size: int, crops: int) -> keras.Model:
 def main(params) -> None:
     manifest = dataset.read_manifest()
     source = json.loads(SOURCE.read_text())
+    level, why = levels.handed_out()
     about = {
         "classes": dataset.class_names(manifest),
         "image_size": images.whole(params["image_size"], params["activations"]["crops"]),
@@ -79,7 +84,8 @@ def main(params) -> None:
         "depth": deep.read().about(),
         "backbone": params["backbone"],
         "preprocessing": params["preprocessing"],
-        "model": {"file": str(MODEL), "sha256": files.sha256_of(MODEL)},
+        "level": {"name": levels.LEVELS[level], "why": why},
+        "model": {"file": str(model_of(level)), "sha256": files.sha256_of(model_of(level))},
         "data": {
             "source": source["source"],
             "sha256": source["sha256"],
@@ -87,11 +93,10 @@ def main(params) -> None:
             "photos": {split: len(dataset.of_split(manifest, split)) for split in dataset.splits(manifest)},
         },
         "metrics": {
-            split: {name: value for name, value in found.items() if name != "n"}
-            for split, found in metrics.read()["finetune"].items()
+            split: {name: value for name, value in found.items() if name != "n"} for split, found in metrics.read()[level].items()
         },
     }
-    found, size, crops = parts(params), params["image_size"], params["activations"]["crops"]
+    found, size, crops = parts(params, level), params["image_size"], params["activations"]["crops"]
     models.save(to_keras(found, size, crops), KERAS, about)
     onnx.save(to_onnx.convert(found, size, crops, about), ONNX)
 

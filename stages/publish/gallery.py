@@ -1,4 +1,4 @@
-"""Pictures of what level 3 does, its worst mistakes and where it looks, and of the photos: augmented views as they are
+"""Pictures of what the level that is handed out does, its worst mistakes and where it looks, and of the photos: augmented views as they are
 trained on, near-duplicates, and what was skipped and why.
 
 Writes data/gallery/mistakes.png, gradcam.png, augmentation.png, duplicates.png and skipped.png. They show photographs, so
@@ -19,10 +19,9 @@ from stages.networks import keras
 from stages.networks import tensorflow as tf
 from stages.photos import dataset
 from stages.pictures import deep, images
-from stages.scores import predicted
+from stages.scores import levels, predicted
 
 rcParams["text.parse_math"] = False  # a $ in a name is no formula
-MODEL = Path("models/finetune.keras")
 GALLERY = Path("data/gallery")
 SPLITS = ("validation", "test")
 MISTAKES, COLUMNS = 12, 4
@@ -44,7 +43,7 @@ def short(name: str, width: int = 24) -> str:
 
 
 class Answer:
-    """What level 3 said of a photo; `original` is its name in the archive or folder that it comes from."""
+    """What the level said of a photo; `original` is its name in the archive or folder that it comes from."""
 
     def __init__(self, file: str, original: str, label: int, probabilities: np.ndarray, classes: list[str]) -> None:
         self.file, self.label, self.said, self.sure = file, label, int(probabilities.argmax()), float(probabilities.max())
@@ -60,12 +59,12 @@ class Answer:
         return self.file.partition("/")[0]
 
 
-def answers() -> list[Answer]:
-    """Level 3's answers for validation and test photos, the worst mistakes first, the surest right ones last."""
+def answers(level: str) -> list[Answer]:
+    """A level's answers for validation and test photos, the worst mistakes first, the surest right ones last."""
     found = []
     originals = {photo.file: photo.original for photo in dataset.read_manifest()}
     for split in SPLITS:
-        files, labels, probabilities, classes = predicted.read("finetune", split)
+        files, labels, probabilities, classes = predicted.read(level, split)
         found += [Answer(file, originals[file], *answer, classes) for file, *answer in zip(files, labels, probabilities)]
     return sorted(found, key=lambda answer: (answer.right, answer.own, answer.file))
 
@@ -114,11 +113,12 @@ def grid(rows: int, columns: int, title: str, note: str) -> tuple[Figure, np.nda
     return figure, axes
 
 
-def mistakes(found: list[Answer], fit: str) -> Figure:
+def mistakes(level: str, found: list[Answer], fit: str) -> Figure:
     wrong = [answer for answer in found if not answer.right]
     shown = wrong[:MISTAKES]
     note = f"{len(wrong)} of {len(found)} validation and test photos are mistaken; the surest mistakes first" if wrong else ""
-    title = "Level 3's worst mistakes" if wrong else f"Level 3 mistook none of {len(found)} validation and test photos"
+    name = f"Level {levels.LEVELS[level]}"
+    title = f"{name}: its worst mistakes" if wrong else f"{name} mistook none of {len(found)} validation and test photos"
     figure, axes = grid(max(1, -(-len(shown) // COLUMNS)), COLUMNS, title, note)
     for axis, answer in zip(axes.flat, shown):
         axis.imshow(read(answer.file, fit))
@@ -126,16 +126,17 @@ def mistakes(found: list[Answer], fit: str) -> Figure:
     return figure
 
 
-def heat_maps(found: list[Answer], fit: str, crops: int) -> Figure:
+def heat_maps(level: str, found: list[Answer], fit: str, crops: int) -> Figure:
     """Pairs of a photo, or the middle one of its crops, and what speaks for the class that was said: for four mistakes and
     four right answers."""
     wrong, right = [[a for a in found if a.right is kind] for kind in (False, True)]
     shown = wrong[:4] + right[:2] + right[-2:]
-    network = halves(keras.saving.load_model(MODEL, compile=False))
-    arrays = {split: activations.read(activations.ACTIVATIONS, split) for split in SPLITS}
+    network = halves(keras.saving.load_model(f"models/{level}.keras", compile=False))
+    folder = activations.BOTTLENECK if level == "top" else activations.ACTIVATIONS
+    arrays = {split: activations.read(folder, split) for split in SPLITS}
     places = {split: {photo.file: row for row, photo in enumerate(photos)} for split, (_, photos) in arrays.items()}
     note = "bright where the network sees what it says; first mistakes, then right answers, unsure and sure ones"
-    figure, axes = grid(-(-len(shown) // 2), 4, "Where level 3 looks (Grad-CAM)", note)
+    figure, axes = grid(-(-len(shown) // 2), 4, f"Where level {levels.LEVELS[level]} looks (Grad-CAM)", note)
     for (left, over), answer in zip(axes.reshape(-1, 2), shown):
         photo = images.cropped((dataset.PHOTOS / answer.file).read_bytes(), SIZE, fit, crops, deep.read())[0]
         array = arrays[answer.split][0][places[answer.split][answer.file]][:1]
@@ -196,11 +197,12 @@ def skipped(photos: list[list[str]]) -> Figure:
 
 
 def main(params) -> None:
-    found = answers()
+    level, _ = levels.handed_out()
+    found = answers(level)
     GALLERY.mkdir(parents=True, exist_ok=True)
     pictures = {
-        "mistakes": mistakes(found, params["fit"]),
-        "gradcam": heat_maps(found, params["fit"], params["activations"]["crops"]),
+        "mistakes": mistakes(level, found, params["fit"]),
+        "gradcam": heat_maps(level, found, params["fit"], params["activations"]["crops"]),
         "augmentation": augmentation(dataset.read_manifest(), params),
         "duplicates": near_duplicates(tables.rows("data/duplicates.csv")),
         "skipped": skipped(tables.rows("data/skipped.csv")),

@@ -20,7 +20,7 @@ from stages.core import environment, stage, tables
 from stages.core.progress import progress
 from stages.photos import dataset
 from stages.pictures import deep, images
-from stages.scores import metrics, predicted
+from stages.scores import levels, metrics, predicted
 
 FLOAT32 = Path("models/classifier.onnx")
 INT8 = Path("models/classifier.int8.onnx")
@@ -76,7 +76,7 @@ def main(params) -> None:
             bar.update(len(pixels))
     probabilities = np.concatenate(found).astype(np.float64)
     probabilities /= probabilities.sum(1, keepdims=True)
-    files, labels, float32, _ = predicted.read("finetune", "test")
+    files, labels, float32, _ = predicted.read(levels.handed_out()[0], "test")
     assert files == [photo.file for photo in photos]
     rows = []
     for name, said in ("float32", float32), ("int8", probabilities):

@@ -1,4 +1,7 @@
-"""The batches that a training sees: views and order of the photos change with every epoch."""
+"""The batches that a training sees: views and order of the photos change with every epoch.
+
+Between two looks at the validation photos it sees an epoch, or a part of one.
+"""
 
 import functools
 from collections.abc import Callable
@@ -15,7 +18,10 @@ MIRROR, MIXUP = 1, 2  # keep their random numbers apart from those of the order
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of (float32 array, targets, weights); every epoch has its own view of a photo.
+    """Batches of (float32 array, targets, weights) from one look at the validation photos to the next; every epoch has its own
+    order and its own view of a photo.
+
+    All batches are of one size, since XLA compiles for each: the last of an epoch is filled up with the first photos of it.
 
     Parameters
     ----------
@@ -23,28 +29,32 @@ class Batches(keras.utils.PyDataset):
         What the photos numbered `rows` look like in an epoch.
     labels : int array of shape (n,)
     seed : int
-        Of the order, which changes with every epoch.
-    part : float
-        How much of the photos an epoch has: the first ones of its order.
+        Of the order.
+    look : int, optional
+        After about how many photos there is a look; an epoch has a whole number of them. None: one.
     """
 
-    def __init__(self, view: Callable, labels: np.ndarray, batch_size: int, seed: int, part: float = 1) -> None:
+    def __init__(self, view: Callable, labels: np.ndarray, batch_size: int, seed: int, look: int | None = None) -> None:
         super().__init__()
         self.view, self.labels, self.batch_size, self.seed = view, labels, batch_size, seed
-        self.count = max(1, round(part * len(labels)))
+        self.steps = -(-len(labels) // batch_size)  # of an epoch
+        self.looks = min(self.steps, max(1, round(len(labels) / (look or len(labels)))))
         self.targets, self.weights, self.mixup = models.targets(labels), np.ones(len(labels), np.float32), 0.0
-        self.start(1)
+        self.start(0)
 
-    def start(self, epoch: int) -> None:
-        """Have the batches of this epoch, counted from 1."""
-        self.epoch, self.order = epoch, np.arange(len(self.labels))
-        np.random.default_rng([self.seed, epoch]).shuffle(self.order)
-        self.order = self.order[: self.count]
+    def start(self, look: int) -> None:
+        """Have the batches that come before this look, counted from 0."""
+        epoch, part = divmod(look, self.looks)
+        self.epoch, order = epoch + 1, np.arange(len(self.labels))
+        np.random.default_rng([self.seed, self.epoch]).shuffle(order)
+        self.order = np.resize(order, self.steps * self.batch_size)
+        self.first, self.end = (self.steps * end // self.looks for end in (part, part + 1))
 
     def __len__(self) -> int:
-        return -(-self.count // self.batch_size)
+        return self.end - self.first
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        number += self.first
         rows = self.order[number * self.batch_size : (number + 1) * self.batch_size]
         pictures, targets = self.view(self.epoch, rows).astype(np.float32), self.targets[rows]
         if self.mixup:
@@ -67,7 +77,7 @@ def cached(
     seed: int,
     *,
     views: int | None = None,
-    part: float = 1,
+    look: int | None = None,
     mirror: bool = False,
 ) -> Batches:
     """`Batches` of the training photos' cached activations or bottleneck features, their views cycled through the epochs.
@@ -102,7 +112,7 @@ def cached(
             batch[turned] = batch[turned, :, ::-1]
         return batch
 
-    return Batches(view, labels, batch_size, seed, part)
+    return Batches(view, labels, batch_size, seed, look)
 
 
 def validation(folder: Path) -> tuple[np.ndarray, np.ndarray]:

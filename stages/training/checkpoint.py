@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from stages.core import environment, files, params
 from stages.networks import keras
 
 CHECKPOINTS = environment.ROOT / ".cache/training"
+KEPT = ("probabilities", "reference", "since")
 ABANDONED_SECONDS = 14 * 24 * 3600
 
 
@@ -22,11 +24,45 @@ def identity(stage: str) -> str:
 
     It names the checkpoint, so that a training never takes the checkpoint of another one.
     """
-    sha256 = hashlib.sha256(f"{environment.THREADS} {params.for_stage(stage)}".encode())
-    for dep in map(Path, params.declared(stage)["deps"]):
+    declared = params.declared(stage)
+    sha256 = hashlib.sha256(f"{environment.THREADS} {params.chosen(declared, params.load())}".encode())
+    for dep in map(Path, declared["deps"]):
         for file in files.of(dep) if dep.is_dir() else [dep]:
             sha256.update(f"{file}\0{files.sha256_of(file)}\0".encode())
     return sha256.hexdigest()
+
+
+@dataclass
+class Best:
+    """The look at the validation photos that a training keeps.
+
+    Looks are compared photo by photo, and a difference of their losses counts where it is more than its own standard error. A look
+    is a gain where its loss is lower than the `reference`, that of the last gain; smaller steps that add up to one are one. It is
+    kept unless its loss is higher: of looks that are as good as each other the one that has trained longest. `since` counts the
+    looks since the last gain. Without patience the last look is kept.
+    """
+
+    patience: int
+    weights: list[np.ndarray] = field(default_factory=list)
+    probabilities: np.ndarray = field(default_factory=lambda: np.empty(0))  # of the validation photos
+    reference: np.ndarray = field(default_factory=lambda: np.empty(0))  # each validation photo's loss
+    since: int = 0
+
+    def update(self, weights: list[np.ndarray], probabilities: np.ndarray, losses: np.ndarray) -> None:
+        """Take note of a look."""
+        gain = self.reference - losses if len(self.reference) else np.ones(1)
+        error = gain.std() / np.sqrt(len(gain))
+        if not self.patience or gain.mean() >= -error:
+            self.weights, self.probabilities = weights, probabilities
+        if gain.mean() > error:
+            self.reference, self.since = losses, 0
+        else:
+            self.since += 1
+
+    @property
+    def enough(self) -> bool:
+        """Whether nothing more is to be expected."""
+        return 0 < self.patience <= self.since
 
 
 class Checkpoint:
@@ -44,28 +80,31 @@ class Checkpoint:
         # All that training changes: weights, moving averages, the random numbers of dropout, the optimiser.
         self.state: list[keras.Variable] = [*model.variables, *model.optimizer.variables]
 
-    def save(self, history: Sequence[dict[str, float]], best: Sequence[np.ndarray], probabilities: np.ndarray) -> None:
-        """Write the state, the epochs so far, and the best weights and their probabilities of the validation photos."""
+    def save(self, history: Sequence[dict[str, float]], best: Best) -> None:
+        """Write the state, the looks so far, and the best of them, which without patience is the state itself."""
         content = {f"state{number}": np.asarray(variable) for number, variable in enumerate(self.state)}
-        content |= {f"best{number}": weight for number, weight in enumerate(best)}
+        content |= {f"best{number}": weight for number, weight in enumerate(best.weights if best.patience else [])}
+        content |= {name: getattr(best, name) for name in KEPT}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(f".{os.getpid()}.part")
         with open(part, "wb") as file:
-            np.savez(file, history=json.dumps(list(history)), probabilities=probabilities, **content)
+            np.savez(file, history=json.dumps(list(history)), **content)
             file.flush()
             os.fsync(file.fileno())  # else a machine that goes down may leave the name without the content
         os.replace(part, self.path)
 
-    def resume(self) -> tuple[list[dict[str, float]], list[np.ndarray], np.ndarray]:
-        """Put the model back to where an interrupted run of this very training was. Returns what that run gave to `save`;
-        without such a run, nothing of each."""
+    def resume(self, best: Best) -> list[dict[str, float]]:
+        """Put the model, and `best`, back to where an interrupted run of this very training was. Returns its looks; none where
+        there is no such run."""
         if not self.path.exists():
-            return [], [], np.empty(0)
+            return []
         with np.load(self.path, allow_pickle=False) as saved:
             for number, variable in enumerate(self.state):
                 variable.assign(saved[f"state{number}"])
-            best = [saved[f"best{number}"] for number in range(sum(name.startswith("best") for name in saved))]
-            return json.loads(str(saved["history"])), best, saved["probabilities"]
+            best.weights = [saved[f"best{number}"] for number in range(sum(name.startswith("best") for name in saved))]
+            for name in KEPT:
+                setattr(best, name, saved[name][()])
+            return json.loads(str(saved["history"]))
 
     def remove(self) -> None:
         """Remove this training's file when it has ended, and old files of runs that nobody took up again."""

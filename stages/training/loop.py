@@ -1,6 +1,5 @@
 """The training loop of all three levels."""
 
-import math
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -9,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from dvclive import Live
+from tqdm import tqdm
 
 from stages.core.errors import UserError
 from stages.frozen import activations
 from stages.networks import keras, models
+from stages.scores import temperature
 from stages.training.batches import Batches
-from stages.training.checkpoint import Checkpoint
+from stages.training.checkpoint import Best, Checkpoint
 from stages.training.optimizer import optimizer
 
 CURVES = Path("metrics/curves")
@@ -30,13 +31,17 @@ def fit(
     used: keras.Model | None = None,
     pace: Mapping[str, float] | None = None,
     jit_compile: bool | str = "auto",
+    trained: bool = False,
 ) -> None:
     """Train a level, and write its model, its learning curves, as they grow, and its validation photos' probabilities.
 
-    A run that was interrupted, by whatever, goes on after the last epoch that it finished, and ends with the weights that it
-    would have had. Writes models/<name>.keras; the curves `accuracy`, `loss`, `val_accuracy` and `val_loss` in
+    A run that was interrupted, by whatever, goes on after the last look at the validation photos, and ends with the weights that
+    it would have had. Writes models/<name>.keras; the curves `accuracy`, `loss`, `val_accuracy` and `val_loss` in
     metrics/curves/<name>/plots/metrics/, as DVCLive does it (`loss` alone has the L1 and L2 penalties in it); and
     data/validation/<name>.npy, probabilities of shape (n, classes), which `evaluate` reads.
+
+    What a network is sure of says little about how sure it should be, so every look is judged, and the end is saved, with the
+    temperature of the least loss on validation photos.
 
     Parameters
     ----------
@@ -44,64 +49,81 @@ def fit(
         The stage's.
     model : keras.Model
     train : Batches
-        With a part of the photos, that counts as an epoch.
     validation : pair of arrays
         Photos of shape (n, views, ...), over whose views answers are averaged, and their classes' numbers.
     params : mapping
-        The level's own. With `patience` above 0 training stops once the validation loss has not improved for so many epochs,
-        and the weights of its best epoch are kept; with 0 it runs to the end and keeps the last.
+        The level's own. With `patience` above 0 training stops after so many looks without a gain, and keeps what `Best` keeps;
+        with 0 it runs to the end and keeps the last.
     used : keras.Model, optional
         What is validated and saved, where that is another model with the same weights.
     pace, jit_compile
         As `optimizer` and Keras take them.
+    trained : bool
+        Whether the model is one that could be kept as it is: then the first look is before the first step.
 
     Raises
     ------
     UserError
         At the first loss that is NaN or infinite. Nothing of such a training is left.
     """
-    epochs, patience, used = math.ceil(params["epochs"]), params["patience"], used or model
+    (photos, labels), epochs, used = validation, params["epochs"], used or model
+    looks = train.looks * epochs
     prepare(model, train, params, pace, jit_compile)
-    checkpoint = Checkpoint(name, model) if epochs > 1 else None
-    history, best, probabilities = checkpoint.resume() if checkpoint else ([], [], np.empty(0))
+    checkpoint, best = Checkpoint(name, model), Best(params["patience"])
+    history = checkpoint.resume(best)
     if history:
-        print(f"resumed after epoch {len(history)} of {epochs}", flush=True)
+        print(f"resumed after epoch {history[-1]['epoch']:g} of {epochs}", flush=True)
     own: dict[str, list[np.ndarray]] = {}  # weights, where `fit` leaves their moving average instead
     keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: own.update(weights=model.get_weights()))
-    callbacks = [keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: check(logs["loss"]))]
-    shown = {"add_history": True, "add_progbar": True, "verbose": 1 if sys.stdout.isatty() else 2, "epochs": epochs}
-    callbacks += [keep] if params["ema"] else []
-    callbacks = keras.callbacks.CallbackList(callbacks, model=model, steps=len(train), **shown)
+
+    def predict() -> np.ndarray:
+        return np.concatenate(list(models.predicted(used, photos)))
+
     with _diverging(name, params, checkpoint, history), Live(str(CURVES / name), save_dvc_exp=False, dvcyaml=False) as live:
-        for number, row in enumerate(history, 1):
-            log(live, min(number, params["epochs"]), row)
 
-        for epoch in range(len(history), epochs):
-            train.start(epoch + 1)
-            found = model.fit(train, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, callbacks=callbacks).history
-            said = np.concatenate(list(models.predicted(used, validation[0])))
+        def look(epoch: float, found: Mapping[str, float]) -> None:
+            said = predict()
             check(said)  # the last step's weights are in no loss
-            row = {metric: round(float(values[-1]), 6) for metric, values in found.items()} | scores(said, validation[1])
-            log(live, min(epoch + 1, params["epochs"]), row)  # a part of an epoch is that part
-            history.append(row)
+            losses = temperature.losses(labels, temperature.tempered(said, temperature.best(labels, said)))
+            row = {"epoch": epoch, **found, "val_accuracy": np.mean(said.argmax(1) == labels), "val_loss": losses.mean()}
+            history.append({what: round(float(value), 6) for what, value in row.items()})
+            log(live, history[-1])
+            print(f"epoch {epoch:.4g} of {epochs}: " + ", ".join(f"{what} {row[what]:.4f}" for what in list(row)[1:]), flush=True)
+            best.update(model.get_weights(), said, losses)
 
-            losses = [row["val_loss"] for row in history]
-            since_best = epoch - losses.index(min(losses))
-            if not since_best or not patience:
-                best, probabilities = model.get_weights(), said
-            if patience and since_best >= patience:
+        for row in history:
+            log(live, row)
+        if trained and not history:
+            look(0, {})
+        for number in range(len(history) - trained, looks):
+            if best.enough:
                 break
+            train.start(number)
+            with bar(len(train), f"epoch {(number + 1) / train.looks:.4g} of {epochs}") as shown:
+
+                def after(_, logs):
+                    check(logs["loss"])
+                    shown.update()
+
+                callbacks = [keras.callbacks.LambdaCallback(on_train_batch_end=after), *([keep] if params["ema"] else [])]
+                found = model.fit(train, shuffle=False, verbose=0, callbacks=callbacks).history
+            look((number + 1) / train.looks, {metric: values[-1] for metric, values in found.items()})
             if own:
                 model.set_weights(own["weights"])
-            if checkpoint and epoch + 1 < epochs:
-                checkpoint.save(history, best, probabilities)
+            if number + 1 < looks:
+                checkpoint.save(history, best)
 
-    model.set_weights(best)
+    model.set_weights(best.weights)
+    models.temper(model, temperature.best(labels, best.probabilities))
     activations.VALIDATION.mkdir(parents=True, exist_ok=True)
-    np.save(activations.VALIDATION / f"{name}.npy", probabilities)
+    np.save(activations.VALIDATION / f"{name}.npy", predict())
     models.save(used, Path("models", f"{name}.keras"))
-    if checkpoint:
-        checkpoint.remove()
+    checkpoint.remove()
+
+
+def bar(steps: int, label: str) -> tqdm:
+    """A bar on a terminal, of a part of the training; a log gets one line a look as it is."""
+    return tqdm(total=steps, desc=label, unit=" batches", leave=False, file=sys.stdout, disable=not sys.stdout.isatty())
 
 
 class Diverged(ArithmeticError):
@@ -114,18 +136,17 @@ def check(values: np.ndarray) -> None:
 
 
 @contextmanager
-def _diverging(name: str, params: Mapping, checkpoint: Checkpoint | None, history: list) -> Iterator[None]:
+def _diverging(name: str, params: Mapping, checkpoint: Checkpoint, history: list) -> Iterator[None]:
     """Make of a training that diverges an error that names its rate, and leave nothing of it: to go on from its checkpoint would
     be to diverge again."""
     try:
         yield
     except Diverged:
-        if checkpoint:
-            checkpoint.remove()
+        checkpoint.remove()
         shutil.rmtree(CURVES / name, ignore_errors=True)
-        raise UserError(
-            f"the loss is no number any more in epoch {len(history) + 1}: {name}.lr {params['lr']} is too high. Lower it."
-        ) from None
+        epoch = history[-1]["epoch"] if history else 0
+        words = f"the loss is no number any more after epoch {epoch:g}: {name}.lr {params['lr']} is too high. Lower it."
+        raise UserError(words) from None
 
 
 def prepare(model: keras.Model, train: Batches, params: Mapping, pace: Mapping[str, float] | None, jit_compile: bool | str) -> None:
@@ -138,7 +159,7 @@ def prepare(model: keras.Model, train: Batches, params: Mapping, pace: Mapping[s
     if params["class_weights"]:
         train.weights = models.class_weights(train.labels)
     model.compile(
-        optimizer(params, len(train) * math.ceil(params["epochs"]), pace),
+        optimizer(params, train.steps * params["epochs"], pace),
         loss=models.loss(model),
         weighted_metrics=[],  # else Keras says that there are weights and no such metrics
         metrics=[models.accuracy],
@@ -147,15 +168,10 @@ def prepare(model: keras.Model, train: Batches, params: Mapping, pace: Mapping[s
     model.optimizer.build(model.trainable_variables)
 
 
-def scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """An epoch's accuracy and loss on validation photos."""
-    accuracy, loss = np.mean(probabilities.argmax(1) == labels), np.mean(models.losses(labels, probabilities))
-    return {"val_accuracy": round(float(accuracy), 6), "val_loss": round(float(loss), 6)}
-
-
-def log(live: Live, step: float, row: Mapping[str, float]) -> None:
-    """Add an epoch to the learning curves."""
-    live.step = step
+def log(live: Live, row: Mapping[str, float]) -> None:
+    """Add a look to the learning curves."""
+    live.step = row["epoch"]
     for name, value in row.items():
-        live.log_metric(name, value)
+        if name != "epoch":
+            live.log_metric(name, value)
     live.next_step()

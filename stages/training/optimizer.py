@@ -4,18 +4,18 @@ from collections.abc import Mapping
 
 from stages.networks import keras
 
-WARM_UP = 0.1  # of the training
-
 
 def schedule(params: Mapping, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """The rate: constant, or by `cosine` down to nothing over `steps` batches, or by `warmup` the same after a tenth that
-    rises."""
+    """The rate: constant, or by `cosine` down to nothing over `steps` batches; over the first `warmup` batches it rises from
+    nothing (Goyal et al., "Accurate, Large Minibatch SGD", 2017)."""
+    rate, warm = params["lr"], min(params["warmup"], steps - 1)
     if params["schedule"] == "cosine":
-        return keras.optimizers.schedules.CosineDecay(params["lr"], steps)
-    if params["schedule"] == "warmup":
-        warm = max(1, round(WARM_UP * steps))
-        return keras.optimizers.schedules.CosineDecay(0.0, max(1, steps - warm), warmup_target=params["lr"], warmup_steps=warm)
-    return params["lr"]
+        if warm:
+            return keras.optimizers.schedules.CosineDecay(0.0, steps - warm, warmup_target=rate, warmup_steps=warm)
+        return keras.optimizers.schedules.CosineDecay(rate, steps)
+    if warm:
+        return keras.optimizers.schedules.PolynomialDecay(0.0, warm, end_learning_rate=rate)
+    return rate
 
 
 def optimizer(params: Mapping, steps: int, pace: Mapping[str, float] | None = None) -> keras.Optimizer:

@@ -1,0 +1,246 @@
+"""A recipe on other people's photos: levels 2 and 3 on any number of sets, every photo tested once. `make sets`
+
+    make sets SETS="a.zip b/"
+    python -m studies.sets a.zip b/ --recipe accurate --to /tmp/sets.json
+    python -m studies.sets a.zip finetune.lr=1e-4 --folds 1 2      # two of the five folds
+    python -m studies.sets --show metrics/sets.json                # what a file holds; runs nothing
+
+Each set has a copy of the workspace under .cache/sets, in which the stages run; level 1 is left out. Five folds, whose test parts
+are disjoint: in each one part tests, another validates, three train. Frozen layers come from the memo. Writes metrics/sets.json, set
+by set; what it has of other sets with the same params stays. For each level: accuracy (Wilson's interval), balanced accuracy and log loss (percentiles of 1,000 bootstrap samples of the
+tested photos), fold by fold as well. For level 3: the photos won and lost against level 2, the difference of the accuracies with
+its interval, McNemar's p, photo-steps, seconds, and in how many runs it ended where it began. And for each way to choose the
+better level by validation photos, how much test accuracy it loses against the better one of each fold.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from stages.core import params, tables
+from stages.core.errors import UserError
+from stages.photos import dataset, sources
+from stages.scores import metrics, temperature
+from tools import command, recipe
+
+SETS = Path("metrics/sets.json")
+COPIES = Path(".cache/sets")
+STAGES = ("download", "pretrained", "subsample", "activations", "bottleneck", "top", "finetune")
+ONCE = STAGES[:2]  # no fold changes them
+LEVELS = ("top", "finetune")
+FOLDS = 5
+PARTS = {"train": 0.6, "validation": 0.2, "test": 0.2}
+SAMPLES = 1000
+CRITERIA: dict[str, Callable[[dict, np.ndarray], str]] = {
+    "log loss": lambda said, labels: min(LEVELS, key=lambda level: temperature.losses(labels, said[level]).mean()),
+    "accuracy, then log loss": lambda said, labels: min(
+        LEVELS, key=lambda level: (np.mean(said[level].argmax(1) != labels), temperature.losses(labels, said[level]).mean())
+    ),
+    "always level 3": lambda said, labels: "finetune",
+    "always level 2": lambda said, labels: "top",
+}
+
+
+def workspace(name: str) -> Path:
+    """A copy of the tracked files as they are here. Downloads and the memo are the project's own."""
+    folder = COPIES / name
+    shutil.rmtree(folder, ignore_errors=True)
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], capture_output=True, check=True, text=True)
+    for file in map(Path, filter(None, listed.stdout.split("\0"))):
+        if file.is_file():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, folder / file)
+    (folder / ".cache").mkdir()
+    for shared in "downloads", "memo":
+        own = Path(".cache", shared).absolute()
+        own.mkdir(parents=True, exist_ok=True)
+        (folder / ".cache" / shared).symlink_to(own, target_is_directory=True)
+    return folder
+
+
+def write_params(folder: Path, changes: Sequence[str], **values: object) -> dict:
+    """Set params of a copy, by `name=value` and by dotted names with `__` for the dot; returns all of them, checked."""
+    settings = params.read(Path("params.yaml"))
+    parsed = {name: YAML(typ="safe", pure=True).load(value) for name, value in (change.split("=", 1) for change in changes)}
+    for name, value in (parsed | {name.replace("__", "."): value for name, value in values.items()}).items():
+        *parents, last = name.split(".")
+        (params.value(settings, ".".join(parents)) if parents else settings)[last] = value
+    params.check(settings, Path("params.yaml"))
+    YAML(typ="safe", pure=True).dump(settings, folder / "params.yaml")
+    return settings
+
+
+def run(folder: Path, stage: str) -> float:
+    """Run a stage in a copy; returns its seconds, with the start of its process."""
+    start = time.monotonic()
+    environment = {name: value for name, value in os.environ.items() if name != "DVC_ROOT"}
+    if subprocess.run(["python", "-m", f"stages.{stage}"], cwd=folder, env=environment).returncode:
+        raise UserError(f"{folder}: the stage {stage} failed.")
+    return time.monotonic() - start
+
+
+def looks(folder: Path) -> list[tuple[float, float]]:
+    """Level 3's looks at validation photos: (epochs so far, log loss)."""
+    file = folder / "metrics/curves/finetune/plots/metrics/val_loss.tsv"
+    header, *rows = [line.split("\t") for line in file.read_text().splitlines()]
+    return [(float(row[header.index("step")]), float(row[header.index("val_loss")])) for row in rows]
+
+
+def tested(folder: Path, settings: Mapping) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Labels, and both levels' probabilities, of a fold's validation and of its test photos: each with the key `labels`."""
+    from stages import evaluate
+
+    manifest = dataset.read_manifest(folder / dataset.MANIFEST)
+    classes = dataset.class_names(manifest)
+    photos = {split: dataset.of_split(manifest, split) for split in ("validation", "test")}
+    found = [{"labels": dataset.labels(of_split, classes)} for of_split in photos.values()]
+    here = os.getcwd()
+    os.chdir(folder)  # where all paths of a stage begin
+    try:
+        for level in LEVELS:
+            found[0][level] = np.load(f"data/validation/{level}.npy")
+            found[1][level] = evaluate.predict(level, photos["test"], settings["fit"])
+    finally:
+        os.chdir(here)
+    return found[0], found[1]
+
+
+def fold_of(folder: Path, number: int, changes: Sequence[str], source: Mapping) -> dict:
+    """Run one fold; returns what it predicted and what level 3 took."""
+    split = {f"subsample__{name}": share for name, share in PARTS.items()}
+    settings = write_params(
+        folder, changes, **source, **split, subsample__folds=FOLDS, subsample__fold=number, subsample__folded="test"
+    )
+    took = {stage: run(folder, stage) for stage in STAGES if stage not in ONCE or not (folder / "data/manifest.csv").exists()}
+    validation, test = tested(folder, settings)
+    seen, train = looks(folder), len(tables.rows(folder / "data/activations/train.csv"))
+    batch = settings["finetune"]["batch_size"]
+    return {
+        "validation": validation,
+        "test": test,
+        "photo_steps": round(seen[-1][0] * -(-train // batch)) * batch,
+        "seconds": round(took["finetune"]),
+        "ended_where_it_began": min(seen, key=lambda look: look[1])[0] == 0,
+    }
+
+
+def interval(values: Callable[[np.ndarray], float], count: int) -> list[float]:
+    """The 2.5th and 97.5th percentile of a score over bootstrap samples of so many photos (Efron, 1979)."""
+    rng = np.random.default_rng(1)
+    found = [values(rng.integers(count, size=count)) for _ in range(SAMPLES)]
+    return [round(float(end), 4) for end in np.percentile(found, [2.5, 97.5])]
+
+
+def scores(labels: np.ndarray, said: np.ndarray) -> dict:
+    """A level's accuracy, balanced accuracy and log loss on all tested photos, with intervals."""
+    right, losses = said.argmax(1) == labels, temperature.losses(labels, said)
+
+    def balanced(rows: np.ndarray) -> float:
+        return np.mean([right[rows][labels[rows] == kind].mean() for kind in np.unique(labels[rows])])
+
+    every, n = np.arange(len(labels)), len(labels)
+    return {
+        "accuracy": round(float(right.mean()), 4),
+        "accuracy_interval": [round(end, 4) for end in metrics.wilson(int(right.sum()), n)],
+        "balanced_accuracy": round(float(balanced(every)), 4),
+        "balanced_accuracy_interval": interval(balanced, n),
+        "log_loss": round(float(losses.mean()), 4),
+        "log_loss_interval": interval(lambda rows: losses[rows].mean(), n),
+    }
+
+
+def difference(labels: np.ndarray, said: Mapping[str, np.ndarray]) -> dict:
+    """What level 3 wins over level 2 on the same photos: the interval is that of paired differences (normal approximation)."""
+    two, three = (said[level].argmax(1) == labels for level in LEVELS)
+    won, lost, n = int(np.sum(three & ~two)), int(np.sum(two & ~three)), len(labels)
+    mean = (won - lost) / n
+    half = 1.96 * np.sqrt((won + lost) / n - mean**2) / np.sqrt(n)
+    ends = [round(mean - half, 4), round(mean + half, 4)]
+    return {"won": won, "lost": lost, "difference": round(mean, 4), "interval": ends, "p": round(metrics.mcnemar(won, lost), 6)}
+
+
+def regrets(folds: Sequence[Mapping]) -> dict[str, float]:
+    """For each way to choose by validation photos: the test accuracy that it loses against the better level, the folds' mean."""
+    found = {}
+    for name, criterion in CRITERIA.items():
+        lost = []
+        for fold in folds:
+            test = {level: np.mean(fold["test"][level].argmax(1) == fold["test"]["labels"]) for level in LEVELS}
+            said = {level: fold["validation"][level] for level in LEVELS}
+            lost.append(max(test.values()) - test[criterion(said, fold["validation"]["labels"])])
+        found[name] = round(float(np.mean(lost)), 5)
+    return found
+
+
+def summary(folds: Sequence[Mapping]) -> dict:
+    pooled = {key: np.concatenate([fold["test"][key] for fold in folds]) for key in ("labels", *LEVELS)}
+    found: dict = {"n": len(pooled["labels"]), "folds": len(folds)}
+    for level in LEVELS:
+        each = [round(float(np.mean(fold["test"][level].argmax(1) == fold["test"]["labels"])), 4) for fold in folds]
+        found[level] = scores(pooled["labels"], pooled[level]) | {"of_folds": each}
+    found["level 3 less level 2"] = difference(pooled["labels"], pooled)
+    found |= {key: [fold[key] for fold in folds] for key in ("photo_steps", "seconds")}
+    found["ended_where_it_began"] = sum(fold["ended_where_it_began"] for fold in folds)
+    return found | {"regret": regrets(folds)}
+
+
+def lines(found: Mapping) -> list[str]:
+    header = ["set", "tested", "level 2", "level 3", "difference", "won, lost, p", "log loss", "photo-steps", "seconds", "as begun"]
+    body = []
+    for name, one in found["sets"].items():
+        cells = [
+            f"{one[level]['accuracy']:.3f} ({one[level]['accuracy_interval'][0]:.3f}-{one[level]['accuracy_interval'][1]:.3f})"
+            for level in LEVELS
+        ]
+        gain = one["level 3 less level 2"]
+        body.append([
+            tables.plain(name), one["n"], *cells, f"{gain['difference']:+.3f} ({gain['interval'][0]:+.3f} to {gain['interval'][1]:+.3f})",
+            f"+{gain['won']} -{gain['lost']}, {gain['p']:.2g}", f"{one['top']['log_loss']:.3f}, {one['finetune']['log_loss']:.3f}",
+            f"{min(one['photo_steps'])}-{max(one['photo_steps'])}", f"{min(one['seconds'])}-{max(one['seconds'])}",
+            f"{one['ended_where_it_began']} of {one['folds']}",
+        ])  # fmt: skip
+    ways = [[name, *(f"{one['regret'][name]:.4f}" for one in found["sets"].values())] for name in CRITERIA]
+    regret = tables.markdown(["test accuracy lost by choosing by", *map(tables.plain, found["sets"])], ways)
+    return [tables.markdown(header, body), "", regret]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("given", nargs="*", metavar="SET or NAME=VALUE", help="folders of class folders, zips of them; params")
+    parser.add_argument("--folds", nargs="+", type=int, default=range(1, FOLDS + 1), metavar="FOLD", help="some of the five")
+    parser.add_argument("--recipe", help="another recipe than params.yaml's: recipes/<name>.yaml")
+    parser.add_argument("--to", type=Path, default=SETS, help=f"the file to write; default: {SETS}")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="print what this file holds, and run nothing")
+    options = parser.parse_args()
+    if options.show:
+        print(*lines(json.loads(options.show.read_text())), sep="\n")
+        return
+    given = [word for word in options.given if "=" not in word or Path(word).exists()]
+    changes = recipe.changes(options.recipe) + [word for word in options.given if word not in given]
+    if not given:
+        parser.error('name one set or more: make sets SETS="a.zip b/"')
+    found: dict = {"params": changes, "sets": {}}
+    if options.to.exists() and (before := json.loads(options.to.read_text()))["params"] == changes:
+        found = before
+    print("Level 1 is left out.")
+    for place in map(Path, given):
+        path = sources.own_photos(str(place.absolute()))
+        folder = workspace(place.stem)
+        source = {"download__source": "path", "download__path": str(path), "download__sha256": None}
+        folds = [fold_of(folder, number, changes, source) for number in options.folds]
+        found["sets"][place.stem] = summary(folds)
+        options.to.write_text(json.dumps(found, indent=2) + "\n")
+        shutil.rmtree(folder)
+    print(*lines(found), sep="\n")
+
+
+if __name__ == "__main__":
+    command.start(main)

@@ -1,0 +1,84 @@
+"""A recipe on sets of own photos, and what is said of them."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import change, restore, run
+from test_repro import own
+
+from stages.core import params
+from stages.networks import backbone
+from stages.scores import levels, metrics
+from studies import bench, sets
+from tools import estimate
+
+
+def test_two_of_five_folds(pipeline, photos, tmp_path):
+    folder, to = own(tmp_path / "mine", {"cat": photos["cat"][:30], "dog": photos["dog"][:30]}), tmp_path / "sets.json"
+    output = run(pipeline, "studies.sets", str(folder), "finetune.epochs=1", "--folds", "1", "2", "--to", str(to))
+    assert output.startswith("Level 1 is left out.") and not (pipeline / sets.COPIES / "mine").exists()
+    found = json.loads(to.read_text())
+    one = found["sets"]["mine"]
+    assert found["params"] == ["finetune.epochs=1"] and (one["n"], one["folds"]) == (24, 2)
+    assert one["photo_steps"] == [48, 48], "36 photos in batches of 16"
+    for level in sets.LEVELS:
+        assert one[level]["accuracy"] == pytest.approx(np.mean(one[level]["of_folds"]), abs=1e-3)
+        assert one[level]["accuracy_interval"][0] <= one[level]["accuracy"] <= one[level]["accuracy_interval"][1]
+    gain = one["level 3 less level 2"]
+    assert gain["difference"] == pytest.approx(one["finetune"]["accuracy"] - one["top"]["accuracy"], abs=2e-4)
+    assert output.endswith(run(pipeline, "studies.sets", "--show", str(to)))
+    assert "expected the keys" in run(pipeline, "studies.sets", str(folder), "finetune=1", check=False)
+
+
+def test_what_level_3_wins_is_counted_photo_by_photo():
+    labels = np.array([0, 1] * 50)
+    right, wrong = np.eye(2)[labels] * 0.8 + 0.1, np.eye(2)[1 - labels] * 0.8 + 0.1
+    two, three = wrong.copy(), wrong.copy()
+    two[:60], three[5:80] = right[:60], right[5:80]
+    found = sets.difference(labels, {"top": two, "finetune": three})
+    assert (found["won"], found["lost"], found["difference"]) == (20, 5, 0.15)
+    assert found["p"] == pytest.approx(metrics.mcnemar(20, 5), abs=1e-6)
+    assert found["interval"] == pytest.approx([0.15 - 0.0936, 0.15 + 0.0936], abs=2e-3)
+
+
+def test_a_way_to_choose_loses_what_the_better_level_had():
+    labels = np.array([0, 1, 0, 1])
+    sure, good, bad = np.eye(2)[labels] * 0.98 + 0.01, np.eye(2)[labels] * 0.2 + 0.4, np.eye(2)[1 - labels] * 0.2 + 0.4
+    fold = {
+        "validation": {"labels": labels, "top": good, "finetune": sure},
+        "test": {"labels": labels, "top": good, "finetune": bad},
+    }
+    found = sets.regrets([fold, fold | {"test": {"labels": labels, "top": good, "finetune": good}}])
+    assert found == {"log loss": 0.5, "accuracy, then log loss": 0.5, "always level 3": 0.5, "always level 2": 0}
+
+
+def scores(accuracy: float, n: int, loss: float) -> dict:
+    return {split: metrics.with_interval({"n": n, "accuracy": accuracy, "log_loss": loss}) for split in ("validation", "test")}
+
+
+def test_few_photos_and_a_level_that_wins_nothing_are_said_in_words():
+    nothing, few = levels.remarks({"top": scores(0.9, 60, 0.3), "finetune": scores(0.9, 60, 0.3)})
+    assert nothing.startswith("Fine-tuning won nothing") and "is 0.16 wide" in few and "make sets" in few
+    assert levels.remarks({"top": scores(0.9, 1000, 0.3), "finetune": scores(0.9, 1000, 0.2)}) == []
+
+
+def test_the_estimate_counts_as_keras_networks_do():
+    forward, _ = bench.gflop(backbone.build("VGG16", 224))
+    assert sum(estimate.vgg16(224).values()) == pytest.approx(forward * 1e9, rel=1e-6)
+
+
+def test_what_has_not_changed_takes_no_time_and_an_earlier_stop_less(pipeline, monkeypatch):
+    monkeypatch.chdir(pipeline)
+    counts = [42, 42]
+    assert "takes seconds" in estimate.words(params.load(), counts)
+    try:
+        change(pipeline, finetune__dropout=0.1)
+        tuned = estimate.seconds(params.load(), counts)
+        change(pipeline, finetune__dropout=0.1, finetune__patience=1, finetune__epochs=50, finetune__look=16)
+        patient = estimate.seconds(params.load(), counts)
+        change(pipeline, image_size=96)
+        every = estimate.seconds(params.load(), counts)
+    finally:
+        restore(pipeline)
+    assert 0 < tuned[0] < tuned[1] and patient[0] < patient[1] and patient[1] > tuned[1] and every[0] > patient[0]

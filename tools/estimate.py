@@ -1,0 +1,135 @@
+"""How long a run will take here, before it begins.
+
+What stages compute is counted from params and photos, and divided by this machine's own rate of matrix products, which a probe
+of a second or two measures. `SHARES` says which share of that rate each stage reaches (`make bench`). Stages whose params, code and
+data are those of dvc.lock count as nothing, and so do photos that the memo of frozen layers has.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from stages import activations, subsample
+from stages.core import environment, lockfile, params
+from stages.frozen import layers, memo
+from stages.pictures import deep
+
+SHARES = {"small_cnn": 0.39, "activations": 1.99, "bottleneck": 1.52, "finetune": 0.68}
+START = 7.0  # s, a stage's own: TensorFlow's import, DVC's hashing
+PUBLISH = 60.0  # s, and a share of a second for each photo that is looked at once more
+TOP = 0.5e-3  # s, a view and epoch of level 2
+READ = 4e-3  # s, a view that the memo has
+MARGINS = 0.7, 1.6  # rates differ by so much within an hour on a shared machine
+SECONDS = 1.0  # of the probe
+
+
+def rate() -> float:
+    """This machine's float32 matrix products: operations a second."""
+    a = np.random.default_rng(1).random((2048, 2048), np.float32)
+    best, end = np.inf, time.perf_counter() + SECONDS
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - start)
+    return 2 * len(a) ** 3 / best
+
+
+def vgg16(size: int) -> dict[str, float]:
+    """Operations of each of VGG16's blocks for one photo of `size` px."""
+    found, channels = {}, 3
+    for block, count in layers.CONVOLUTIONS.items():
+        filters = layers.FILTERS[block]
+        found[block] = 2 * 9 * size**2 * filters * (channels + (count - 1) * filters)
+        size, channels = size // 2, filters
+    return found
+
+
+def small_cnn(settings: Mapping) -> float:
+    """Operations of level 1's convolutions for one photo."""
+    size, channels, found = settings["image_size"], 3, 0.0
+    for number, filters in enumerate(settings["filters"]):
+        size = -(-size // (settings["first_stride"] if number == 0 else 1))
+        found += 2 * 9 * size**2 * channels * filters
+        size, channels = size // 2, filters
+    return found
+
+
+def due(settings: Mapping) -> set[str]:
+    """The stages that params, code or data have changed since dvc.lock."""
+    pipeline, lock = lockfile.stages(*params.PIPELINES), lockfile.stages(*lockfile.LOCKS)
+    makers = {path: stage for stage in pipeline for path in lockfile.paths(pipeline[stage], "outs", "metrics", "plots")}
+    made, found = lockfile.made(), set()
+    for stage, declared in pipeline.items():  # they stand in the order in which they run
+        changed = any(makers.get(path) in found for path in lockfile.paths(declared, "deps"))
+        if changed or stage not in lock or lockfile.due(declared, settings, made) != lockfile.ins(lock[stage]):
+            found.add(stage)
+    return found
+
+
+def remembered(settings: Mapping) -> int:
+    """How many plain views the memo of frozen layers has for these params, whichever photos they are of."""
+    if not activations.WEIGHTS.exists():
+        return 0
+    depth = deep.read() if deep.DEPTH.exists() else deep.UNKNOWN
+    return sum(1 for _ in memo.folder(*activations.origin(settings, depth)).glob("*.npz"))
+
+
+def seconds(settings: Mapping, counts: Iterable[int]) -> tuple[float, float] | None:
+    """The least and the most that a run takes, from the first look at which level 3 may stop to its last epoch; None where
+    nothing is known of the network.
+
+    Parameters
+    ----------
+    settings : mapping
+        All params, as the run will have them.
+    counts : iterable of int
+        How many photos each class has.
+    """
+    if settings["backbone"] != "VGG16":
+        return None
+    taken = [subsample.counts(settings["subsample"], count) for count in counts]
+    train, validation, test = (sum(of_class[split] for of_class in taken) for split in ("train", "validation", "test"))
+    views = train * settings["activations"]["views"] + (validation + test) * settings["activations"]["crops"]
+    blocks, tuning = vgg16(settings["image_size"]), settings["finetune"]
+    above = sum(blocks[block] for block in tuning["unfreeze"])
+    below = sum(blocks.values()) - above
+    missing = max(0, views - remembered(settings))
+    cnn, level_1 = small_cnn(settings["small_cnn"]), settings["small_cnn"]["epochs"]
+    steps = 3 * above - 2 * 9 * (settings["image_size"] >> (5 - len(tuning["unfreeze"]))) ** 2 * 512**2  # no gradient of its input
+    look = min(train, tuning["look"] or train)
+    most = tuning["epochs"] * train
+    least = min(most, (tuning["patience"] or np.inf) * look)
+    per, stages = rate(), due(settings)
+
+    def tuned(photos: float) -> float:
+        return (
+            (photos * steps + (photos / look + 1) * validation * settings["activations"]["crops"] * above)
+            / SHARES["finetune"]
+            / per
+        )
+
+    fixed = {
+        "small_cnn": level_1 * (3 * train + validation * (1 + settings["small_cnn"]["mirror"])) * cnn / SHARES["small_cnn"] / per,
+        "activations": missing * below / SHARES["activations"] / per + views * READ,
+        "bottleneck": views * above / SHARES["bottleneck"] / per,
+        "top": settings["top"]["epochs"] * train * TOP,
+        "export": PUBLISH + test * (above + below) / per,
+    }
+    both = []
+    for photos, margin in zip((least, most), MARGINS):
+        of_stage = fixed | {"finetune": tuned(photos)}
+        both.append(margin * sum(START + of_stage.get(stage, 0) for stage in stages))
+    return both[0], both[1]
+
+
+def words(settings: Mapping, counts: Iterable[int]) -> str:
+    """What `make repro` says of it."""
+    found = seconds(settings, counts)
+    if found is None:
+        return f"How long it takes is not known for {settings['backbone']}."
+    if found[1] == 0:
+        return "Nothing has changed since the last run: this takes seconds."
+    low, high = (max(1, round(value / 60)) for value in found)
+    cores = f"{environment.THREADS} core{'s' * (environment.THREADS > 1)}"
+    return f"This will take {low} to {high} minutes here, on {cores}: level 3 stops when validation photos say so."
