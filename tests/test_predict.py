@@ -20,10 +20,11 @@ from written import png16, tiff
 
 from stages import evaluate
 from stages.core import params
+from stages.frozen import to_onnx
 from stages.networks import backbone, keras, models
 from stages.photos import dataset
 from stages.pictures import deep, images
-from stages.publish import export, quantize, to_onnx
+from stages.publish import export, quantize
 from stages.scores import levels, metrics, predicted
 from tools import predict
 

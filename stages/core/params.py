@@ -17,12 +17,12 @@ from stages.core.errors import UserError
 PARAMS = Path("params.yaml")
 PIPELINES = (Path("dvc.yaml"), Path("publish/dvc.yaml"))
 BLOCKS = ["block1", "block2", "block3", "block4", "block5"]  # VGG16's
-# Of keras.applications, but for those that are no plain graphs of layers (MobileNetV3, ConvNeXt, NASNet, ...) and the first
-# EfficientNet, which Keras builds in another way where it loads its weights.
+# EfficientNetLite0 is stages.networks.lite. The others are of keras.applications, but for those that are no plain graphs of layers
+# (MobileNetV3, ConvNeXt, NASNet, ...) and the first EfficientNet, which Keras builds in another way where it loads its weights.
 BACKBONES = (
-    "VGG16", "VGG19", "ResNet50", "ResNet101", "ResNet152", "ResNet50V2", "ResNet101V2", "ResNet152V2", "DenseNet121",
-    "DenseNet169", "DenseNet201", "MobileNet", "MobileNetV2", "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2",
-    "EfficientNetV2B3", "EfficientNetV2S", "EfficientNetV2M", "EfficientNetV2L", "InceptionV3", "Xception",
+    "VGG16", "EfficientNetLite0", "VGG19", "ResNet50", "ResNet101", "ResNet152", "ResNet50V2", "ResNet101V2", "ResNet152V2",
+    "DenseNet121", "DenseNet169", "DenseNet201", "MobileNet", "MobileNetV2", "EfficientNetV2B0", "EfficientNetV2B1",
+    "EfficientNetV2B2", "EfficientNetV2B3", "EfficientNetV2S", "EfficientNetV2M", "EfficientNetV2L", "InceptionV3", "Xception",
 )  # fmt: skip
 
 Check = tuple[str, Callable[[Any], bool]]  # what is expected, in words, and whether a value is that

@@ -53,4 +53,9 @@ if sys.platform == "linux" and hasattr(_libc := ctypes.CDLL(None), "gnu_get_libc
 def seed_everything(seed: int) -> None:
     """Seed Keras' random numbers and make TensorFlow add up in one order, so that a run repeats bit for bit."""
     keras.utils.set_random_seed(seed)
+    add_up_in_one_order()
+
+
+def add_up_in_one_order() -> None:
+    """Make TensorFlow's own kernels repeat bit for bit."""
     tensorflow.config.experimental.enable_op_determinism()

@@ -1,4 +1,4 @@
-"""The pretrained network: any of `keras.applications` by its name, whole or cut in two.
+"""The pretrained network: EfficientNet-Lite0, or any of `keras.applications` by its name, whole or cut in two.
 
 A layer's name says where it is cut (`block5` for VGG16, `conv5_block3` for ResNet50), never a position: copied blog code counts
 layers and freezes the wrong ones.
@@ -12,17 +12,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from stages.core.errors import UserError
-from stages.networks import keras
+from stages.networks import keras, lite
 
 # sha256 over each layer's kernel (HWIO) and bias as little-endian float32, in the order of the network.
 VGG16_DIGEST = "d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"
 KERNELS = {"kernel_regularizer", "depthwise_regularizer", "pointwise_regularizer"}
 SHOWN = 8  # places where a network can be cut
+DEPTHWISE = (keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
 
 
 def build(name: str, image_size: int | None = None) -> keras.Model:
-    """A network of `keras.applications` without its classifier and without weights, for photos of `image_size` px
-    (None: any size)."""
+    """A network without its classifier and without weights, for photos of `image_size` px (None: any size)."""
+    if name == lite.NAME:
+        return lite.build(image_size)
     return getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
 
 
@@ -35,6 +37,8 @@ def load(name: str, weights: str | os.PathLike, image_size: int | None = None) -
 
 def preprocess(name: str, pixels: np.ndarray) -> np.ndarray:
     """uint8 RGB pixels (..., 3) as the float32 that a network's weights were trained with, as Keras says it."""
+    if name == lite.NAME:
+        return lite.preprocess(pixels)
     module = sys.modules[getattr(keras.applications, name).__module__]
     return np.asarray(module.preprocess_input(pixels.astype(np.float32)))
 
@@ -45,6 +49,14 @@ def digest(model: keras.Model) -> str:
     for weight in model.get_weights():
         sha256.update(np.ascontiguousarray(weight, "<f4").tobytes())
     return sha256.hexdigest()
+
+
+def by_xla(model: keras.Model) -> bool:
+    """Whether XLA trains a network faster than TensorFlow's own kernels do: not where it has depthwise convolutions.
+
+    VGG16's last block takes two thirds of the time by XLA, EfficientNet-Lite0's last ones 14 times as much.
+    """
+    return not any(isinstance(layer, DEPTHWISE) for layer in model.layers)
 
 
 def _tensors(found) -> list[keras.KerasTensor]:

@@ -15,10 +15,10 @@ import numpy as np
 import onnx
 
 from stages.core import files, stage
+from stages.frozen import to_onnx
 from stages.networks import backbone, keras, models
 from stages.photos import dataset
 from stages.pictures import deep, images
-from stages.publish import to_onnx
 from stages.scores import levels, metrics
 
 WEIGHTS = Path("models/backbone.weights.h5")

@@ -137,6 +137,22 @@ class Graph:
                 known[id(layer.output)] = self.layer(layer, [known[id(tensor)] for tensor in read])
         return known[id(model.output)]
 
+    def model(self, read: onnx.ValueInfoProto, written: onnx.ValueInfoProto) -> onnx.ModelProto:
+        """The whole of it, checked, between its input and its output."""
+        made = helper.make_graph(self.nodes, "classifier", [read], [written], self.constants)
+        model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        onnx.checker.check_model(model)
+        return model
+
+
+def features(model: keras.Model) -> onnx.ModelProto:
+    """A network from float32 pictures of shape (n, height, width, channels) to its output of such a shape."""
+    graph = Graph()
+    x = graph.network(model, graph.add("Transpose", "channels_first", "pictures", perm=[0, 3, 1, 2]))
+    x = graph.add("Transpose", "features", x, perm=[0, 2, 3, 1])
+    pictures = helper.make_tensor_value_info("pictures", TensorProto.FLOAT, model.input_shape)
+    return graph.model(pictures, helper.make_tensor_value_info(x, TensorProto.FLOAT, model.output_shape))
+
 
 def convert(parts: Sequence[keras.Layer], size: int, crops: int, about: Mapping) -> onnx.ModelProto:
     """Layers and networks, one after the other, for inputs of `size` px, from uint8 pixels of shape (n, side, side, 3) to
@@ -162,10 +178,7 @@ def convert(parts: Sequence[keras.Layer], size: int, crops: int, about: Mapping)
         x = graph.add("Reshape", "by_crop", x, graph.constant("by_crop_shape", [crops, -1, classes], np.int64))
         x = graph.add("ReduceMean", "mean", x, axes=[0], keepdims=0)
     side = images.whole(size, crops)
-    read = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", side, side, 3])
-    written = helper.make_tensor_value_info(x, TensorProto.FLOAT, ["n", classes])
-    made = helper.make_graph(graph.nodes, "classifier", [read], [written], graph.constants)
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", side, side, 3])
+    model = graph.model(pixels, helper.make_tensor_value_info(x, TensorProto.FLOAT, ["n", classes]))
     helper.set_model_props(model, {"about": json.dumps(about)})
-    onnx.checker.check_model(model)
     return model
