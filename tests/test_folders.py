@@ -68,7 +68,7 @@ def bring(path: Path) -> None:
 
 def draw(**settings) -> tuple[list[dataset.Photo], dict[str, str]]:
     """What is drawn of the photos that were brought, and what was skipped why."""
-    params = SHARES | {"rest": False, "folds": 0, "fold": 1, "order": "random", "seed": 1} | settings
+    params = SHARES | {"rest": False, "folds": 0, "fold": 1, "folded": "validation", "order": "random", "seed": 1} | settings
     subsample.main({"subsample": params})
     return dataset.read_manifest(), dict(tables.rows(subsample.SKIPPED))
 
@@ -101,7 +101,7 @@ def test_one_photo_more_moves_hardly_another_and_renames_none(mine, settings):
 def test_one_percent_more_moves_about_one_percent():
     def placed(digests):
         ordered = [sha256 for _, sha256 in subsample.in_order([(None, d) for d in digests], {"order": "random", "seed": 1})]
-        asked = SHARES | {"rest": False, "folds": 0, "fold": 1}
+        asked = SHARES | {"rest": False, "folds": 0, "fold": 1, "folded": "validation"}
         return dict(zip(ordered, subsample.places(asked, subsample.counts(asked, len(ordered)), len(ordered))))
 
     digests = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(2020)]

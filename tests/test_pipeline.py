@@ -170,7 +170,7 @@ def test_answers_are_averaged_over_five_crops_by_every_stage_and_by_the_classifi
         assert files == [photo.file for photo in photos]
         np.testing.assert_allclose(probabilities, said.mean(1), atol=0.005)
 
-    stages_of("publish.export", "publish.quantize", "publish.card")
+    stages_of("publish.choose", "publish.export", "publish.quantize", "publish.card", export__level="finetune")
     classifier = predict.Classifier(pipeline / export.ONNX)
     assert classifier.size == 54 and classifier.batch_size == 3
     read = np.stack([classifier.read((pipeline / photo.path).read_bytes()) for photo in photos])

@@ -186,7 +186,7 @@ def test_the_small_classifier_says_nearly_the_same(pipeline, pictures):
     with open(pipeline / "metrics/int8.csv", newline="") as file:
         float32, int8 = csv.DictReader(file)
     assert float(int8["same_class_as_float32"]) >= 0.8 and 0 <= float(int8["accuracy"]) <= 1
-    tested = metrics.read(pipeline / metrics.SCORES)["finetune"]["test"]
+    tested = metrics.read(pipeline / metrics.SCORES)[levels.handed_out(pipeline / levels.CHOICE)[0]]["test"]
     assert all(float(float32[name]) == pytest.approx(tested[name], abs=1e-5) for name in metrics.FIELDS)
     small, large = pipeline / quantize.INT8, pipeline / export.ONNX
     assert small.stat().st_size < 0.3 * large.stat().st_size
@@ -201,7 +201,7 @@ def test_the_files_say_what_they_are(pipeline):
     with zipfile.ZipFile(pipeline / export.KERAS) as archive:
         assert json.loads(archive.read("about.json")) == about
     assert about["classes"] == ["cat", "dog"] and about["data"]["photos"] == {"train": 48, "validation": 20, "test": 16}
-    scores = metrics.read(pipeline / metrics.SCORES)["finetune"]
+    scores = metrics.read(pipeline / metrics.SCORES)[levels.handed_out(pipeline / levels.CHOICE)[0]]
     assert about["metrics"] == {split: {name: of[name] for name in of if name != "n"} for split, of in scores.items()}
     assert list(about["metrics"]["test"])[:3] == ["accuracy", "accuracy_low", "accuracy_high"]
 

@@ -94,15 +94,15 @@ def locked_elsewhere(settings: dict) -> bool:
     return params.chosen(params.declared("download"), settings) == locked["params"][str(params.PARAMS)]
 
 
-def located(source: str, own: str | None, settings: dict) -> dict[str, object]:
+def located(source: str, own: str | None, settings: dict) -> dict[str, str | None]:
     """What params.yaml has to say of a source: which it is, where the user's own photos lie, and the archive's digest."""
-    wanted: dict[str, object] = {"download.source": source}
+    wanted: dict[str, str | None] = {"download.source": source}
     if source == "path":
-        wanted["download.path"] = experiment.quoted(str(sources.own_photos(own)))
+        wanted["download.path"] = str(sources.own_photos(own))
     held = sources.digest(source, own)
     # An archive that isn't here now, but was, keeps its digest: its photos are in the cache.
     if held or source != settings["download"]["source"] or not (CHOSEN.exists() or brought()):
-        wanted["download.sha256"] = held or "null"
+        wanted["download.sha256"] = held
     return wanted
 
 
@@ -164,7 +164,7 @@ def main() -> None:
     pull = ["--pull", "--allow-missing"] if elsewhere else []
     if elsewhere:
         print("That folder is not on this machine: a run takes what the team's remote has of it.", flush=True)
-        wanted: dict[str, object] = {}
+        wanted: dict[str, str | None] = {}
     else:
         own = options.photos or settings["download"]["path"]
         wanted, needed = located(source, own, settings), plan.KNOWN.get(source)
@@ -172,16 +172,16 @@ def main() -> None:
             with archive.listing(sources.own_photos(own)) as found:
                 changes += plan.own_photos(found, changed_by(settings, changes)["subsample"], changes)
                 needed = found.size(), found.counts().values()
-        print(
-            estimate.words(changed_by(settings, changes + [f"{name}={value}" for name, value in wanted.items()]), needed[1]),
-            flush=True,
-        )
-        fetch.check_space(Path(), plan.space_needed(changed_by(settings, changes), *needed) - plan.space_taken())
+        will = changed_by(settings, changes)
+        will["download"] |= {name.removeprefix("download."): value for name, value in wanted.items()}
+        print(estimate.words(will, needed[1]), flush=True)
+        fetch.check_space(Path(), plan.space_needed(will, *needed) - plan.space_taken())
 
     before = snapshot()
     back.keep()
     try:
-        status = experiment.run(wanted, changes, *pull)
+        words = {name: "null" if value is None else experiment.quoted(value) for name, value in wanted.items()}
+        status = experiment.run(words, changes, *pull)
         if brought() == source:
             CHOSEN.parent.mkdir(exist_ok=True)
             CHOSEN.write_text(source + "\n")
