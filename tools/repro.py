@@ -180,7 +180,8 @@ def main() -> None:
     before = snapshot()
     back.keep()
     try:
-        words = {name: "null" if value is None else experiment.quoted(value) for name, value in wanted.items()}
+        path = {name: experiment.quoted(value) for name, value in wanted.items() if name == "download.path"}
+        words = {name: "null" if value is None else value for name, value in wanted.items()} | path
         status = experiment.run(words, changes, *pull)
         if brought() == source:
             CHOSEN.parent.mkdir(exist_ok=True)
