@@ -64,6 +64,9 @@ def main(params) -> None:
     if not by_xla:  # it repeats as it is, and this would turn it off
         networks.add_up_in_one_order()
     paced = pace(model, tuning) if tuning["block_pace"] != 1 else None
+    # Counted in photos, since few of them tell a gain late: as many looks as show so many validation photos.
+    patience = -(-tuning["patience"] // len(level_2))
+    tuning = {**tuning, "patience": patience}
     loop.fit("finetune", model, train, validation, tuning, pace=paced, jit_compile=by_xla, start=level_2)
 
 

@@ -75,7 +75,7 @@ def test_what_has_not_changed_takes_no_time_and_an_earlier_stop_less(pipeline, m
     try:
         change(pipeline, finetune__dropout=0.1)
         tuned = estimate.seconds(params.load(), counts)
-        change(pipeline, finetune__dropout=0.1, finetune__patience=1, finetune__epochs=50, finetune__look=16)
+        change(pipeline, finetune__dropout=0.1, finetune__patience=16, finetune__epochs=50, finetune__look=16)
         patient = estimate.seconds(params.load(), counts)
         change(pipeline, image_size=96)
         every = estimate.seconds(params.load(), counts)

@@ -76,7 +76,7 @@ def test_a_gain_is_more_than_its_standard_error_and_small_ones_add_up():
 
 
 def test_fine_tuning_that_wins_nothing_ends_as_level_2(pipeline):
-    change(pipeline, finetune__lr=0.05, finetune__epochs=8, finetune__patience=2)
+    change(pipeline, finetune__lr=0.05, finetune__epochs=8, finetune__patience=40)
     try:
         run(pipeline, "stages.finetune")
         looks = curve(pipeline, "finetune", "val_loss")

@@ -99,7 +99,7 @@ def seconds(settings: Mapping, counts: Iterable[int]) -> tuple[float, float] | N
     steps = 3 * above - 2 * 9 * (settings["image_size"] >> (5 - len(tuning["unfreeze"]))) ** 2 * 512**2  # no gradient of its input
     look = min(train, tuning["look"] or train)
     most = tuning["epochs"] * train
-    least = min(most, (tuning["patience"] or np.inf) * look)
+    least = min(most, -(-tuning["patience"] // validation) * look or most)
     per, stages = rate(), due(settings)
 
     def tuned(photos: float) -> float:
