@@ -29,7 +29,7 @@ from stages.core import params, tables
 from stages.core.errors import UserError
 from stages.photos import dataset, sources
 from stages.scores import metrics, temperature
-from tools import command, recipe
+from tools import command, experiment, recipe, repro
 
 SETS = Path("metrics/sets.json")
 COPIES = Path(".cache/sets")
@@ -66,15 +66,16 @@ def workspace(name: str) -> Path:
     return folder
 
 
-def write_params(folder: Path, changes: Sequence[str], **values: object) -> dict:
-    """Set params of a copy, by `name=value` and by dotted names with `__` for the dot; returns all of them, checked."""
-    settings = params.read(Path("params.yaml"))
-    parsed = {name: YAML(typ="safe", pure=True).load(value) for name, value in (change.split("=", 1) for change in changes)}
-    for name, value in (parsed | {name.replace("__", "."): value for name, value in values.items()}).items():
-        *parents, last = name.split(".")
-        (params.value(settings, ".".join(parents)) if parents else settings)[last] = value
-    params.check(settings, Path("params.yaml"))
-    YAML(typ="safe", pure=True).dump(settings, folder / "params.yaml")
+def write_params(folder: Path, changes: Sequence[str], path: Path, fold: int) -> dict:
+    """Write a copy's params.yaml: the recipe with `name=value` changes, on a fold of own photos; returns all params, checked."""
+    settings = params.read(params.PARAMS)
+    for change in changes:
+        experiment.value(settings, change.partition("=")[0])  # a name that is misspelt
+    settings = repro.changed_by(settings, changes)
+    settings["download"] |= {"source": "path", "path": str(path), "sha256": None}
+    settings["subsample"] |= {**PARTS, "folds": FOLDS, "fold": fold, "folded": "test"}
+    params.check(settings, params.PARAMS)
+    YAML(typ="safe", pure=True).dump(settings, folder / params.PARAMS)
     return settings
 
 
@@ -113,12 +114,9 @@ def tested(folder: Path, settings: Mapping) -> tuple[dict[str, np.ndarray], dict
     return found[0], found[1]
 
 
-def fold_of(folder: Path, number: int, changes: Sequence[str], source: Mapping) -> dict:
+def fold_of(folder: Path, number: int, changes: Sequence[str], path: Path) -> dict:
     """Run one fold; returns what it predicted and what level 3 took."""
-    split = {f"subsample__{name}": share for name, share in PARTS.items()}
-    settings = write_params(
-        folder, changes, **source, **split, subsample__folds=FOLDS, subsample__fold=number, subsample__folded="test"
-    )
+    settings = write_params(folder, changes, path, number)
     took = {stage: run(folder, stage) for stage in STAGES if stage not in ONCE or not (folder / "data/manifest.csv").exists()}
     validation, test = tested(folder, settings)
     seen, train = looks(folder), len(tables.rows(folder / "data/activations/train.csv"))
@@ -234,8 +232,7 @@ def main() -> None:
     for place in map(Path, given):
         path = sources.own_photos(str(place.absolute()))
         folder = workspace(place.stem)
-        source = {"download__source": "path", "download__path": str(path), "download__sha256": None}
-        folds = [fold_of(folder, number, changes, source) for number in options.folds]
+        folds = [fold_of(folder, number, changes, path) for number in options.folds]
         found["sets"][place.stem] = summary(folds)
         options.to.write_text(json.dumps(found, indent=2) + "\n")
         shutil.rmtree(folder)

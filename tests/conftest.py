@@ -279,6 +279,15 @@ def kaggle_zip(path: Path, photos: dict[str, list[bytes]]) -> Path:
     return path
 
 
+def own(folder: Path, photos: dict[str, list[bytes]]) -> Path:
+    """A folder of class folders, 30 photos each."""
+    for kind, of_class in photos.items():
+        (folder / kind).mkdir(parents=True)
+        for number, data in enumerate(of_class[:30]):
+            (folder / kind / f"{number}.jpg").write_bytes(data)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def train_zip(photos, tmp_path_factory) -> Path:
     return kaggle_zip(tmp_path_factory.mktemp("archive") / "train.zip", photos)

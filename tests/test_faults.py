@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 import psutil
 import pytest
-from conftest import ROOT, change, clone, git, offline
+from conftest import ROOT, change, clone, git, offline, own
 
 from stages.core import environment, errors, stage
 from stages.frozen import memo
@@ -49,12 +49,7 @@ def python(folder: Path, *words: str, before: tuple | list = (), **environment: 
 @pytest.fixture
 def mine(photos, tmp_path_factory) -> Path:
     """A folder of 30 photos a class."""
-    folder = tmp_path_factory.mktemp("mine")
-    for kind, of_kind in photos.items():
-        (folder / kind).mkdir()
-        for number, data in enumerate(of_kind[:30]):
-            (folder / kind / f"{number}.jpg").write_bytes(data)
-    return folder
+    return own(tmp_path_factory.mktemp("mine"), photos)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import NO_INDEX, ROOT, change, clone, git, restore, run, settings, stages_run
+from conftest import NO_INDEX, ROOT, change, clone, git, own, restore, run, settings, stages_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from stages.core.errors import UserError
@@ -206,15 +206,6 @@ def test_folds_that_test_test_every_photo_once(pipeline):
         restore(pipeline)
     every = sorted(photo.sha256 for photo in before)
     assert sorted(seen["test"]) == sorted(seen["validation"]) == every and sorted(seen["train"]) == sorted(every * 2)
-
-
-def own(folder: Path, photos: dict[str, list[bytes]]) -> Path:
-    """A folder of class folders, 30 photos each."""
-    for kind, of_class in photos.items():
-        (folder / kind).mkdir(parents=True)
-        for number, data in enumerate(of_class[:30]):
-            (folder / kind / f"{number}.jpg").write_bytes(data)
-    return folder
 
 
 @pytest.mark.parametrize(

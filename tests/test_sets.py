@@ -4,8 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import change, restore, run
-from test_repro import own
+from conftest import change, own, restore, run
 
 from stages.core import params
 from stages.networks import backbone
@@ -15,7 +14,7 @@ from tools import estimate
 
 
 def test_two_of_five_folds(pipeline, photos, tmp_path):
-    folder, to = own(tmp_path / "mine", {"cat": photos["cat"][:30], "dog": photos["dog"][:30]}), tmp_path / "sets.json"
+    folder, to = own(tmp_path / "mine", photos), tmp_path / "sets.json"
     output = run(pipeline, "studies.sets", str(folder), "finetune.epochs=1", "--folds", "1", "2", "--to", str(to))
     assert output.startswith("Level 1 is left out.") and not (pipeline / sets.COPIES / "mine").exists()
     found = json.loads(to.read_text())
@@ -29,6 +28,7 @@ def test_two_of_five_folds(pipeline, photos, tmp_path):
     assert gain["difference"] == pytest.approx(one["finetune"]["accuracy"] - one["top"]["accuracy"], abs=2e-4)
     assert output.endswith(run(pipeline, "studies.sets", "--show", str(to)))
     assert "expected the keys" in run(pipeline, "studies.sets", str(folder), "finetune=1", check=False)
+    assert "params.yaml has no finetun.lr" in run(pipeline, "studies.sets", str(folder), "finetun.lr=1", check=False)
 
 
 def test_what_level_3_wins_is_counted_photo_by_photo():

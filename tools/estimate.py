@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from stages import activations, subsample
+from stages import activations
 from stages.core import environment, lockfile, params
 from stages.frozen import layers, memo
 from stages.pictures import deep
+from tools import plan
+from tools.lock import makers_of
 
 SHARES = {"small_cnn": 0.39, "activations": 1.99, "bottleneck": 1.52, "finetune": 0.68}
 START = 7.0  # s, a stage's own: TensorFlow's import, DVC's hashing
@@ -58,8 +60,7 @@ def small_cnn(settings: Mapping) -> float:
 def due(settings: Mapping) -> set[str]:
     """The stages that params, code or data have changed since dvc.lock."""
     pipeline, lock = lockfile.stages(*params.PIPELINES), lockfile.stages(*lockfile.LOCKS)
-    makers = {path: stage for stage in pipeline for path in lockfile.paths(pipeline[stage], "outs", "metrics", "plots")}
-    made, found = lockfile.made(), set()
+    makers, made, found = makers_of(pipeline), lockfile.made(), set()
     for stage, declared in pipeline.items():  # they stand in the order in which they run
         changed = any(makers.get(path) in found for path in lockfile.paths(declared, "deps"))
         if changed or stage not in lock or lockfile.due(declared, settings, made) != lockfile.ins(lock[stage]):
@@ -86,11 +87,14 @@ def seconds(settings: Mapping, counts: Iterable[int]) -> tuple[float, float] | N
     counts : iterable of int
         How many photos each class has.
     """
+    stages = due(settings)
+    if not stages:
+        return 0.0, 0.0
     if settings["backbone"] != "VGG16":
         return None
-    taken = [subsample.counts(settings["subsample"], count) for count in counts]
-    train, validation, test = (sum(of_class[split] for of_class in taken) for split in ("train", "validation", "test"))
-    views = train * settings["activations"]["views"] + (validation + test) * settings["activations"]["crops"]
+    counts, per = list(counts), rate()
+    train, validation, test = plan.drawn(settings, counts)
+    views = plan.views_needed(settings, counts)
     blocks, tuning = vgg16(settings["image_size"]), settings["finetune"]
     above = sum(blocks[block] for block in tuning["unfreeze"])
     below = sum(blocks.values()) - above
@@ -99,8 +103,7 @@ def seconds(settings: Mapping, counts: Iterable[int]) -> tuple[float, float] | N
     steps = 3 * above - 2 * 9 * (settings["image_size"] >> (5 - len(tuning["unfreeze"]))) ** 2 * 512**2  # no gradient of its input
     look = min(train, tuning["look"] or train)
     most = tuning["epochs"] * train
-    least = min(most, -(-tuning["patience"] // validation) * look or most)
-    per, stages = rate(), due(settings)
+    least = min(most, -(-tuning["patience"] // max(1, validation)) * look or most)
 
     def tuned(photos: float) -> float:
         return (

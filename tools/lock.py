@@ -12,10 +12,15 @@ from stages.core import lockfile, params
 from tools import command
 
 
+def makers_of(pipeline: dict[str, dict]) -> dict[str, str]:
+    """Which stage writes what, by path, for the stages of the dvc.yaml files."""
+    return {path: stage for stage in pipeline for path in lockfile.paths(pipeline[stage], "outs", "metrics", "plots")}
+
+
 def differences() -> list[str]:
     """One line for everything in which dvc.lock differs from what is in git, by stage; none if it belongs."""
     settings, pipeline, lock = params.load(), lockfile.stages(*params.PIPELINES), lockfile.stages(*lockfile.LOCKS)
-    makers = {path: stage for stage in pipeline for path in lockfile.paths(pipeline[stage], "outs", "metrics", "plots")}
+    makers = makers_of(pipeline)
     made = {path: lockfile.outs(lock.get(stage, {})).get(path) for path, stage in makers.items()}
     lines = [f"{stage}: dvc.lock has this stage, dvc.yaml does not" for stage in lock if stage not in pipeline]
     for stage, declared in pipeline.items():

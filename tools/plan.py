@@ -66,11 +66,16 @@ def words(sizes: Mapping) -> str:
     return " ".join(f"subsample.{split}={size}" for split, size in sizes.items())
 
 
+def drawn(settings: dict, counts: Iterable[int]) -> tuple[int, ...]:
+    """How many training, validation and test photos are drawn from classes with so many photos each."""
+    taken = [subsample.counts(settings["subsample"], count) for count in counts]
+    return tuple(sum(of_class[split] for of_class in taken) for split in dataset.SPLITS)
+
+
 def views_needed(settings: dict, counts: Iterable[int]) -> int:
     """How many views the frozen layers compute of classes with so many photos each."""
-    taken = [subsample.counts(settings["subsample"], count) for count in counts]
-    train, others = (sum(of_class[split] for of_class in taken for split in splits) for splits in (("train",), dataset.SPLITS[1:]))
-    return train * settings["activations"]["views"] + others * settings["activations"]["crops"]
+    train, validation, test = drawn(settings, counts)
+    return train * settings["activations"]["views"] + (validation + test) * settings["activations"]["crops"]
 
 
 def space_needed(settings: dict, archive_bytes: float, counts: Iterable[int]) -> int:

@@ -180,8 +180,9 @@ def main() -> None:
     before = snapshot()
     back.keep()
     try:
-        path = {name: experiment.quoted(value) for name, value in wanted.items() if name == "download.path"}
-        words = {name: "null" if value is None else value for name, value in wanted.items()} | path
+        words = {name: "null" if value is None else value for name, value in wanted.items()}
+        if "download.path" in words:
+            words["download.path"] = experiment.quoted(words["download.path"])
         status = experiment.run(words, changes, *pull)
         if brought() == source:
             CHOSEN.parent.mkdir(exist_ok=True)
