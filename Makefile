@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 SCHEMES = $(firstword $(subst ://, ,$(URL))) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
 PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure,$(sort $(SCHEMES))))))
 
-.PHONY: help repro back blog accurate canary seeds folds sets views sizes ideas sweep search experiments check publish bench test test-browser test-slow table plots remote push pull check-lock report pull-repro comment clean lock
+.PHONY: help repro back blog accurate canary seeds folds sets views sizes ideas sweep search experiments check publish bench test test-browser test-slow table plots remote push pull check-lock report pull-repro mend faults audit comment clean lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -107,12 +107,21 @@ pull-repro: $(BIN)/.run $(PLUGINS)
 comment: $(BIN)/.run
 	@python -m tools.comment "$(NUMBER)" "$(PICTURES)"
 
+mend: $(BIN)/.run ## remove from DVC's cache, and from data and models, what a disk has damaged
+	@python -m tools.mend
+
+faults: $(BIN)/.test ## break things on purpose, and count what is survived (20 minutes)
+	@python -m studies.faults
+
+audit: $(BIN)/.audit ## known weaknesses of the pinned packages and of the workflows
+	@python -m tools.audit
+
 clean: $(BIN)/.run ## remove what stages and downloads left; DVC's cache, .venv and the choice of a source stay
 	@python -m tools.clean
 
 lock: ## pin the dependencies anew, for every platform, from requirements/*.in
 	$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv
-	for name in run test browser npm s3 ssh gs azure; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	for name in run test browser audit npm s3 ssh gs azure; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 canary: ## run the tests with the newest version of every dependency, in a copy of the last commit: .cache/canary
@@ -130,6 +139,8 @@ $(COMMANDS): Makefile | $(BIN)/.run
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "TensorFlow needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import os, sys; sys.exit(any(sign in os.getcwd() for sign in "$$\":\\`\x27\n"))' || \
+	  { echo 'This folder has one of $$ " : ` \ or a quote in its path, at which shells stumble: move it to another one.' >&2; exit 1; }
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }  # half made, it would pass for whole next time
 
 $(BIN)/.%: requirements/%.txt | $(BIN)/python

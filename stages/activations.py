@@ -26,7 +26,7 @@ OTHERS = ("frozen/to_onnx.py", "networks/backbone.py", "networks/lite.py")  # fo
 
 def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings, depth: deep.Depth) -> np.ndarray:
     """One view of a training photo, the first of them plain, or one crop of any other: uint8 of shape (size, size, 3)."""
-    data = photo.path.read_bytes()
+    data = photo.read()
     if photo.split != "train":
         return images.cropped(data, size, fit, settings["crops"], depth)[view]
     plain = images.square(data, size, fit, depth)

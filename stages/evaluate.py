@@ -29,8 +29,8 @@ def inputs_of(level: str, model: keras.Model, photos: list[dataset.Photo], fit: 
     """What a level's model reads for the photos of a split: an array of shape (n, views, ...)."""
     split = photos[0].split
     if level == "small_cnn":
-        paths = [photo.path for photo in photos]
-        return images.read(paths, model.input_shape[1], fit, f"{split} photos", deep.read())[:, None]
+        reads = [photo.read for photo in photos]
+        return images.read(reads, model.input_shape[1], fit, f"{split} photos", deep.read())[:, None]
     views, named = activations.read(activations.BOTTLENECK if level == "top" else activations.ACTIVATIONS, split)
     assert named == photos, "activations of other photos than the manifest's"
     return views

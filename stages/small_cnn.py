@@ -12,7 +12,6 @@ import numpy as np
 
 from stages import networks
 from stages.core import environment, stage
-from stages.core.errors import UserError
 from stages.networks import models
 from stages.photos import dataset
 from stages.pictures import deep, images
@@ -29,14 +28,10 @@ def main(params) -> None:
 
     def load(split):
         photos = dataset.of_split(manifest, split)
-        pixels = images.read([photo.path for photo in photos], size, fit, f"{split} photos", depth)
+        pixels = images.read([photo.read for photo in photos], size, fit, f"{split} photos", depth)
         return photos, pixels, dataset.labels(photos, classes)
 
-    try:
-        model = models.small_cnn(size, len(classes), params)
-    except ValueError:
-        blocks = len(params["filters"])
-        raise UserError(f"small_cnn.image_size {size} is too small for {blocks} blocks: raise it or drop one.") from None
+    model = models.small_cnn(size, len(classes), params)
 
     photos, pixels, labels = load("train")
     padded = [images.padded(photo) for photo in pixels]

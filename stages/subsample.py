@@ -248,7 +248,7 @@ def main(params) -> None:
     finally:  # above all where photos are too few
         tables.write(SKIPPED, ["file", "reason"], skipped)
     dataset.write_manifest(manifest)
-    deep.write(deep.depth_of(images.extent(photo.path.read_bytes()) for photo in dataset.of_split(manifest, "train")))
+    deep.write(deep.depth_of(images.extent(photo.read()) for photo in dataset.of_split(manifest, "train")))
     print(f"{len(manifest)} photos, {len(skipped)} skipped (listed in {SKIPPED})")
 
 

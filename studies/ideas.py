@@ -108,7 +108,7 @@ def mirrored() -> dict[str, np.ndarray]:
     photos, depth = dataset.of_split(dataset.read_manifest(), "validation"), deep.read()
 
     def pictures(photo: dataset.Photo) -> np.ndarray:
-        pixels = images.cropped(photo.path.read_bytes(), size, fit, crops, depth)
+        pixels = images.cropped(photo.read(), size, fit, crops, depth)
         return below.preprocess(pixels[:, :, ::-1], settings["preprocessing"])
 
     def by_photo() -> Iterator[np.ndarray]:

@@ -47,7 +47,7 @@ def main() -> None:
     network = layers.Frozen(activations.WEIGHTS, "VGG16", unfreeze)
     photos = dataset.of_split(dataset.read_manifest(), "validation")[:PHOTOS]
     depth = deep.read()
-    pixels = [images.square(photo.path.read_bytes(), size, depth=depth) for photo in photos]
+    pixels = [images.square(photo.read(), size, depth=depth) for photo in photos]
     batch = images.preprocess(np.stack(pixels), settings["preprocessing"])
 
     def ncnn() -> np.ndarray:

@@ -15,7 +15,7 @@ from stages.networks import backbone, keras, models
 from stages.photos import fetch
 from stages.pictures import images
 from stages.publish import export
-from tools import predict
+from tools import model_file, predict
 
 CUTS = {  # one of each family
     "VGG19": "block5",
@@ -56,7 +56,9 @@ def test_both_parts_and_the_export_are_the_whole_network(name, tmp_path):
     parts = [export.preprocessing(name, "imagenet"), below, above, top]
     expected = said(export.to_keras(parts, size, 1), pixels)
     np.testing.assert_allclose(expected, said(top, whole), atol=1e-4)
-    session = onnxruntime.InferenceSession(to_onnx.convert(parts, size, 1, {}).SerializeToString())
+    (tmp_path / "exported.onnx").write_bytes(to_onnx.convert(parts, size, 1, {}).SerializeToString())
+    model_file.check(tmp_path / "exported.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "exported.onnx")
     np.testing.assert_allclose(session.run(None, {"pixels": pixels})[0], expected, atol=1e-4)
 
 

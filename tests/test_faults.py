@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -18,11 +19,11 @@ import numpy as np
 import onnx
 import psutil
 import pytest
-from conftest import ROOT, change, clone, git, offline, own
+from conftest import ROOT, change, clone, copied, git, offline, own, run
 
-from stages.core import environment, errors, stage
+from stages.core import environment, errors, files, lockfile, stage
 from stages.frozen import memo
-from stages.photos import sources
+from stages.photos import dataset, sources
 from tools import repro
 
 needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace makes system calls fail")
@@ -209,7 +210,7 @@ def classifier(tmp_path) -> Path:
     nodes = [
         onnx.helper.make_node("Cast", ["pixels"], ["floats"], to=onnx.TensorProto.FLOAT),
         onnx.helper.make_node("ReduceMean", ["floats"], ["mean"], axes=[1, 2], keepdims=0),
-        onnx.helper.make_node("MatMul", ["mean", "weights"], ["sums"]),
+        onnx.helper.make_node("Gemm", ["mean", "weights"], ["sums"]),
         onnx.helper.make_node("Softmax", ["sums"], ["probabilities"]),
     ]
     graph = onnx.helper.make_graph(nodes, "bright", shapes[:1], shapes[1:], [weights])
@@ -471,3 +472,98 @@ def test_a_damaged_checkpoint_is_dropped_and_said(tmp_path, monkeypatch, capsys)
     assert dropped > 60
     own.path.unlink(missing_ok=True)
     assert own.resume(best) == [] and not capsys.readouterr().out
+
+
+def linked_to_the_cache(folder: Path, path: str) -> Path:
+    """A copy's output, and the cache's file of it, made one file of their own, as DVC links them."""
+    own = folder / path
+    md5 = lockfile.md5(str(own))
+    cached = folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    data = cached.read_bytes()
+    for file in own, cached:
+        file.unlink()
+    cached.write_bytes(data)
+    cached.chmod(0o444)
+    os.link(cached, own)
+    return own
+
+
+def turned(path: Path, place: int) -> None:
+    """One bit of a file turned in place, its time and its mode kept: nothing that DVC looks at tells of it."""
+    before = path.stat()
+    path.chmod(0o644)
+    with open(path, "r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 16]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    path.chmod(0o444)
+
+
+def test_what_a_disk_has_damaged_is_never_trained_on(pipeline, tmp_path):
+    folder, damaged = copied(pipeline, tmp_path / "copy"), "data/bottleneck/train.npy"
+    own = linked_to_the_cache(folder, damaged)
+    run(folder, "dvc", "status")  # DVC has seen the file as it should be
+    turned(own, own.stat().st_size // 2)
+    right = (folder / "dvc.lock").read_text()
+    change(folder, top__seed=7)
+    said = run(folder, "dvc", "repro", check=False)
+    assert "top: data/bottleneck: not what dvc.lock says, so damaged, or edited by hand. `make mend` says which files" in said
+    said = run(folder, "tools.mend").splitlines()
+    assert len(said) == 3 and f"{damaged}: not what was written, removed" in said
+    assert said[-1] == "2 damaged. Now `dvc repro` makes them anew, or `dvc pull` brings them."
+    change(folder, top__seed=1)
+    run(folder, "dvc", "repro")
+    assert (folder / "dvc.lock").read_text() == right and run(folder, "tools.mend") == "Nothing is damaged.\n"
+
+
+@pytest.mark.parametrize("stage", ["small_cnn", "publish.duplicates"])
+def test_a_photo_that_was_edited_through_a_link_is_found_before_any_stage_reads_it(pipeline, tmp_path, stage):
+    folder = copied(pipeline, tmp_path / "copy")
+    photo = sorted((folder / "data/photos/train/cat").iterdir())[0].relative_to(folder).as_posix()
+    turned(linked_to_the_cache(folder, photo), 100)
+    said = run(folder, f"stages.{stage}", check=False, DVC_STAGE=stage)  # as DVC starts it
+    assert f"{stage.rpartition('.')[2]}: data/photos: not what dvc.lock says" in said
+    assert f"{photo}: not what was written, removed" in run(folder, "tools.mend")
+
+
+def test_a_run_caches_entry_that_is_damaged_is_removed(pipeline, tmp_path):
+    folder = copied(pipeline, tmp_path / "copy")
+    entry = next(path for path in (folder / ".dvc/cache/runs").glob("*/*/*") if "stages.top" in path.read_text())
+    content = entry.read_text()
+    entry.unlink()
+    entry.write_text(content.replace("md5: ", "md5: 0", 1))
+    assert f"{entry}: not what was written, removed" in run(folder, "tools.mend")
+    assert not entry.exists()
+
+
+def test_a_drawn_photo_that_was_edited_in_place_is_named(tmp_path, monkeypatch, photos):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/photos/train/cat").mkdir(parents=True)
+    data = photos["cat"][0]
+    photo = dataset.Photo("train/cat/1.jpg", "cat", "train", "1.jpg", hashlib.sha256(data).hexdigest())
+    photo.path.write_bytes(data)
+    assert photo.read() == data
+    photo.path.write_bytes(data[:-1])
+    with pytest.raises(errors.UserError, match="data/photos/train/cat/1.jpg: damaged, or edited by hand: not the photo that"):
+        photo.read()
+
+
+def test_a_file_gets_its_name_once_it_is_whole_and_what_a_killed_process_left_is_removed(tmp_path):
+    path = tmp_path / "file"
+    with pytest.raises(OSError, match="full"), files.whole(path) as file:
+        file.write(b"half")
+        raise OSError("full")
+    assert not list(tmp_path.iterdir())
+    with files.whole(path) as file:
+        file.write(b"all of it")
+        assert not path.exists()
+    assert path.read_bytes() == b"all of it" and list(tmp_path.iterdir()) == [path]
+    code = "import os, signal, pathlib\nfrom stages.core import files\n"
+    code += f"with files.whole(pathlib.Path({str(path)!r})): os.kill(os.getpid(), signal.SIGKILL)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT)
+    (tmp_path / f"mine.{os.getpid()}-1.part").touch()
+    assert len(list(tmp_path.iterdir())) == 3
+    files.remove_abandoned(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", f"mine.{os.getpid()}-1.part"]

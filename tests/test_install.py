@@ -1,6 +1,7 @@
 """What make installs: every package is pinned, and what pip can't bring is said in its own words."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -28,3 +29,20 @@ def test_a_package_that_cannot_be_had_is_named_in_pips_own_words(tmp_path):
     done = subprocess.run([sys.executable, ROOT / "tools/install.py", file], env=env, capture_output=True, text=True)
     assert done.returncode == 1 and "no-such-package" in done.stderr and "pip's own words are above" in done.stderr
     assert f"Installing 1 packages of {file}" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["x$y", "it's", "a:b", 'q"q', "back`tick", "back\\slash"])
+def test_a_path_that_shells_stumble_at_is_refused_before_set_up(tmp_path, name):
+    (tmp_path / name).mkdir()
+    shutil.copy(ROOT / "Makefile", tmp_path / name)
+    words = ["make", ".venv/bin/python", f"PYTHON={sys.executable}"]
+    done = subprocess.run(words, cwd=tmp_path / name, capture_output=True, text=True)
+    assert done.returncode and done.stderr.startswith("This folder has one of $ ") and not (tmp_path / name / ".venv").exists()
+
+
+def test_other_signs_in_a_path_are_no_matter(tmp_path):
+    folder = tmp_path / "a b #é (1) & % ; *"
+    folder.mkdir()
+    shutil.copy(ROOT / "Makefile", folder)
+    subprocess.run(["make", ".venv/bin/python", f"PYTHON={sys.executable}"], cwd=folder, check=True)
+    assert (folder / ".venv/bin/python").exists()

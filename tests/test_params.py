@@ -64,6 +64,27 @@ def test_a_wrong_line_is_named(edited, old, new, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["top.views=2"], "top.views is 2, activations.views makes 1: raise that, or ask for fewer"),
+        (["finetune.views=9", "activations.views=8"], "finetune.views is 9, activations.views makes 8"),
+        (["small_cnn.image_size=32", "small_cnn.filters=[8,8,8,8,8]"], "image_size 32 is too small for 5 blocks"),
+        (["small_cnn.image_size=32", "small_cnn.filters=[8,8,8,8]", "small_cnn.batch_norm=false"], "image_size 32 is too small for 4"),
+        (["small_cnn.image_size=32", "small_cnn.first_stride=9"], "first_stride is 9; expected a whole number, 1 or more, 8 at most"),
+        (["finetune.lr=.inf"], "finetune.lr is inf; expected a number, above 0, 1000 at most"),
+        (["finetune.lr=.nan"], "finetune.lr is nan; expected a number, above 0"),
+        (["top.mixup=1e-9"], "top.mixup is 1e-09; expected 0, or a number, 0.01 or more"),
+        (["small_cnn.filters=[8,2000]"], r"filters is \[8, 2000\]; expected a list of 1 to 6 whole numbers, 1 to 1024"),
+    ],
+)
+def test_values_that_no_network_can_be_built_of_are_named_before_anything_runs(changes, message):
+    settings = params.load(ROOT / "params.yaml")
+    with pytest.raises(UserError, match=message):
+        params.check(repro.changed_by(settings, changes), params.PARAMS)
+    params.check(repro.changed_by(settings, ["small_cnn.image_size=32", "small_cnn.filters=[8,8,8]"]), params.PARAMS)
+
+
 @pytest.mark.parametrize("text", ["1e-05", "1e-5", "0.00001", "1.0e-5"])
 def test_rates_are_read_as_yaml_1_2(edited, text):
     assert params.load(edited(r"^  lr: .*", f"  lr: {text}"))["small_cnn"]["lr"] == 1e-5

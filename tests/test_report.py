@@ -258,6 +258,12 @@ def actionlint(path: Path) -> list[str]:
     return [found["message"] for found in json.loads(done.stdout)]
 
 
+def test_actions_are_pinned_by_commit():
+    """A tag can be moved to other code; zizmor, in `make audit`, looks for more."""
+    uses = re.findall(r"uses: (\S+)", "".join(path.read_text() for path in (ROOT / ".github/workflows").glob("*.yml")))
+    assert uses and not [action for action in uses if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action)]
+
+
 def test_the_workflows_pass_actionlint(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     copy = tmp_path / "report.yml"

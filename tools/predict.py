@@ -55,21 +55,36 @@ class Classifier:
     def __init__(self, path: Path) -> None:
         if not path.exists():
             raise UserError(f"No classifier at {path}: `make repro` makes one, or name another by --model.")
-        options = onnxruntime.SessionOptions()
+        self.path, options = path, onnxruntime.SessionOptions()
         options.intra_op_num_threads = environment.THREADS
         try:
+            if path != MODEL:  # which the DAG has made; to look would double the time to the first answer
+                from tools import model_file
+
+                model_file.check(path)
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["about"])
             self.classes, self.size = self.about["classes"], self.about["image_size"]
             self.fit = self.about.get("fit", "squash")  # files from before these could be chosen don't say
             self.depth = deep.of_json(self.about.get("depth"))
             self.batch_size = max(1, BATCH_SIZE // self.about.get("crops", 1))
+        except UserError:
+            raise
         except Exception as error:  # ONNX Runtime has a dozen, with no common ancestor of their own
             raise UserError(f"{path} is no classifier that this project exported ({type(error).__name__}).") from None
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Every class' probability for uint8 pixels of shape (n, size, size, 3): float32 of shape (n, classes)."""
-        return self.session.run(None, {"pixels": pixels})[0]
+        """Every class' probability for uint8 pixels of shape (n, size, size, 3): float32 of shape (n, classes).
+
+        Raises
+        ------
+        UserError
+            Where the file's graph does not fit together.
+        """
+        try:
+            return self.session.run(None, {"pixels": pixels})[0]
+        except Exception as error:  # as above
+            raise UserError(f"{self.path} is no classifier that this project exported ({type(error).__name__}).") from None
 
     def read(self, data: bytes, name: str = "") -> np.ndarray:
         """A picture's pixels as `probabilities` takes them; images.UnreadablePhoto where it is none, or a RAW one by its name:

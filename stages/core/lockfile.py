@@ -4,12 +4,13 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stages.core import files, params
+from stages.core import environment, files, params
 from stages.core.errors import UserError
 
 LOCKS = tuple(path.with_suffix(".lock") for path in params.PIPELINES)
@@ -93,13 +94,28 @@ def made() -> dict[str, str]:
     return {path: md5 for locked in stages(*LOCKS).values() for path, md5 in outs(locked).items()}
 
 
+def spoilt(declared: dict) -> list[str]:
+    """List a stage's deps that another stage wrote and that are no more what dvc.lock says of them.
+
+    DVC hashes nothing that is read-only in its cache, and takes a file that has changed in the workspace for new data.
+    """
+    known = made()
+    return [path for path in paths(declared, "deps") if path in known and Path(path).exists() and md5(path) != known[path]]
+
+
 def md5(path: str) -> str | None:
     """Compute the md5 of a file or folder as DVC 3 does, of bytes as they are. A missing path has None.
 
     A folder's md5 is that of the list of its files and their md5s.
     """
     if not Path(path).is_dir():
-        return hashlib.md5(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else None
-    names = sorted(file.relative_to(path).as_posix() for file in files.of(path))
-    listed = [{"md5": md5(f"{path}/{name}"), "relpath": name} for name in names]
-    return hashlib.md5(json.dumps(listed).encode()).hexdigest() + ".dir"
+        return files.digest_of(path, "md5") if Path(path).is_file() else None
+    return hashlib.md5(json.dumps(listed(path)).encode()).hexdigest() + ".dir"
+
+
+def listed(folder: str) -> list[dict[str, str]]:
+    """List a folder's files with their md5s, as DVC keeps it in the cache."""
+    names = sorted(file.relative_to(folder).as_posix() for file in files.of(folder))
+    with ThreadPoolExecutor(environment.THREADS) as pool:
+        sums = pool.map(md5, [f"{folder}/{name}" for name in names])
+        return [{"md5": sum, "relpath": name} for name, sum in zip(names, sums)]

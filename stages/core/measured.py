@@ -9,11 +9,10 @@ what its stages took here. A result from a cache has the seconds of the run that
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.core import environment, lockfile
+from stages.core import environment, files, lockfile
 
 MEASURED = Path(".cache/measured")
 
@@ -31,11 +30,10 @@ def keep(stage: str, ins: Mapping[str, object], seconds: float, peak_memory_mb: 
     if None in (given for name, given in ins.items() if not name.startswith("param ")):
         return
     path = environment.ROOT / _file(stage, ins)
-    part = path.with_suffix(f".{os.getpid()}.part")
     with contextlib.suppress(OSError):  # what a stage has made is not lost because its seconds can't be noted
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({"seconds": seconds, "peak_memory_mb": peak_memory_mb}) + "\n")
-        os.replace(part, path)
+        with files.whole(path) as file:
+            file.write(json.dumps({"seconds": seconds, "peak_memory_mb": peak_memory_mb}).encode() + b"\n")
 
 
 def of(stage: str, locked: dict, root: Path = environment.ROOT) -> dict | None:

@@ -56,7 +56,7 @@ def _whole_or_part(value: Any) -> bool:
 
 
 def _filters(value: Any) -> bool:
-    return type(value) is list and 0 < len(value) <= 6 and all(type(v) is int and v > 0 for v in value)
+    return type(value) is list and 0 < len(value) <= 6 and all(type(v) is int and 0 < v <= 1024 for v in value)
 
 
 SEED = _integer(0, 2**32 - 1)  # what NumPy and Keras take
@@ -73,24 +73,24 @@ AUGMENTATION: dict[str, Check] = {
     "shift": _number(0, 0.3),
     "colour": _number(0, 0.9),
 }
-REGULARISATION: dict[str, Check] = {"dropout": _number(0, 0.95), "l1": _number(0), "l2": _number(0)}
+REGULARISATION: dict[str, Check] = {"dropout": _number(0, 0.95), "l1": _number(0, 1000), "l2": _number(0, 1000)}
 TRAINING: dict[str, Check] = {
     "seed": SEED,
     "class_weights": TRUE_OR_FALSE,
     "optimizer": _one_of("rmsprop", "sgd", "adam", "adamw"),
-    "lr": _number(0, above=True),
+    "lr": _number(0, 1000, above=True),
     "momentum": _number(0, 0.9999),
     "schedule": _one_of("constant", "cosine"),
     "warmup": _integer(0),
     "ema": _number(0, 0.9999),
     "label_smoothing": _number(0, 0.5),
-    "mixup": _number(0),
-    "batch_size": _integer(1),
-    "epochs": _integer(1),
+    "mixup": ("0, or a number, 0.01 or more, 100 at most", lambda v: type(v) in (int, float) and (v == 0 or 0.01 <= v <= 100)),
+    "batch_size": _integer(1, 4096),
+    "epochs": _integer(1, 100_000),
     "patience": _integer(0),
 }
 SCHEMA: dict[str, Any] = {
-    "image_size": _integer(48),
+    "image_size": _integer(48, 1024),
     "fit": _one_of("squash", "crop", "pad"),
     "backbone": _one_of(*BACKBONES),
     "preprocessing": _one_of("imagenet", "rescale"),
@@ -111,24 +111,24 @@ SCHEMA: dict[str, Any] = {
         "seed": SEED,
     },
     "small_cnn": {
-        "image_size": _integer(32),
-        "filters": ("a list of 1 to 6 whole numbers above 0", _filters),
-        "first_stride": _integer(1),
+        "image_size": _integer(32, 512),
+        "filters": ("a list of 1 to 6 whole numbers, 1 to 1024", _filters),
+        "first_stride": _integer(1, 8),
         "batch_norm": TRUE_OR_FALSE,
         "pooling": _one_of("flatten", "average", "max", "both"),
-        "units": _integer(0),
+        "units": _integer(0, 8192),
         "mirror": TRUE_OR_FALSE,
         **REGULARISATION,
         **TRAINING,
         "augmentation": AUGMENTATION,
     },
     "export": {"level": _one_of("best", "top", "finetune")},
-    "activations": {"views": _integer(1), "crops": CROPS, "seed": SEED, "augmentation": AUGMENTATION},
+    "activations": {"views": _integer(1, 1000), "crops": CROPS, "seed": SEED, "augmentation": AUGMENTATION},
     "top": {
         "views": VIEWS,
         "scaling": TRUE_OR_FALSE,
         "pooling": _one_of("flatten", "average", "max", "both"),
-        "units": _integer(0),
+        "units": _integer(0, 8192),
         **REGULARISATION,
         **TRAINING,
     },
@@ -181,12 +181,30 @@ def check(params: Any, path: Path) -> None:
         raise UserError(f"{path}: subsample.fold is {fold}, subsample.folds are {folds}; expected 1 to {folds}.")
     if folds == 2 and params["subsample"]["folded"] == "test":
         raise UserError(f"{path}: subsample.folds are 2; expected 3 or more where subsample.folded is test: one part trains.")
+    for level in "top", "finetune":
+        if (params[level]["views"] or 1) > params["activations"]["views"]:
+            raise UserError(
+                f"{path}: {level}.views is {params[level]['views']}, activations.views makes {params['activations']['views']}: "
+                "raise that, or ask for fewer."
+            )
+    if not _fits(params["small_cnn"]):
+        size, filters = params["small_cnn"]["image_size"], len(params["small_cnn"]["filters"])
+        raise UserError(f"{path}: small_cnn.image_size {size} is too small for {filters} blocks of small_cnn.filters: raise it or drop one.")
     blocks = params["finetune"]["unfreeze"]
     if params["backbone"] == "VGG16" and (len(blocks) == len(BLOCKS) or blocks != BLOCKS[-len(blocks) :]):
         raise UserError(
             f"{path}: finetune.unfreeze is {blocks}; expected the last blocks of VGG16 in order, "
             "such as [block5] or [block4, block5]."
         )
+
+
+def _fits(small_cnn: Mapping) -> bool:
+    """Whether every block of level 1 has something left to convolve and to pool."""
+    side, padded = small_cnn["image_size"], small_cnn["batch_norm"]
+    for number in range(len(small_cnn["filters"])):
+        stride = 1 if number else small_cnn["first_stride"]
+        side = (-(-side // stride) if padded else (side - 3) // stride + 1) // 2
+    return side > 0
 
 
 def _check(value: Any, schema: Any, path: Path, key: str) -> None:

@@ -1,5 +1,6 @@
 """Run a stage: check its params, report errors to people, measure."""
 
+import os
 import re
 import resource
 import shutil
@@ -45,6 +46,11 @@ def run(stage: str, main: Callable[[Mapping], None]) -> None:
     ending.in_order(True)
     try:
         given, declared = params.load(), params.declared(stage)
+        if ending.STARTED_BY_DVC in os.environ and (spoilt := lockfile.spoilt(declared)):  # by hand, dvc.lock is of another run
+            raise errors.UserError(
+                f"{', '.join(spoilt)}: not what dvc.lock says, so damaged, or edited by hand. `make mend` says which files and "
+                "removes them; then the same command makes them anew."
+            )
         for out in lockfile.paths(declared, "outs"):
             _remove(Path(out))
         main(params.chosen(declared, given))
@@ -55,6 +61,10 @@ def run(stage: str, main: Callable[[Mapping], None]) -> None:
         if line := errors.of_disk(error):
             sys.exit(f"{stage}: {line}")
         raise
+    except Exception as error:
+        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's
+            raise
+        sys.exit(f"{stage}: this takes more memory than there is: lower a batch_size, an image_size, filters or units.")
     except KeyboardInterrupt:
         sys.exit(f"{stage}: stopped.")
     finally:

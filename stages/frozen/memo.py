@@ -9,7 +9,6 @@ import hashlib
 import io
 import os
 import shutil
-import threading
 import time
 import zipfile
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.core import environment
+from stages.core import environment, files
 
 MEMOS = environment.ROOT / ".cache/memo"
 ABANDONED_SECONDS = 14 * 24 * 3600
@@ -41,6 +40,7 @@ class Memo:
         self.folder = folder(*origin)
         self.folder.mkdir(parents=True, exist_ok=True)
         os.utime(self.folder)
+        files.remove_abandoned(self.folder)
         for other in MEMOS.iterdir():
             with contextlib.suppress(FileNotFoundError):  # another run may be removing it as well
                 if time.time() - other.stat().st_mtime > ABANDONED_SECONDS:  # nobody has asked for these for long
@@ -57,8 +57,6 @@ class Memo:
         except Exception as error:  # a spoilt zip has a dozen
             print(f"{path} is damaged ({type(error).__name__}): computed again", flush=True)
         array = compute().astype(np.float16)
-        part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
-        with open(part, "wb") as file:
+        with files.whole(path) as file:
             np.savez(file, array=array)
-        os.replace(part, path)
         return array

@@ -1,11 +1,14 @@
 """The drawn photos and their manifest: which photo, of which class, in which split."""
 
 import csv
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
+
+from stages.core.errors import UserError
 
 PHOTOS = Path("data/photos")
 MANIFEST = Path("data/manifest.csv")
@@ -26,6 +29,22 @@ class Photo:
     @property
     def path(self) -> Path:
         return PHOTOS / self.file
+
+    def read(self) -> bytes:
+        """The file's bytes.
+
+        Raises
+        ------
+        UserError
+            If they are not those that were drawn, as after an edit in place through a link.
+        """
+        data = self.path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise UserError(
+                f"{self.path}: damaged, or edited by hand: not the photo that {MANIFEST} names. `make mend` removes it; then run "
+                "`dvc repro`."
+            )
+        return data
 
 
 def write_manifest(photos: Iterable[Photo], path: Path = MANIFEST) -> None:

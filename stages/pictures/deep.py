@@ -164,6 +164,13 @@ def numbers(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFile]
     return _channels(image, again) if _raw_mode(image)[-3:] in ("16B", "16L", "16N") and mode != "CMYK" else None
 
 
+def bytes_a_pixel(image: ImageFile.ImageFile) -> int:
+    """What a pixel of an opened picture takes as its file has it, or as the RGB that is made of it, with its transparency."""
+    deeper = 4 if image.mode in ("I", "F") else 2 if image.mode.startswith("I;16") or "16" in _raw_mode(image) else 1
+    clear = "A" in image.mode.upper() or "transparency" in image.info
+    return max(deeper * len(image.getbands()), 3 + clear)
+
+
 def _loaded(image: Image.Image) -> np.ndarray:
     image.load()
     return np.array(image)

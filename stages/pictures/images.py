@@ -8,7 +8,6 @@ import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -36,6 +35,8 @@ UPRIGHT = {
 }  # by EXIF's orientation
 MEAN_BGR = (103.939, 116.779, 123.68)  # of ImageNet
 MAX_PIXELS = 150_000_000  # a 108-megapixel phone photo passes, a decompression bomb doesn't
+MAX_BYTES = 3 * MAX_PIXELS  # decoded: deeper pictures, and those with transparency, take more a pixel
+ROWS = 1024  # that are laid over white at once
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, which would answer first, and without the size
 warnings.filterwarnings("ignore", module=r"PIL\.")  # they would say which line of Pillow wonders, but not at which photo
 
@@ -92,13 +93,16 @@ def _tried(data: bytes, how: Callable[[bytes], T]) -> T:
     if not data:
         raise UnreadablePhoto("the file is empty")
     first = None
-    for version in metadata.versions(data):
-        try:
-            return how(version)
-        except UnreadablePhoto:
-            raise
-        except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-            first = first or error
+    try:
+        for version in metadata.versions(data):
+            try:
+                return how(version)
+            except (UnreadablePhoto, MemoryError):
+                raise
+            except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+                first = first or error
+    except MemoryError:
+        raise UnreadablePhoto("takes more memory than there is") from None
     raise UnreadablePhoto(_why(data, first)) from None
 
 
@@ -123,18 +127,24 @@ def _opened(data: bytes, size: int | None, draft: bool = True) -> ImageFile.Imag
         _check(1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little"))
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     width, height = image.size
+    bytes_a_pixel = deep.bytes_a_pixel(image)
     least = 1  # what the sides have to be divided by
     if size is not None and image.format in ("JPEG", "MPO"):
-        least = next((scale for scale in (1, 2, 4) if -(-width // scale) * -(-height // scale) <= MAX_PIXELS), 8)
-    _check(width, height, least)
+        least = next((scale for scale in (1, 2, 4) if -(-width // scale) * -(-height // scale) <= most(bytes_a_pixel)), 8)
+    _check(width, height, least, bytes_a_pixel)
     if size is not None and draft:
         image.draft("RGB", (min(2 * size, width // least), min(2 * size, height // least)))
     return image
 
 
-def _check(width: int, height: int, divided: int = 1) -> None:
-    if -(-width // divided) * -(-height // divided) > MAX_PIXELS:
-        raise UnreadablePhoto(f"absurdly large: {width} x {height} px, more than {MAX_PIXELS // 10**6} million")
+def most(bytes_a_pixel: int) -> int:
+    """The most pixels of so many bytes that a picture may have."""
+    return min(MAX_PIXELS, MAX_BYTES // bytes_a_pixel)
+
+
+def _check(width: int, height: int, divided: int = 1, bytes_a_pixel: int = 3) -> None:
+    if -(-width // divided) * -(-height // divided) > (pixels := most(bytes_a_pixel)):
+        raise UnreadablePhoto(f"absurdly large: {width} x {height} px, more than {pixels / 1e6:.0f} million")
     if min(width, height) < MIN_SIDE:
         raise UnreadablePhoto(f"too small: {width} x {height} px")
 
@@ -162,7 +172,11 @@ def _rgb(image: Image.Image) -> Image.Image:
         image = image.convert(image.mode.upper())
     if "A" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        over = Image.new("RGB", image.size)
+        for top in range(0, image.height, ROWS):  # the whole of a large one would take memory four times over
+            rows = image.crop((0, top, image.width, min(top + ROWS, image.height)))
+            over.paste(Image.alpha_composite(Image.new("RGBA", rows.size, "white"), rows).convert("RGB"), (0, top))
+        return over
     return image.convert("RGB")
 
 
@@ -206,11 +220,11 @@ def cropped(data: bytes, size: int, fit: str, crops: int, depth: deep.Depth = de
     return np.stack([pixels[top : top + size, left : left + size] for top, left in corners(size, crops)])
 
 
-def read(paths: Sequence[Path], size: int, fit: str, label: str, depth: deep.Depth) -> np.ndarray:
-    """Decode and resize files: uint8 array of shape (n, size, size, 3). `label` is for the progress."""
-    array = np.empty((len(paths), size, size, 3), np.uint8)
-    with progress(len(paths), label) as bar, ThreadPoolExecutor(environment.THREADS) as pool:
-        for row, pixels in zip(array, pool.map(lambda path: square(path.read_bytes(), size, fit, depth), paths)):
+def read(reads: Sequence[Callable[[], bytes]], size: int, fit: str, label: str, depth: deep.Depth) -> np.ndarray:
+    """Decode and resize photos, each read by a function: uint8 array of shape (n, size, size, 3). `label` is for the progress."""
+    array = np.empty((len(reads), size, size, 3), np.uint8)
+    with progress(len(reads), label) as bar, ThreadPoolExecutor(environment.THREADS) as pool:
+        for row, pixels in zip(array, pool.map(lambda read: square(read(), size, fit, depth), reads)):
             row[:] = pixels
             bar.update(1)
     return array

@@ -48,7 +48,7 @@ def main(params) -> None:
     photos, depth = dataset.read_manifest(), deep.read()
     with progress(len(photos), "photos") as bar, ThreadPoolExecutor(environment.THREADS) as pool:
         found = []
-        for look in pool.map(lambda photo: looks(images.decode(photo.path.read_bytes(), 2 * THUMBNAIL, depth)), photos):
+        for look in pool.map(lambda photo: looks(images.decode(photo.read(), 2 * THUMBNAIL, depth)), photos):
             found.append(look)
             bar.update(1)
     hashes, thumbnails = (np.array(column) for column in zip(*found))

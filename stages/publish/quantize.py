@@ -35,7 +35,7 @@ def batches(photos: Sequence[dataset.Photo], about: dict) -> Iterator[np.ndarray
     depth = deep.of_json(about.get("depth"))
     for start in range(0, len(photos), step):
         some = photos[start : start + step]
-        yield np.stack([images.square(photo.path.read_bytes(), size, fit, depth) for photo in some])
+        yield np.stack([images.square(photo.read(), size, fit, depth) for photo in some])
 
 
 class Photos(CalibrationDataReader):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.core.errors import UserError
 from stages.frozen import activations
 from stages.networks import keras, models
 from stages.photos import dataset
@@ -36,8 +35,8 @@ class Batches(keras.utils.PyDataset):
 
     def __init__(self, view: Callable, labels: np.ndarray, batch_size: int, seed: int, look: int | None = None) -> None:
         super().__init__()
-        self.view, self.labels, self.batch_size, self.seed = view, labels, batch_size, seed
-        self.steps = -(-len(labels) // batch_size)  # of an epoch
+        self.view, self.labels, self.batch_size, self.seed = view, labels, min(batch_size, len(labels)), seed
+        self.steps = -(-len(labels) // self.batch_size)  # of an epoch
         self.looks = min(self.steps, max(1, round(len(labels) / (look or len(labels)))))
         self.targets, self.weights, self.mixup = models.targets(labels), np.ones(len(labels), np.float32), 0.0
         self.start(0)
@@ -90,15 +89,9 @@ def cached(
     to right. The network's filters are not symmetric, so this is not quite what the mirrored photo would give,
     but it costs nothing.
 
-    Raises
-    ------
-    UserError
-        Where more views are asked for than the folder has.
     """
     array, photos = activations.read(folder, "train")
     count = array.shape[1] if views is None else views
-    if count > array.shape[1]:
-        raise UserError(f"{count} views are asked for, activations.views has made {array.shape[1]}: raise it or ask for fewer.")
     labels = dataset.labels(photos, dataset.class_names(photos))
 
     @functools.lru_cache(maxsize=1)

@@ -88,12 +88,10 @@ class Checkpoint:
         content |= {f"best{number}": weight for number, weight in enumerate(best.weights if best.patience else [])}
         content |= {name: getattr(best, name) for name in KEPT}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(f".{os.getpid()}.part")
-        with open(part, "wb") as file:
+        with files.whole(self.path) as file:
             np.savez(file, history=json.dumps(list(history)), **content)
             file.flush()
             os.fsync(file.fileno())  # else a machine that goes down may leave the name without the content
-        os.replace(part, self.path)
 
     def resume(self, best: Best) -> list[dict[str, float]]:
         """Put the model, and `best`, back to where an interrupted run of this very training was. Returns its looks; none where
@@ -120,6 +118,7 @@ class Checkpoint:
     def remove(self) -> None:
         """Remove this training's file when it has ended, and old files of runs that nobody took up again."""
         self.path.unlink(missing_ok=True)
+        files.remove_abandoned(CHECKPOINTS)
         for abandoned in CHECKPOINTS.glob("*"):
             if time.time() - abandoned.stat().st_mtime > ABANDONED_SECONDS:
                 abandoned.unlink(missing_ok=True)

@@ -1,0 +1,146 @@
+"""Bits that turn, and ends that are cut off: in DVC's cache and the outputs, in the run cache, and in all that lies under .cache."""
+
+import os
+import random
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from stages.core import lockfile
+from studies.faults.ground import REPRO, Fault, Ground, beside, brief, of_stage
+
+MEND = "make mend"  # what a stage says that finds something damaged
+
+
+def spoil(path: Path, rng: random.Random) -> str:
+    """Turn one bit of a file, or cut its end, and keep its time or not, and its mode; returns what was done."""
+    before, mode = path.stat(), path.stat().st_mode
+    path.chmod(mode | 0o200)
+    cut, keep = rng.random() < 0.3, rng.random() < 0.5
+    if cut:
+        os.truncate(path, int(before.st_size * rng.random()))
+    else:
+        with open(path, "r+b") as file:
+            place = rng.randrange(max(1, before.st_size))
+            file.seek(place)
+            byte = file.read(1) or b"\0"
+            file.seek(place)
+            file.write(bytes([byte[0] ^ 1 << rng.randrange(8)]))
+    if keep:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    path.chmod(mode)
+    return ("cut" if cut else "a bit turned") + (", its time kept" if keep else "")
+
+
+def judged(ground: Ground) -> str | None:
+    """Run; where a stage refuses what it reads, mend as it says, and run again. Returns what is wrong then, or None."""
+    status, said = ground.run(*REPRO)
+    if not status:
+        return ground.wrong()
+    if MEND not in said or "Traceback (most" in said:
+        return f"ended with {status}: {brief(said)}"
+    status, said = ground.run("tools.mend")
+    return f"`make mend` ended with {status}: {brief(said)}" if status else ground.again()
+
+
+def in_output(ground: Ground, fault: Fault, path: str, reader: str, where: str, rng: random.Random) -> None:
+    """Damage an output that another stage reads: in the workspace, in the cache, or both, which a link makes one."""
+    copies = [ground.folder / path]
+    if copies[0].is_dir():
+        listed = sorted(file for file in copies[0].rglob("*") if file.is_file())
+        copies = [rng.choice(listed)]
+    md5 = lockfile.md5(str(copies[0]))
+    cached = ground.cache / md5[:2] / md5[2:]
+    if where != "the workspace" and not cached.samefile(copies[0]):
+        copies = [cached] if where == "the cache" else [*copies, cached]
+    state = rng.getstate()
+    for copy in copies:
+        rng.setstate(state)
+        done = spoil(copy, rng)
+    ground.forget(reader)
+    wrong = judged(ground)
+    fault.note(f"{copies[0].relative_to(ground.folder)}, {where}, {done}, read by {reader}", wrong)
+    if wrong:
+        ground.run("tools.mend")
+        ground.again()
+
+
+def in_memo(ground: Ground, fault: Fault, rng: random.Random) -> None:
+    files = sorted((ground.folder / ".cache/memo").rglob("*.npz"))
+    done = [spoil(path, rng) for path in rng.sample(files, 5)]
+    ground.forget("activations")
+    fault.note(f"five files of the memo, {done[0]}", judged(ground))
+
+
+def in_download(ground: Ground, fault: Fault, name: str, stage: str, rng: random.Random) -> None:
+    """Without a network the run can only refuse; with the file as it was it goes on."""
+    path = ground.folder / ".cache/downloads" / name
+    kept = path.read_bytes()
+    done = spoil(path, rng)
+    ground.forget(stage)
+    status, said = ground.run(*REPRO)
+    wrong = f"a traceback: {brief(said)}" if "Traceback (most" in said else None
+    path.write_bytes(kept)
+    fault.note(f"{name}, {done}", wrong or (ground.again() if status else ground.wrong()))
+
+
+def in_checkpoint(ground: Ground, fault: Fault, stage: str, rng: random.Random) -> None:
+    """Kill a training that has left a checkpoint, damage that, and go on."""
+    ground.forget(stage)
+    process, folder = ground.start(*REPRO), ground.folder / ".cache/training"
+    while process.poll() is None and not (found := list(folder.glob(f"{stage}-*.npz"))):
+        time.sleep(0.01)
+    if child := of_stage(process, stage):
+        child.kill()
+    process.communicate()
+    if found and found[0].exists():
+        fault.note(f"{stage}, {spoil(found[0], rng)}", judged(ground))
+
+
+def in_runs(ground: Ground, fault: Fault, stage: str, rng: random.Random) -> None:
+    entries = ground.runs(stage)
+    kept = {path: path.read_bytes() for path in entries}
+    ground.forget(stage)
+    for path, content in kept.items():
+        path.parent.mkdir()
+        path.write_bytes(content)
+        done = spoil(path, rng)
+    fault.note(f"{stage}, {done}", judged(ground))
+    for path in kept:
+        shutil.rmtree(path.parent, ignore_errors=True)
+    ground.again()
+
+
+def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed: int) -> list[Fault]:
+    rng = random.Random(seed)
+    made, readers = {}, []
+    for text in grounds[0].locks.values():
+        for entry in YAML(typ="safe", pure=True).load(text)["stages"].values():
+            made |= lockfile.outs(entry)
+            readers.append((entry["cmd"].rpartition("stages.")[2], [dep["path"] for dep in entry["deps"]]))
+    pairs = [(path, stage) for stage, deps in readers for path in deps if path in made and not path.startswith("metrics/")]
+    faults = [output, memo, download, training, runs] = [
+        Fault(f"damage in {what}") for what in ("outputs and cache", "the memo", "downloads", "checkpoints", "the run cache")
+    ]
+    works = []
+
+    def try_(what, fault: Fault, *words) -> None:
+        own = random.Random(rng.random())
+        works.append(lambda ground: what(ground, fault, *words, own))
+
+    for number in range(points):
+        for place, (path, stage) in enumerate(rng.sample(pairs, min(len(pairs), 12))):
+            try_(in_output, output, path, stage, ("both", "the workspace", "the cache")[(number + place) % 3])
+        try_(in_memo, memo)
+        for path in sorted(Path(".cache/downloads").iterdir()):
+            if path.is_file() and path.suffix in (".zip", ".whl"):
+                try_(in_download, download, path.name, "download" if path.suffix == ".zip" else "pretrained")
+        for stage in ("small_cnn", "top", "finetune"):
+            try_(in_checkpoint, training, stage)
+        for stage in rng.sample(list(seconds), 4):
+            try_(in_runs, runs, stage)
+    beside(works, grounds)
+    return faults

@@ -1,0 +1,207 @@
+"""Where faults are inflicted: a copy of the working tree, in a repository of its own, in which the tiny recipe has run once."""
+
+import contextlib
+import functools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+
+import psutil
+from ruamel.yaml import YAML
+
+from stages.core import lockfile, params
+from stages.photos import fetch, sources
+from studies import sets
+from tools import mend, recipe, repro
+
+NOBODY = {f"GIT_{role}_{key}": "faults" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
+NO_NETWORK = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+REPRO = ("dvc", "repro", "--all-pipelines")
+SECONDS = 300  # more than any command here takes
+
+
+@dataclass
+class Fault:
+    """What was tried, how often, and what became of it."""
+
+    name: str
+    tried: int = 0
+    survived: int = 0
+    failures: list[str] = field(default_factory=list)  # what went wrong, for whoever mends it
+
+    def note(self, where: str, failure: str | None) -> None:
+        """Count a try; `failure` says what went wrong, if anything did."""
+        self.tried += 1
+        self.survived += not failure
+        if failure:
+            self.failures.append(f"{where}: {failure}")
+            print(f"  {self.name}, {where}: {failure}", flush=True)
+
+
+class Ground:
+    """A folder in which the DAG has run, and the hashes that it ends with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.locks = {name: (folder / name).read_text() for name in map(str, lockfile.LOCKS)}
+
+    def start(self, *words: str, **environment: str) -> subprocess.Popen:
+        """Start a module in a process group of its own, without a network."""
+        env = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", sources.ARCHIVE_VARIABLE)}
+        env |= NOBODY | NO_NETWORK | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | environment
+        command = [*words] if "/" in words[0] else [sys.executable, "-m", *words]
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(command, cwd=self.folder, env=env, text=True, errors="replace", start_new_session=True, **streams)
+
+    def run(self, *words: str, **environment: str) -> tuple[int, str]:
+        """Run a module to its end; returns its exit status and what it printed."""
+        process = self.start(*words, **environment)
+        try:
+            said = process.communicate(timeout=SECONDS)[0]
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return -1, f"{process.communicate()[0]}\nnot over after {SECONDS} s"
+        return process.returncode, said
+
+    def git(self, *words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=self.folder, env=os.environ | NOBODY, check=True, capture_output=True, text=True
+        ).stdout
+
+    @functools.cached_property
+    def cache(self) -> Path:
+        """DVC's files by their md5s."""
+        return Path(self.run("dvc", "cache", "dir")[1].strip(), "files/md5")
+
+    def runs(self, stage: str) -> list[Path]:
+        """The run cache's entries of a stage."""
+        return [path for path in self.folder.glob(".dvc/cache/runs/*/*/*") if f"python -m stages.{stage}\n" in path.read_text()]
+
+    def forget(self, stage: str) -> None:
+        """Make a stage due again: neither the lock, nor the run cache, nor the workspace has it."""
+        for path in self.runs(stage):
+            shutil.rmtree(path.parent)  # its one entry; at an empty folder DVC stumbles
+        for name in self.locks:
+            path = self.folder / name
+            lock = YAML(typ="safe", pure=True).load(path) or {}
+            entry = lock.get("stages", {}).pop(stage.rpartition(".")[2], None)
+            if entry:
+                YAML(typ="safe", pure=True).dump(lock, path)
+                for out in map(self.folder.joinpath, lockfile.outs(entry)):
+                    shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
+
+    def wrong(self) -> str | None:
+        """In what this folder differs from an undisturbed run's; None if in nothing."""
+        load = YAML(typ="safe", pure=True).load
+        for name, right in self.locks.items():  # a stage that was forgotten comes last
+            stages, rights = (load(text)["stages"] for text in ((self.folder / name).read_text(), right))
+            if different := [stage for stage in rights | stages if stages.get(stage) != rights.get(stage)]:
+                return f"{name} differs in {', '.join(different)}"
+        damaged = [*mend.objects(self.cache), *mend.runs(self.folder / ".dvc/cache/runs")]
+        for text in self.locks.values():
+            for entry in load(text)["stages"].values():
+                damaged += [path for path, md5 in lockfile.outs(entry).items() if lockfile.md5(str(self.folder / path)) != md5]
+        left = [path for path in self.folder.rglob("*.part") if ".git" not in path.parts]
+        if damaged or left:
+            return f"damaged or left behind: {', '.join(map(str, [*damaged, *left]))}"
+        return None
+
+    def again(self, *words: str, **environment: str) -> str | None:
+        """Type the same command again; returns what is wrong afterwards, or None."""
+        status, said = self.run(*(words or REPRO), **environment)
+        return f"the second run ended with {status}: {brief(said)}" if status else self.wrong()
+
+
+def brief(said: str) -> str:
+    """The end of what a command printed, on a line; with the word Traceback if there was one."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return " / ".join((["Traceback"] if "Traceback (most" in said else []) + lines[-3:])[-600:]
+
+
+def stage_names() -> list[str]:
+    """The modules of all stages, without `stages.`, in the order in which they run."""
+    found = []
+    for pipeline in params.PIPELINES:
+        declared = YAML(typ="safe", pure=True).load(pipeline)["stages"]
+        found += [re.search(r"-m stages\.([\w.]+)", stage["cmd"])[1] for stage in declared.values()]
+    return found
+
+
+def of_stage(process: subprocess.Popen, stage: str) -> psutil.Process | None:
+    """The process of a stage that a command has started."""
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if child.cmdline()[-2:] == ["-m", f"stages.{stage}"]:
+                    return child
+    return None
+
+
+def make(folder: Path) -> tuple[Ground, dict[str, float]]:
+    """Make a ground and let the whole DAG run in it; returns it, and the seconds that each stage took. What is there is taken."""
+    notes = folder.with_suffix(".json")
+    if notes.exists():
+        return Ground(folder), json.loads(notes.read_text())
+    sets.COPIES = folder.parent
+    copy = sets.workspace(folder.name)
+    for shared in (".cache/downloads", ".cache/memo"):
+        (copy / shared).unlink()
+    shutil.copytree(fetch.CACHE, copy / fetch.CACHE)
+    settings = repro.changed_by(params.read(params.PARAMS), recipe.changes("tiny"))
+    settings["download"] |= {"source": "cifar10", "sha256": None}
+    YAML(typ="safe", pure=True).dump(settings, copy / params.PARAMS)
+    for lock in lockfile.LOCKS:
+        (copy / lock).write_text("schema: '2.0'\nstages: {}\n")
+    ground = Ground(copy)
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "before the run"]):
+        ground.git(*words)
+    seconds: dict[str, float] = {}
+    process, name, start = ground.start(*REPRO), "", time.monotonic()
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if found := re.search(r"python -m stages\.([\w.]+)", line):
+            if name:
+                seconds[name] = time.monotonic() - start
+            name, start = found[1], time.monotonic()
+    if process.wait():
+        sys.exit("the undisturbed run failed:\n" + "".join(said))
+    seconds[name] = time.monotonic() - start
+    for words in (["add", "-A"], ["commit", "-qm", "undisturbed"]):
+        ground.git(*words)
+    notes.write_text(json.dumps(seconds))
+    return Ground(copy), seconds
+
+
+def twin(ground: Ground, folder: Path) -> Ground:
+    """A ground once more, for whoever works beside it, or where the first one may be spoilt."""
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run(["cp", "-a", "--reflink=auto", ground.folder, folder], check=True)
+    return Ground(folder)
+
+
+def beside(works: Sequence[Callable[[Ground], None]], grounds: Sequence[Ground]) -> None:
+    """Do works in several grounds at once, one after the other in each."""
+    free: SimpleQueue[Ground] = SimpleQueue()
+    for ground in grounds:
+        free.put(ground)
+
+    def do(work):
+        ground = free.get()
+        try:
+            work(ground)
+        finally:
+            free.put(ground)
+
+    with ThreadPoolExecutor(len(grounds)) as pool:
+        list(pool.map(do, works))

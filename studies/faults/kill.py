@@ -1,0 +1,98 @@
+"""kill -9, spread by seed over every stage: the process group, DVC alone, or the stage alone; and around every rename."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+
+import psutil
+
+from studies.faults.ground import REPRO, SECONDS, Fault, Ground, beside, brief, of_stage
+
+TARGETS = ("the process group", "DVC alone", "the stage alone")
+RENAMES = "rename,renameat,renameat2"
+COMMANDS = {
+    "dvc repro": REPRO,
+    "dvc exp run": ("dvc", "exp", "run"),
+    "make repro": ("tools.repro",),
+}
+
+
+def strike(process: subprocess.Popen, target: str, stage: str) -> None:
+    """Kill what is the target, with no warning. A stage that has lost its DVC may be there still when this returns."""
+    threading.Thread(target=process.stdout.read, daemon=True).start()
+    if target == TARGETS[0]:
+        with contextlib.suppress(ProcessLookupError):  # it was faster
+            os.killpg(process.pid, signal.SIGKILL)
+    elif target == TARGETS[1]:
+        process.kill()
+    elif found := of_stage(process, stage):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.kill()
+    process.wait(timeout=SECONDS)
+
+
+def in_stage(ground: Ground, fault: Fault, stage: str, after: float, target: str) -> None:
+    """Kill so many seconds after a stage has begun, and run again."""
+    ground.forget(stage)
+    process = ground.start(*REPRO)
+    while process.poll() is None and not of_stage(process, stage):
+        time.sleep(0.02)
+    time.sleep(after)
+    strike(process, target, stage)
+    fault.note(f"{stage} after {after:.1f} s, {target}", ground.again())
+
+
+def at_rename(ground: Ground, fault: Fault, stage: str, number: int) -> None:
+    """Kill whichever process, DVC or the stage, is the first with an n-th rename, at that."""
+    ground.forget(stage)
+    words = [shutil.which("strace"), "-f", "-qq", "--seccomp-bpf", "-o", os.devnull, "-e", f"trace={RENAMES}"]
+    inject = [*words, "-e", f"inject={RENAMES}:signal=SIGKILL:when={number}"]
+    status, said = ground.run(*inject, "python", "-m", *REPRO)
+    if status:  # else nobody has renamed so often
+        fault.note(f"{stage}, rename {number}", ground.again())
+
+
+def in_command(ground: Ground, fault: Fault, name: str, stage: str, after: float, target: str) -> None:
+    """Kill a whole command after so many seconds, and type it again."""
+    ground.forget(stage)
+    process = ground.start(*COMMANDS[name])
+    time.sleep(after)
+    strike(process, target, stage)
+    status, said = ground.run(*COMMANDS[name])
+    if status:
+        wrong = f"the second run ended with {status}: {brief(said)}"
+    else:
+        wrong = ground.again()  # what an experiment does not run, and HEAD where the first one left it
+    ground.git("checkout", "-q", "-f", "main")
+    fault.note(f"{after:.1f} s, {target}, {stage} due", wrong)
+
+
+def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed: int) -> list[Fault]:
+    """So many points in each stage, as many around its renames, and in each whole command."""
+    rng, works, faults = random.Random(seed), [], []
+
+    def try_(fault: Fault, what, *words) -> None:
+        works.append(lambda ground: what(ground, fault, *words))
+
+    faults.append(inside := Fault("kill -9 inside of a stage"))
+    for number in range(points):
+        for place, (stage, took) in enumerate(seconds.items()):
+            try_(inside, in_stage, stage, rng.uniform(0, took), TARGETS[(number + place) % 3])
+    if shutil.which("strace"):
+        faults.append(renames := Fault("kill -9 at a rename"))
+        for stage in seconds:
+            for _ in range(points):
+                try_(renames, at_rename, stage, rng.randint(1, 3))
+    for name in COMMANDS:
+        faults.append(whole := Fault(f"kill -9 of {name}"))
+        for target in TARGETS * points:
+            stage = rng.choice(list(seconds)[:9])  # an experiment runs no others
+            try_(whole, in_command, name, stage, rng.uniform(0.5, 3 + seconds[stage]), target)
+    beside(works, grounds)
+    return faults

@@ -1,0 +1,67 @@
+"""Several at once: in one clone, in two clones on one cache, and a queue's workers beside a run."""
+
+import random
+import re
+import shutil
+from collections.abc import Sequence
+
+from studies.faults.ground import REPRO, Fault, Ground, brief, twin
+
+BUSY = re.compile(r"lock|busy|Unable to acquire|runs here|another", re.IGNORECASE)
+
+
+def both(fault: Fault, where: str, processes: Sequence, grounds: Sequence[Ground]) -> None:
+    """Wait for all; each has to end well, or to be refused in words, and the same command has to end well afterwards."""
+    ends = [(process.communicate()[0], process.returncode) for process in processes]
+    wrong = None
+    for said, status in ends:
+        if "Traceback (most" in said or (status and not BUSY.search(said)):
+            wrong = f"ended with {status}: {brief(said)}"
+    if all(status for _, status in ends):
+        wrong = wrong or f"none of them got through: {brief(ends[0][0])}"
+    for ground in grounds:
+        wrong = wrong or ground.again()
+    fault.note(where, wrong)
+
+
+def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed: int) -> list[Fault]:
+    ground, rng, stages = grounds[0], random.Random(seed), list(seconds)
+    faults = [one, shared, queue] = [
+        Fault(f"{what}") for what in ("two runs in one clone", "two clones on one cache", "a queue's workers beside a run")
+    ]
+    for number in range(points):
+        stage = rng.choice(stages[2:9])
+        ground.forget(stage)
+        commands = rng.choice([[REPRO, REPRO], [REPRO, ("dvc", "exp", "run")], [("tools.repro",), REPRO]])
+        both(
+            one, f"{stage}, {' and '.join(words[-1] for words in commands)}", [ground.start(*words) for words in commands], [ground]
+        )
+        ground.git("checkout", "-q", "-f", "main")
+    clones = [twin(ground, ground.folder.parent / f"clone{number}") for number in range(2)]
+    for clone in clones:
+        clone.run("dvc", "cache", "dir", "--local", str(ground.folder / ".dvc/cache"))
+    for number in range(points):
+        stage = rng.choice(stages[2:9])
+        for path in ground.runs(stage):
+            shutil.rmtree(path.parent)
+        for clone in clones:
+            clone.forget(stage)
+        both(shared, stage, [clone.start(*REPRO) for clone in clones], [])
+        for clone in clones:
+            status, said = clone.run(*REPRO)
+            shared.note(f"{stage}, hashes", brief(said) if status else clone.wrong())
+    for seeds in ((5, 6), (7, 8))[:points]:
+        for number in seeds:
+            ground.run("dvc", "exp", "run", "--queue", "-S", f"finetune.seed={number}")
+        ground.forget("top")
+        workers = ground.start("dvc", "queue", "start", "-j", "2")
+        both(queue, "two experiments", [workers, ground.start(*REPRO)], [])
+        status, said = ground.run("dvc", "queue", "logs", "--help")
+        for _ in range(100):
+            status, said = ground.run("dvc", "queue", "status")
+            if not re.search(r"Running|Queued", said):
+                break
+        queue.note("the queue's end", None if len(re.findall("Success", said)) >= 2 else brief(said))
+        ground.run("dvc", "queue", "remove", "--all")
+        queue.note("hashes", ground.again())
+    return faults

@@ -1,0 +1,77 @@
+"""Find what a disk has damaged in DVC's cache and among the stages' outputs, and remove it. `make mend`
+
+    python -m tools.mend
+
+DVC takes what is read-only in its cache for what was once written there, and hashes it no second time. This hashes every file of
+the cache, and every output in the workspace against dvc.lock. What differs is named and removed: then `dvc repro` makes it anew,
+or `dvc pull` brings it. What is in git, and what no stage has written, stays as it is.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from dvc.repo import Repo
+from dvc.utils import dict_sha256
+from dvc.utils.serialize import load_yaml
+
+from stages.core import environment, files, lockfile
+from tools import command
+
+
+def objects(cache: Path) -> Iterator[Path]:
+    """The files of DVC's cache whose content is not what their name says."""
+    found = [path for path in files.of(cache) if len(path.parent.name) == 2 and len(path.stem) == 30]
+    with ThreadPoolExecutor(environment.THREADS) as pool:
+        for path, md5 in zip(found, pool.map(lambda path: files.digest_of(path, "md5"), found)):
+            if md5 != path.parent.name + path.stem:
+                yield path
+
+
+def runs(folder: Path) -> Iterator[Path]:
+    """The entries of the run cache that are not what was written, and folders without one, at which DVC stumbles."""
+    for path in files.of(folder):
+        try:
+            right = dict_sha256(load_yaml(path), exclude=["size", "nfiles"]) == path.name
+        except Exception:  # no YAML, or another tree than DVC writes
+            right = False
+        if not right:
+            yield path
+    yield from (path for path in folder.glob("*/*") if path.is_dir() and not any(path.iterdir()))
+
+
+def outputs(cache: Path) -> Iterator[Path]:
+    """The stages' outputs in the workspace that are not what dvc.lock says: of a folder the files that differ, or, where the cache
+    has no list of them, the folder."""
+    made = lockfile.made()
+    for path in filter(made.get, lockfile.outputs()):
+        md5 = lockfile.md5(path)
+        if md5 in (None, made[path]):
+            continue
+        listed = cache / made[path][:2] / made[path][2:]
+        if md5.endswith(".dir") and listed.exists():
+            right = {file["relpath"]: file["md5"] for file in json.loads(listed.read_text())}
+            yield from (
+                Path(path, file["relpath"])
+                for file in lockfile.listed(path)
+                if right.get(file["relpath"], file["md5"]) != file["md5"]
+            )
+        else:
+            yield Path(path)
+
+
+def main() -> None:
+    with Repo() as repo, repo.lock:
+        cache = Path(repo.cache.local.path)
+        count = 0
+        for path in (path for group in (objects(cache), runs(Path(repo.stage_cache.cache_dir)), outputs(cache)) for path in group):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            print(f"{path}: not what was written, removed", flush=True)
+            count += 1
+    print(f"{count} damaged. Now `dvc repro` makes them anew, or `dvc pull` brings them." if count else "Nothing is damaged.")
+
+
+if __name__ == "__main__":
+    command.start(main)
