@@ -39,7 +39,7 @@ def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings, dept
 def origin(params, depth: deep.Depth) -> list:
     """List all that a plain view's activations depend on, besides the photo."""
     modules = (layers, images, kinds, deep, metadata, tiff)
-    others = [Path(layers.__file__).parents[1] / name for name in OTHERS]
+    others = [Path(layers.__file__).parents[1] / name for name in OTHERS if params["backbone"] != "VGG16"]
     code = [files.sha256_of(file) for file in (__file__, *(module.__file__ for module in modules), *others)]
     libraries = [importlib.metadata.version(name) for name in ("keras", "ncnn", "onnxruntime", "pillow", "pillow-heif", "numpy")]
     own = [*(params[name] for name in ("backbone", "image_size", "fit", "preprocessing")), *params["finetune"]["unfreeze"]]

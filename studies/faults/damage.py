@@ -60,6 +60,10 @@ def in_output(ground: Ground, fault: Fault, path: str, reader: str, where: str, 
     for copy in copies:
         rng.setstate(state)
         done = spoil(copy, rng)
+    if copies == [cached]:  # to be used it has to come back into the workspace
+        out = ground.folder / path
+        shutil.rmtree(out) if out.is_dir() else out.unlink()
+        ground.run("dvc", "checkout", path)
     ground.forget(reader)
     wrong = judged(ground)
     fault.note(f"{copies[0].relative_to(ground.folder)}, {where}, {done}, read by {reader}", wrong)

@@ -1,6 +1,7 @@
 """A team's object store that fails at every n-th request, loses an object, or has another one in its place."""
 
 import contextlib
+import logging
 import random
 import shutil
 import threading
@@ -58,12 +59,12 @@ def connected(ground: Ground, to: Store) -> None:
         ["dvc", "remote", "modify", "--local", "-q", "team", "endpointurl", to.url],
     ):
         ground.run(*words)
+    ground.git("commit", "-qam", "a remote for the team")
 
 
 def emptied(ground: Ground) -> None:
     """As a colleague's fresh clone: nothing in the cache, nothing in the workspace."""
-    shutil.rmtree(ground.folder / ".dvc/cache")
-    for name in ("data", "models", ".dvc/tmp"):
+    for name in (".dvc/cache", ".dvc/tmp", "data", "models"):
         shutil.rmtree(ground.folder / name, ignore_errors=True)
     ground.git("checkout", "-q", "-f", "main")
 
@@ -73,6 +74,7 @@ def clear(status: int, said: str) -> str | None:
 
 
 def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed: int) -> list[Fault]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would print every request
     rng, ground = random.Random(seed), twin(grounds[0], grounds[0].folder.parent / "team")
     faults = [failing, lost, wrong] = [
         Fault(f"a remote {what}")
