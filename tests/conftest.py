@@ -43,6 +43,8 @@ NO_INDEX = {
     "PIP_INDEX_URL": "http://127.0.0.1:9",
     "PIP_EXTRA_INDEX_URL": "",
 }
+# Credentials, as CI has them: none of them may be found again in anything that is written or printed.
+PLANTED = {name: f"planted-{name}" for name in ("KAGGLE_API_TOKEN", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY")}
 TINY = dict(params.leaves(params.read(ROOT / "recipes/tiny.yaml")))
 
 
@@ -344,8 +346,9 @@ def pipeline(train_zip, weights_wheel, tmp_path_factory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / "pipeline").exists():
             folder = with_downloads(clone(shared / "running"), weights_wheel)
-            output = run(folder, "dvc", "repro", "--all-pipelines", DOGS_VS_CATS_ARCHIVE=str(train_zip))
+            output = run(folder, "dvc", "repro", "--all-pipelines", DOGS_VS_CATS_ARCHIVE=str(train_zip), **PLANTED)
             assert len(stages_run(output)) == 16, output
+            (folder / ".cache/log.txt").write_text(output)
             git(folder, "add", "-A")
             git(folder, "commit", "-qm", "run")
             folder.rename(shared / "pipeline")

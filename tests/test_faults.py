@@ -550,6 +550,13 @@ def test_a_drawn_photo_that_was_edited_in_place_is_named(tmp_path, monkeypatch, 
         photo.read()
 
 
+def test_no_credential_is_written_or_printed(pipeline):
+    """Neither into a log, the lock, a report or a model, nor into any cache."""
+    every = [path for path in pipeline.rglob("*") if path.is_file()]
+    assert pipeline / ".cache/log.txt" in every and pipeline / "dvc.lock" in every and len(every) > 300
+    assert not [path for path in every if b"planted-" in path.read_bytes()]
+
+
 def test_a_file_gets_its_name_once_it_is_whole_and_what_a_killed_process_left_is_removed(tmp_path):
     path = tmp_path / "file"
     with pytest.raises(OSError, match="full"), files.whole(path) as file:

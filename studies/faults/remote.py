@@ -80,7 +80,7 @@ def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed:
         Fault(f"a remote {what}")
         for what in ("that fails at every n-th request", "that lost an object", "with another object in its place")
     ]
-    pull = ("dvc", "repro", "--pull", "--allow-missing", "--all-pipelines")
+    pull = ("dvc", "repro", "--pull", "--all-pipelines")
     with store() as to:
         connected(ground, to)
         for number in range(points):
