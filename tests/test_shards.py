@@ -212,6 +212,17 @@ def test_a_mistake_is_one_line_and_leaves_nothing(light, mine, tmp_path):
     assert f"{text} is a file: name a folder." in to(light, mine, text, check=False)
 
 
+def test_without_ray_or_pyarrow_a_line_says_how_to_get_it(light, mine, tmp_path):
+    for package, said in ("ray", "requirements/ray.txt"), ("pyarrow", "requirements/run.txt"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / f"{package}.py").write_text("raise ImportError")  # as where it isn't installed
+        words = [sys.executable, "-m", "tools.predict", str(mine), "--to", str(tmp_path / "to"), "--model", str(light)]
+        env = offline(PYTHONPATH=str(tmp_path / package), ENGINE="ray")
+        found = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True)
+        assert found.returncode == 1 and len(found.stderr.splitlines()) == 1 and said in found.stderr, found.stderr
+        assert not (tmp_path / "to").exists()
+
+
 def test_a_list_may_be_csv_or_parquet_and_names_photos_beside_it(light, mine, tmp_path):
     names = ["cat/3.jpg", str(mine / "cat/4.jpg"), "dog/broken.jpg", "gone.jpg", "cat/3.jpg"]
     lists = mine / "list.csv", mine / "list.parquet"
@@ -297,9 +308,9 @@ def asking(env: dict[str, str]) -> Iterator[s3fs.S3FileSystem]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in env.items():
             patch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        yield s3fs.S3FileSystem(use_listings_cache=False)
-    s3fs.S3FileSystem.clear_instance_cache()
+        places.client.cache_clear()
+        yield places.client()
+    places.client.cache_clear()
 
 
 def fetch(env: dict[str, str], url: str, folder: Path) -> Path:
@@ -345,7 +356,6 @@ def test_an_object_is_read_as_it_was_listed(light, server, mine, tmp_path):
 
 def test_what_a_bucket_refuses_is_one_line(light, server, mine, tmp_path):
     target = tmp_path / "predictions"
-    s3fs.S3FileSystem.clear_instance_cache()
     assert "s3://nobody: there is no such bucket." in to(light, "s3://nobody", target, check=False, **server)
     assert "no picture in s3://team/nothing" in to(light, "s3://team/nothing", target, check=False, **server)
     assert "s3://nobody/x: there is no such bucket." in to(light, mine, "s3://nobody/x", check=False, **server)

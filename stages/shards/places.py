@@ -3,6 +3,7 @@ the machine that reads: environment, ~/.aws, or the role of the instance.
 """
 
 import contextlib
+import functools
 import os
 import stat
 import tempfile
@@ -10,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from stages.core import environment
 from stages.core.errors import UserError, of_disk
 from stages.photos.archive import MAX_PHOTO_BYTES
 
 BUCKET = "s3://"
 EXTRA = "s3:// takes what DVC takes for it: .venv/bin/python tools/install.py requirements/s3.txt"
+READERS = 16 * environment.THREADS  # photos that are on their way from a bucket at once, so that no core waits for one
 TRIES = 5  # of a photo whose bytes break off on the way
 CHANGED = "changed since it was listed"
 GONE = "No such file or directory"  # as the system says it of a file
@@ -161,13 +164,14 @@ def at(path: str) -> Folder | Bucket:
     return Bucket(path) if is_bucket(path) else Folder(path)
 
 
+@functools.cache
 def client():
-    """The S3 file system of fsspec, one a process."""
+    """The S3 file system of fsspec, one a process: by itself it would make one, with its own connections, for each thread."""
     try:
         import s3fs
     except ImportError:
         raise UserError(EXTRA) from None
-    return s3fs.S3FileSystem(use_listings_cache=False)
+    return s3fs.S3FileSystem(use_listings_cache=False, config_kwargs={"max_pool_connections": READERS})
 
 
 def code(error: BaseException) -> str:

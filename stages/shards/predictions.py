@@ -30,7 +30,6 @@ from stages.shards import places
 from stages.shards.classifier import Classifier
 from stages.shards.places import Photo
 
-READERS = 16  # a thread: photos on their way from a bucket, so that nobody waits for them
 CODE = Path(__file__).parent.parent  # stages/
 ONE_KIND = "Their numbers differ in the last digits: take machines of one kind, with the same pinned packages."
 EXTRA = "--to takes pyarrow: .venv/bin/python tools/install.py requirements/run.txt"
@@ -189,8 +188,8 @@ def rows(classifier: Classifier, base: str, photos: Iterable[Photo]) -> Iterator
             return str(error)
 
     threads = environment.THREADS
-    with ThreadPoolExecutor(READERS * threads) as readers, ThreadPoolExecutor(threads) as workers:
-        yield from _ahead(workers, compute, _ahead(readers, read, photos, READERS * threads), 2 * threads)
+    with ThreadPoolExecutor(places.READERS) as readers, ThreadPoolExecutor(threads) as workers:
+        yield from _ahead(workers, compute, _ahead(readers, read, photos, places.READERS), 2 * threads)
 
 
 def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable, most: int) -> Iterator:

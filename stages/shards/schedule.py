@@ -58,7 +58,7 @@ class Cluster:
         for node in self.ray.nodes():
             if node["Alive"] and node["Resources"].get("CPU"):
                 there = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                task = self.ray.remote(num_cpus=0, max_retries=RETRIES, scheduling_strategy=there)(predictions.engine)
+                task = self.ray.remote(num_cpus=0, max_retries=RETRIES, scheduling_strategy=there)(_kind)
                 asked[task.remote()] = node["NodeManagerHostname"], node["NodeID"][:8]
         for reference, name in asked.items():
             try:
@@ -118,6 +118,10 @@ class Cluster:
                 f"{which} has ended its worker {RETRIES + 1} times ({type(error).__name__}): maybe a photo in it takes more memory "
                 f"than a worker has. {again}"
             ) from None
+
+
+def _kind() -> dict[str, str]:
+    return predictions.engine()
 
 
 def _last(error: Exception) -> str:
