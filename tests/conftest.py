@@ -25,6 +25,7 @@ from pathlib import Path
 
 import colorama
 import pytest
+import requests
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -45,6 +46,7 @@ NO_INDEX = {
 }
 # Credentials, as CI has them: none of them may be found again in anything that is written or printed.
 PLANTED = {name: f"planted-{name}" for name in ("KAGGLE_API_TOKEN", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY")}
+S3_USER = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 TINY = dict(params.leaves(params.read(ROOT / "recipes/tiny.yaml")))
 
 
@@ -331,6 +333,43 @@ def copied(pipeline: Path, folder: Path) -> Path:
 
     COPIES[folder] = pipeline
     return shutil.copytree(pipeline, folder, symlinks=True, copy_function=copy, dirs_exist_ok=True)
+
+
+@contextlib.contextmanager
+def s3_server(*buckets: str) -> Iterator[str]:
+    """A real S3 server on this machine, with these buckets; gives its address."""
+    from moto.server import ThreadedMotoServer  # takes a second, and few tests need it
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    for bucket in buckets:
+        requests.put(f"{address}/{bucket}", timeout=10, proxies={"http": ""}).raise_for_status()
+    try:
+        yield address
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def light(tmp_path_factory) -> Path:
+    """A classifier of cats and dogs: EfficientNet-Lite0 as it was trained, and one layer on it, untrained. 64 px."""
+    from stages import pretrained
+    from stages.frozen import to_onnx
+    from stages.networks import keras, lite, models
+    from stages.publish import export
+
+    os.chdir(ROOT)
+    keras.utils.set_random_seed(1)
+    network = lite.build(64)
+    lite.set_weights(network, pretrained.lite_tensors())
+    given = {"pooling": "average", "scaling": False, "units": 0, "dropout": 0.0, "l1": 0.0, "l2": 0.0}
+    parts = [export.preprocessing(lite.NAME, "imagenet"), network, models.top(network.output_shape[1:], 2, given)]
+    about = {"classes": ["cat", "dog"], "image_size": 64, "crops": 1, "fit": "squash", "depth": None}
+    path = tmp_path_factory.mktemp("light") / "classifier.onnx"
+    path.write_bytes(to_onnx.convert(parts, 64, 1, about).SerializeToString())
+    return path
 
 
 @pytest.fixture(scope="session")

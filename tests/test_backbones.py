@@ -15,7 +15,8 @@ from stages.networks import backbone, keras, models
 from stages.photos import fetch
 from stages.pictures import images
 from stages.publish import export
-from tools import model_file, predict
+from stages.shards import model_file
+from tools import predict
 
 CUTS = {  # one of each family
     "VGG19": "block5",

@@ -12,9 +12,10 @@ from PIL import Image
 
 from stages.core.errors import UserError
 from stages.pictures import images
+from stages.shards import model_file
+from stages.shards.classifier import Classifier
 from studies.faults import hostile
-from tools import audit, model_file
-from tools.predict import Classifier
+from tools import audit
 
 
 @pytest.mark.parametrize(("what", "count"), [("pictures", 600), ("archives", 300), ("models", 100)])

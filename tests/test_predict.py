@@ -292,9 +292,10 @@ def test_no_tensorflow_is_imported_and_a_reader_may_leave(pipeline, pictures):
 def test_no_more_pictures_are_read_than_the_next_batch_takes(pipeline, photos):
     taken = []
     classifier = predict.Classifier(pipeline / export.ONNX)
+    size = classifier.batch_size
     found = predict.stream(classifier, range(100), lambda number: taken.append(number) or photos["cat"][number])
     for number, (item, _) in enumerate(found):
-        assert item == number and len(taken) <= (number // predict.BATCH_SIZE + 1) * predict.BATCH_SIZE
+        assert item == number and len(taken) <= (number // size + 1) * size
 
 
 def test_memory_does_not_grow_with_the_pictures(pipeline, tmp_path):

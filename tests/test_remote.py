@@ -19,12 +19,8 @@ from pathlib import Path
 
 import asyncssh
 import pytest
-import requests
-from conftest import ROOT, copied, git, offline, restore, run, stages_run
-from moto.server import ThreadedMotoServer
+from conftest import ROOT, S3_USER, copied, git, offline, restore, run, s3_server, stages_run
 from ruamel.yaml import YAML
-
-S3_USER = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 class Remote:
@@ -45,15 +41,8 @@ class Remote:
 
 @contextlib.contextmanager
 def s3_remote(place: Path):
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    requests.put(f"{endpoint}/team", timeout=10, proxies={"http": ""}).raise_for_status()
-    try:
-        yield Remote("s3://team/dogs-vs-cats", {"endpointurl": endpoint}, **S3_USER)
-    finally:
-        server.stop()
+    with s3_server("team") as address:
+        yield Remote("s3://team/dogs-vs-cats", {"endpointurl": address}, **S3_USER)
 
 
 @contextlib.contextmanager

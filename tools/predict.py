@@ -8,6 +8,8 @@ Reads files, folders with all below them, globs, and `-` for a list of files on 
 writes it. Prints a line a picture as soon as it is known. A picture that can't be read is a line on standard error, and makes the
 exit status 1; what is no picture is left out of folders and counted.
 
+With --to a folder, a bucket's prefix or a list goes into Parquet files, shard by shard (tools/batch.py).
+
 The classifier is models/classifier.onnx, which `make repro` writes, or another one of this project's, by --model. It runs
 by ONNX Runtime; TensorFlow is not imported.
 """
@@ -27,71 +29,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import onnxruntime
 from tqdm import tqdm
 
 from stages.core import environment
-from stages.core.errors import UserError
 from stages.photos import archive, names
-from stages.pictures import deep, images, kinds
-from tools import command
+from stages.pictures import images, kinds
+from stages.shards import places
+from stages.shards.classifier import OWN, Classifier
+from tools import batch, command
 
-MODEL = Path(__file__).parent.parent / "models/classifier.onnx"
-BATCH_SIZE = 16  # crops of pictures; on a CPU larger ones are no faster
 SORTED = 10_000  # names; more are not held, so that folders of millions don't show in memory
-
-
-class Classifier:
-    """An exported classifier.
-
-    `about` says what it is: its `classes` in the order of the probabilities, `image_size` and `fit`, data and metrics.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or is no classifier of this project.
-    """
-
-    def __init__(self, path: Path) -> None:
-        if not path.exists():
-            raise UserError(f"No classifier at {path}: `make repro` makes one, or name another by --model.")
-        self.path, options = path, onnxruntime.SessionOptions()
-        options.intra_op_num_threads = environment.THREADS
-        try:
-            if path != MODEL:  # which the DAG has made; to look would double the time to the first answer
-                from tools import model_file
-
-                model_file.check(path)
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["about"])
-            self.classes, self.size = self.about["classes"], self.about["image_size"]
-            self.fit = self.about.get("fit", "squash")  # files from before these could be chosen don't say
-            self.depth = deep.of_json(self.about.get("depth"))
-            self.batch_size = max(1, BATCH_SIZE // self.about.get("crops", 1))
-        except UserError:
-            raise
-        except Exception as error:  # ONNX Runtime has a dozen, with no common ancestor of their own
-            raise UserError(f"{path} is no classifier that this project exported ({type(error).__name__}).") from None
-
-    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Every class' probability for uint8 pixels of shape (n, size, size, 3): float32 of shape (n, classes).
-
-        Raises
-        ------
-        UserError
-            Where the file's graph does not fit together.
-        """
-        try:
-            return self.session.run(None, {"pixels": pixels})[0]
-        except Exception as error:  # as above
-            raise UserError(f"{self.path} is no classifier that this project exported ({type(error).__name__}).") from None
-
-    def read(self, data: bytes, name: str = "") -> np.ndarray:
-        """A picture's pixels as `probabilities` takes them; images.UnreadablePhoto where it is none, or a RAW one by its name:
-        decoded it would be its thumbnail."""
-        if reason := kinds.of(name, data[: kinds.HEAD]):
-            raise images.UnreadablePhoto(reason)
-        return images.square(data, self.size, self.fit, self.depth)
 
 
 def stream(classifier: Classifier, items: Iterable, data: Callable) -> Iterator[tuple[object, np.ndarray | str]]:
@@ -236,13 +183,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="predict", description=__doc__.splitlines()[0].partition(" `")[0])
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders, globs, or - for a list on standard input")
     parser.add_argument("--format", choices=FORMATS, default="table", help="json has an object a line")
-    parser.add_argument("--model", type=Path, default=MODEL, help="default: what `make repro` wrote")
+    parser.add_argument("--model", type=Path, default=OWN, help="default: what `make repro` wrote")
+    parser.add_argument(
+        "--to", help="predict one folder, s3://bucket/prefix, CSV or Parquet list into Parquet files in a folder or s3://"
+    )
+    parser.add_argument(
+        "--update", action="store_true", help="with --to: the photos or the classifier have changed; keep what holds"
+    )
+    parser.add_argument(
+        "--shard", type=int, default=batch.SHARD, help=f"with --to: about how many photos a file has ({batch.SHARD})"
+    )
     parser.add_argument("--about", action="store_true", help="say what the classifier is, as JSON")
     options = parser.parse_args()
     if not options.paths and not options.about:
         parser.error("which pictures? Name files, folders or globs, or - for a list on standard input")
+    if options.to and (len(options.paths) != 1 or options.shard < 1):
+        parser.error("--to takes one folder, s3://bucket/prefix or list, and shards of 1 photo or more")
+    if not options.to and any(map(places.is_bucket, options.paths)):
+        parser.error("a bucket's photos are predicted into files: name a folder or s3:// address by --to")
     for file in sys.stdin, sys.stdout, sys.stderr:
         file.reconfigure(errors="surrogateescape")  # a file's name may be any bytes
+    if options.to:
+        batch.run(options.paths[0], options.to, options.model, lambda folder: Pictures([folder]), options.shard, options.update)
+        return
     classifier = Classifier(options.model)
     if options.about:
         print(json.dumps(classifier.about, indent=2, ensure_ascii=False))

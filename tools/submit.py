@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--sample", type=Path, help="Kaggle's sampleSubmission.csv, whose ids the submission has to have")
     parser.add_argument("--out", type=Path, default=Path("submission.csv"), help="default: submission.csv")
     parser.add_argument("--clip", type=float, default=0.005, help="no probability nearer to 0 or 1 (default: 0.005)")
-    parser.add_argument("--model", type=Path, default=predict.MODEL, help="default: what `make repro` wrote")
+    parser.add_argument("--model", type=Path, default=predict.OWN, help="default: what `make repro` wrote")
     options = parser.parse_args()
     if not 0 <= options.clip < 0.5:
         parser.error("--clip is 0 or more and below 0.5")

@@ -201,7 +201,7 @@ def read_archive(data: bytes, folder: Path) -> None:
 
 
 def read_model(data: bytes, folder: Path) -> None:
-    from tools.predict import Classifier
+    from stages.shards.classifier import Classifier
 
     path = folder / "model.onnx"
     path.write_bytes(data)

@@ -1,0 +1,74 @@
+"""An exported classifier, run by ONNX Runtime; TensorFlow is not imported."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from stages.core import environment
+from stages.core.errors import UserError
+from stages.pictures import deep, images, kinds
+
+OWN = Path(__file__).parents[2] / "models/classifier.onnx"  # which the DAG has made
+BATCH_SIZE = 16  # crops of pictures; on a CPU larger ones are no faster
+
+
+class Classifier:
+    """An exported classifier.
+
+    `about` says what it is: its `classes` in the order of the probabilities, `image_size` and `fit`, data and metrics.
+
+    Parameters
+    ----------
+    path : Path
+        Its file.
+    data : bytes, optional
+        What the file holds, where it has come another way.
+    threads : int
+        For one call of `probabilities`. What one thread computes for a picture alone depends on that picture alone.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or is no classifier of this project.
+    """
+
+    def __init__(self, path: Path, data: bytes | None = None, threads: int = environment.THREADS) -> None:
+        if data is None and not path.exists():
+            raise UserError(f"No classifier at {path}: `make repro` makes one, or name another by --model.")
+        self.path, options = path, onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        if data is None and path.resolve() != OWN:  # to look at each would double the time to the first answer
+            from stages.shards import model_file
+
+            model_file.check(path)
+        try:
+            self.session = onnxruntime.InferenceSession(data or str(path), options, providers=["CPUExecutionProvider"])
+            self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["about"])
+            self.classes, self.size = self.about["classes"], self.about["image_size"]
+            self.fit = self.about.get("fit", "squash")  # files from before these could be chosen don't say
+            self.depth = deep.of_json(self.about.get("depth"))
+            self.batch_size = max(1, BATCH_SIZE // self.about.get("crops", 1))
+        except Exception as error:  # ONNX Runtime has a dozen, with no common ancestor of their own
+            raise UserError(f"{path} is no classifier that this project exported ({type(error).__name__}).") from None
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Every class' probability for uint8 pixels of shape (n, size, size, 3): float32 of shape (n, classes).
+
+        Raises
+        ------
+        UserError
+            Where the file's graph does not fit together.
+        """
+        try:
+            return self.session.run(None, {"pixels": pixels})[0]
+        except Exception as error:  # as above
+            raise UserError(f"{self.path} is no classifier that this project exported ({type(error).__name__}).") from None
+
+    def read(self, data: bytes, name: str = "") -> np.ndarray:
+        """A picture's pixels as `probabilities` takes them; images.UnreadablePhoto where it is none, or a RAW one by its name:
+        decoded it would be its thumbnail."""
+        if reason := kinds.of(name, data[: kinds.HEAD]):
+            raise images.UnreadablePhoto(reason)
+        return images.square(data, self.size, self.fit, self.depth)

@@ -1,0 +1,372 @@
+"""`predict --to`: more photos than lines are good for, shard by shard, from folders, lists and a bucket."""
+
+import contextlib
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pytest
+import requests
+import s3fs
+from conftest import ROOT, S3_USER, offline, run, s3_server
+from pyarrow import dataset, parquet
+
+from stages.shards import listing, places, predictions
+from stages.shards.places import Photo
+from tools import batch
+
+SHARD = 10
+
+
+@pytest.fixture(scope="module")
+def mine(photos, tmp_path_factory) -> Path:
+    """A folder of 61 pictures, one of them broken, and a text."""
+    folder = tmp_path_factory.mktemp("mine")
+    for kind, of_kind in photos.items():
+        (folder / kind).mkdir()
+        for number, data in enumerate(of_kind[:30]):
+            (folder / kind / f"{number}.jpg").write_bytes(data)
+    (folder / "dog/broken.jpg").write_bytes(photos["dog"][30][:200])
+    (folder / "notes.txt").write_text("nothing to see")
+    return folder
+
+
+class Paths(list):
+    """Pictures as `predict` finds them in a folder."""
+
+    left_out = Counter()
+
+
+def to(light: Path, source: object, target: object, *words: str, check: bool = True, shard: int = SHARD, **environment: str) -> str:
+    command = ["tools.predict", str(source), "--to", str(target), "--model", str(light), "--shard", str(shard), *words]
+    return run(ROOT, *command, check=check, **environment)
+
+
+def rows(folder: Path) -> list[dict]:
+    return sorted(dataset.dataset(folder).to_table().to_pylist(), key=lambda row: row["file"])
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def done(light, mine, tmp_path_factory) -> Path:
+    """What a run that nothing disturbed has written of it."""
+    target = tmp_path_factory.mktemp("done") / "predictions"
+    printed = to(light, mine, target)
+    assert "left out: 1 .txt" in printed and "predict: 61 of 61 photos" in printed
+    assert re.search(rf"^61 photos in {target}, [\d.]+ a second, 1 have no answer: why_not says why$", printed, re.MULTILINE)
+    return target
+
+
+def test_files_hold_what_predict_says_and_why_it_does_not(light, mine, done):
+    said = run(ROOT, "tools.predict", str(mine), "--model", str(light), "--format", "csv", check=False)
+    expected = {
+        row["file"]: row for row in csv.DictReader(line for line in said.splitlines() if f"{mine}/" in line or "class" in line)
+    }
+    expected = {name.removeprefix(f"{mine}/"): row for name, row in expected.items() if row["class"]}
+    found = {row["file"]: row for row in rows(done)}
+    assert list(next(iter(found.values()))) == ["file", "class", "probability_cat", "probability_dog", "why_not"]
+    broken = found.pop("dog/broken.jpg")
+    assert broken["class"] is None and broken["probability_dog"] is None and "can't be decoded" in broken["why_not"]
+    assert sorted(found) == sorted(expected) and len(found) == 60 and not any(row["why_not"] for row in found.values())
+    for name, row in found.items():
+        assert row["class"] == expected[name]["class"]
+        for kind in "cat", "dog":
+            assert row[f"probability_{kind}"] == pytest.approx(float(expected[name][f"probability_{kind}"]), abs=1e-5)
+    note = json.loads((done / batch.NOTE).read_text())
+    assert note["finished"] and note["list"]["photos"] == 61 and note["model"] == predictions.files.sha256_of(light)
+
+
+def test_a_row_depends_on_its_photo_alone(light, mine, done, tmp_path):
+    """Whatever the number of threads and the neighbours in the shard; and with the same list so are the files."""
+    command = ["-m", "tools.predict", str(mine), "--to", str(tmp_path / "three"), "--model", str(light), "--shard", str(SHARD)]
+    subprocess.run([sys.executable, *command], cwd=ROOT, env=offline(OMP_NUM_THREADS="3"), check=True, capture_output=True)
+    assert content(tmp_path / "three") == content(done)
+    to(light, mine, tmp_path / "large", shard=1000)
+    assert len(list((tmp_path / "large").glob("*.parquet"))) == 1 and rows(tmp_path / "large") == rows(done)
+
+
+KEYS = [Photo(f"{number % 20:02}/{number:06}.jpg", 1, "") for number in range(10_000)]
+
+
+def shards(photos: list[Photo]) -> set[tuple[Photo, ...]]:
+    return {tuple(shard) for shard in listing.cut(sorted(photos), 20)}
+
+
+def test_shards_hold_every_photo_once_and_are_of_a_size():
+    cut = list(listing.cut(sorted(KEYS), 20))
+    assert [photo for shard in cut for photo in shard] == sorted(KEYS)
+    sizes = [len(shard) for shard in cut]
+    assert 18 < np.mean(sizes) < 24 and max(sizes) < 80 and min(sizes) >= 10
+    for count in (0, 1, 3):
+        assert [photo for shard in listing.cut(KEYS[:count], 100) for photo in shard] == KEYS[:count]
+    assert all(len(shard) == 1 for shard in listing.cut(KEYS[:300], 1))
+    assert len(list(listing.cut(sorted(KEYS)[:20], 20))) == 1
+
+
+def test_some_photos_more_or_less_rewrite_few_shards():
+    before = shards(KEYS)
+    more = [*KEYS, *(Photo(f"07/{number:06}x.jpg", 1, "") for number in range(2_000, 4_000, 20))]  # 1 % in one folder
+    fewer = [photo for photo in KEYS if not photo.key.startswith("07/0012")]
+    for other in more, fewer, KEYS[1:], KEYS[:-1], [*KEYS, Photo("07/005007.jpgx", 1, "")]:
+        assert len(other) != len(KEYS)
+        changed = shards(other) - before
+        touched = len(set(other) ^ set(KEYS))
+        assert 1 <= len(changed) <= touched / 10 + 3, (len(changed), touched)
+        assert len(before - shards(other)) <= touched / 10 + 3
+
+
+def test_a_run_that_was_killed_goes_on_where_it_stopped(light, mine, done, tmp_path):
+    target = tmp_path / "predictions"
+    command = ["-m", "tools.predict", str(mine), "--to", str(target), "--model", str(light), "--shard", str(SHARD)]
+    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=offline(), stdout=subprocess.DEVNULL)
+    while len(list(target.glob("*.parquet"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = {path: path.stat().st_ino for path in target.glob("*.parquet")}
+    assert 2 <= len(finished) < len(list(done.glob("*.parquet"))) and not json.loads((target / batch.NOTE).read_text())["finished"]
+    (target / ".a shard.1.part").write_bytes(b"half of one")  # what may be left where it was killed while it wrote
+    rest = 61 - sum(parquet.read_metadata(path).num_rows for path in finished)
+    printed = to(light, mine, target)
+    assert f"61 photos in {target}, {61 - rest} were there, " in printed
+    assert all(path.stat().st_ino == before for path, before in finished.items())
+    assert content(target) == content(done)
+    assert f"61 photos in {target}, 61 were there\n" in to(light, mine, target)
+
+
+def test_another_list_model_machine_or_folder_is_refused_in_one_line(light, mine, done, tmp_path):
+    folder = shutil.copytree(mine, tmp_path / "mine")  # with the dates, so it is the same list
+    target = shutil.copytree(done, tmp_path / "predictions")
+    assert "61 were there" in to(light, folder, target)
+    before = content(target)
+
+    other = tmp_path / "other.onnx"
+    other.write_bytes(light.read_bytes() + b"\x12\x00")  # an empty producer: the same network, another file
+    assert re.search(r"has predictions of another classifier \(sha256 \w{12}\)", to(other, folder, target, check=False))
+    assert "has shards of --shard 10, not 20. Name another" in to(light, folder, target, shard=20, check=False)
+    (folder / "cat/0.jpg").rename(folder / "cat/zero.jpg")
+    (folder / "cat/1.jpg").unlink()
+    assert "another list of photos: 61 then, 60 now. Name another" in to(light, folder, target, check=False)
+    shutil.copyfile(mine / "cat/1.jpg", folder / "cat/1.jpg")
+    assert "another list of photos: some were changed. Name another" in to(light, folder, target, check=False)
+    words = [sys.executable, "-m", "tools.predict", str(mine), "--to", str(target), "--model", str(light), "--shard", str(SHARD)]
+    less = "AVX512_SKX X86_V4" if "AVX512_SKX" in predictions.engine()["instructions"].split() else ""
+    if less:  # NumPy leaves them out, as on a processor without them
+        env = offline(NPY_DISABLE_CPU_FEATURES=less)
+        found = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True)
+        assert found.returncode == 1 and len(found.stderr.splitlines()) == 1
+        assert f"was begun by another kind of machine: a processor without {less.split()[0]}" in found.stderr
+    assert content(target) == before
+    printed = to(light, mine, mine, check=False)
+    assert printed.splitlines()[-1].startswith(f"{mine} has other files, such as notes.txt: name an empty folder")
+    assert not (mine / batch.NOTE).exists()
+
+
+def test_an_update_keeps_what_holds_and_is_what_a_fresh_run_gives(light, mine, done, tmp_path):
+    folder = shutil.copytree(mine, tmp_path / "mine")
+    target = shutil.copytree(done, tmp_path / "predictions")
+    (folder / "cat/17.jpg").unlink()
+    printed = to(light, folder, target, "--update")
+    kept = int(re.search(r"60 photos in .*, (\d+) were there", printed)[1])
+    assert kept >= 60 - 4 * SHARD
+    to(light, folder, tmp_path / "fresh")
+    note = {"source": str(folder)}
+    assert content(target) == content(tmp_path / "fresh") and json.loads((target / batch.NOTE).read_text()).items() >= note.items()
+
+
+def test_a_mistake_is_one_line_and_leaves_nothing(light, mine, tmp_path):
+    target, empty, text = tmp_path / "predictions", tmp_path / "empty", tmp_path / "list.csv"
+    empty.mkdir()
+    text.write_text("picture,class\na.jpg,cat\n")
+    for source, expected in (
+        (tmp_path / "nowhere", "nowhere is no folder: expected one, s3://bucket/prefix, or a list"),
+        (empty, f"no picture in {empty}"),
+        (text, "a row without a photo; expected a column `file`, `uri` or `path`, found the columns picture, class"),
+        (tmp_path / "none.parquet", "none.parquet can't be read: No such file or directory"),
+        (ROOT / "README.md", "is no folder"),
+    ):
+        assert expected in to(light, source, target, check=False).splitlines()[-1]
+    (tmp_path / "no.parquet").write_text("no")
+    assert "no.parquet can't be read as a list: " in to(light, tmp_path / "no.parquet", target, check=False).splitlines()[-1]
+    assert "is no classifier that this project" in to(text, mine, target, check=False)
+    assert "ENGINE is 'dask'; expected ray, or nothing" in to(light, mine, target, check=False, ENGINE="dask")
+    assert "name a folder or s3:// address by --to" in run(
+        ROOT, "tools.predict", "s3://bucket/a", "--model", str(light), check=False
+    )
+    assert not target.exists()
+    assert f"{text} is a file: name a folder." in to(light, mine, text, check=False)
+
+
+def test_without_ray_or_pyarrow_a_line_says_how_to_get_it(light, mine, tmp_path):
+    for package, said in ("ray", "requirements/ray.txt"), ("pyarrow", "requirements/run.txt"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / f"{package}.py").write_text("raise ImportError")  # as where it isn't installed
+        words = [sys.executable, "-m", "tools.predict", str(mine), "--to", str(tmp_path / "to"), "--model", str(light)]
+        env = offline(PYTHONPATH=str(tmp_path / package), ENGINE="ray")
+        found = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True)
+        assert found.returncode == 1 and len(found.stderr.splitlines()) == 1 and said in found.stderr, found.stderr
+        assert not (tmp_path / "to").exists()
+
+
+def test_a_list_may_be_csv_or_parquet_and_names_photos_beside_it(light, mine, tmp_path):
+    names = ["cat/3.jpg", str(mine / "cat/4.jpg"), "dog/broken.jpg", "gone.jpg", "cat/3.jpg"]
+    lists = mine / "list.csv", mine / "list.parquet"
+    try:
+        with open(lists[0], "w", newline="") as file:
+            csv.writer(file).writerows([["class", "file"], *(["cat", name] for name in names)])
+        parquet.write_table(pyarrow.table({"URI": names}), lists[1])
+        for source in lists:
+            to(light, source, tmp_path / source.suffix)
+            found = rows(tmp_path / source.suffix)
+            assert [row["file"] for row in found] == sorted(set(names))
+            assert [row["why_not"] for row in found if row["file"] == "gone.jpg"] == ["No such file or directory"]
+            assert sum(row["class"] is not None for row in found) == 2
+        assert rows(tmp_path / ".csv") == rows(tmp_path / ".parquet")
+    finally:
+        for source in lists:
+            source.unlink(missing_ok=True)
+
+
+def test_a_photo_that_changed_since_it_was_listed_is_a_row_that_says_so(light, mine, tmp_path):
+    folder = shutil.copytree(mine, tmp_path / "mine")
+    with listing.Listing(str(folder), lambda path: Paths(map(str, Path(path).rglob("*.jpg")))) as found:
+        (folder / "cat/5.jpg").write_bytes((folder / "cat/6.jpg").read_bytes())
+        (folder / "cat/7.jpg").unlink()
+        job = predictions.Job("model", str(light), found.base, str(tmp_path), predictions.engine())
+        for shard in listing.cut(found, SHARD):
+            predictions.make(job, shard)
+    why = {row["file"]: row["why_not"] for row in rows_of(tmp_path.glob("*.parquet"))}
+    assert {name: why[name] for name in ("cat/5.jpg", "cat/6.jpg", "cat/7.jpg")} == {
+        "cat/5.jpg": places.CHANGED, "cat/6.jpg": None, "cat/7.jpg": "No such file or directory"
+    }  # fmt: skip
+
+
+def rows_of(paths) -> list[dict]:
+    return [row for path in paths for row in parquet.read_table(path).to_pylist()]
+
+
+def test_names_may_be_any_bytes(light, mine, photos, tmp_path):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in b"\xff\xfe.jpg", "hündchen, eins.jpg".encode(), b"line\nbreak.jpg":
+        Path(os.fsdecode(os.path.join(os.fsencode(folder), name))).write_bytes(photos["dog"][0])
+    to(light, folder, tmp_path / "predictions")
+    found = rows(tmp_path / "predictions")
+    assert [row["file"] for row in found] == ["\\xff\\xfe.jpg", "hündchen, eins.jpg", "line\nbreak.jpg"]
+    assert len({row["probability_dog"] for row in found}) == 1
+
+
+def test_memory_does_not_grow_with_the_list():
+    peaks = []
+    for count in (2_000, 100_000):
+        code = f"""
+from stages.core import stage
+from stages.shards import listing
+class Paths:
+    left_out = {{}}
+    def __iter__(self):
+        return (f"/nowhere/{{number % 10}}/a photo with a name of some length {{number:07}}.jpg" for number in range({count}))
+with listing.Listing("/tmp", lambda folder: Paths()) as photos:
+    assert sum(map(len, listing.cut(photos, 100))) == photos.count == {count}
+print(stage.peak_memory_mb())
+"""
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout.splitlines()[-1]))
+    assert peaks[1] < peaks[0] + 15, peaks  # as a list they take 30 MB
+
+
+@pytest.fixture(scope="module")
+def server(mine) -> Iterator[dict[str, str]]:
+    """A bucket with the folder's files below photos/; gives the environment of whoever reads it."""
+    with s3_server("team", "other") as address:
+        env = S3_USER | {"AWS_ENDPOINT_URL": address, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+        with asking(env) as fs:
+            for path in mine.rglob("*.*"):
+                fs.pipe_file(f"team/photos/{path.relative_to(mine)}", path.read_bytes())
+            fs.pipe_file("team/photos2/other.jpg", b"of another prefix")
+        yield env
+
+
+@contextlib.contextmanager
+def asking(env: dict[str, str]) -> Iterator[s3fs.S3FileSystem]:
+    """A client of its own, whatever this process has asked for before."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in env.items():
+            patch.setenv(name, value)
+        places.client.cache_clear()
+        yield places.client()
+    places.client.cache_clear()
+
+
+def fetch(env: dict[str, str], url: str, folder: Path) -> Path:
+    with asking(env) as fs:
+        fs.get(url, str(folder), recursive=True)
+    return folder
+
+
+def test_from_a_bucket_to_a_bucket_are_the_rows_of_the_folder(light, server, done, tmp_path):
+    printed = to(light, "s3://team/photos", "s3://other/of/photos", **server)
+    assert "left out: 1 .txt" in printed and "61 photos in s3://other/of/photos, " in printed
+    found = fetch(server, "s3://other/of/photos", tmp_path / "found")
+    assert rows(found) == rows(done) and len(content(found)) == len(content(done))
+    assert ", 61 were there\n" in to(light, "s3://team/photos/", "s3://other/of/photos", **server)
+    to(light, "s3://team/photos", tmp_path / "here", **server)
+    assert {name: data for name, data in content(tmp_path / "here").items() if name != batch.NOTE} == {
+        name: data for name, data in content(found).items() if name != batch.NOTE
+    }
+
+
+def test_an_object_is_read_as_it_was_listed(light, server, mine, tmp_path):
+    with asking(server) as fs:
+        for number in range(4):
+            fs.pipe_file(f"other/changing/{number}.jpg", (mine / f"cat/{number}.jpg").read_bytes())
+        with listing.Listing("s3://other/changing", Paths) as found:
+            fs.pipe_file("other/changing/1.jpg", (mine / "cat/20.jpg").read_bytes())
+            fs.rm("other/changing/2.jpg")
+            job = predictions.Job("model", str(light), found.base, str(tmp_path), predictions.engine())
+            for shard in listing.cut(found, SHARD):
+                predictions.make(job, shard)
+        why = {row["file"]: row["why_not"] for row in rows_of(tmp_path.glob("*.parquet"))}
+        assert why == {"0.jpg": None, "1.jpg": places.CHANGED, "2.jpg": "No such file or directory", "3.jpg": None}
+        # A list in the bucket, with an etag that isn't the object's any more, and without.
+        etag = fs.info("other/changing/1.jpg")["ETag"]
+        fs.pipe_file(
+            "other/list.csv", f'uri,etag\nchanging/0.jpg,old\ns3://other/changing/1.jpg,"{etag[1:-1]}"\nchanging/3.jpg,\n'.encode()
+        )
+    to(light, "s3://other/list.csv", tmp_path / "listed", **server)
+    assert {row["file"]: row["why_not"] for row in rows(tmp_path / "listed")} == {
+        "changing/0.jpg": places.CHANGED, "changing/3.jpg": None, "s3://other/changing/1.jpg": None
+    }  # fmt: skip
+
+
+def test_what_a_bucket_refuses_is_one_line(light, server, mine, tmp_path):
+    target = tmp_path / "predictions"
+    assert "s3://nobody: there is no such bucket." in to(light, "s3://nobody", target, check=False, **server)
+    assert "no picture in s3://team/nothing" in to(light, "s3://team/nothing", target, check=False, **server)
+    assert "s3://nobody/x: there is no such bucket." in to(light, mine, "s3://nobody/x", check=False, **server)
+    assert "s3://team/no.csv: there is no such list." in to(light, "s3://team/no.csv", target, check=False, **server)
+    address, auth = server["AWS_ENDPOINT_URL"], "/moto-api/reset-auth"
+    ask = {"timeout": 10, "proxies": {"http": ""}}
+    requests.post(address + auth, data=b"0", **ask).raise_for_status()  # from here on everybody's rights are looked at
+    try:
+        for source, where in (("s3://team/photos", target), (str(mine), "s3://team/predictions")):
+            last = to(light, source, where, check=False, **server).splitlines()[-1]
+            assert re.match(r"s3://team/\w+: no right to do that \(.*\)\. Ask for it, or set other credentials", last), last
+    finally:
+        requests.post(address + auth, data=b"inf", **ask)
+    assert not target.exists()
