@@ -1,7 +1,7 @@
 """Break things on purpose, and count what is survived. `make faults`
 
     python -m studies.faults                        # everything, 20 minutes
-    python -m studies.faults kill disk --points 3   # two groups, three tries each
+    python -m studies.faults kill disk --points 3   # two groups, three tries in each place
 
 Each module is a group of faults, which it inflicts on a `ground.Ground`: a copy of the working tree in which the whole DAG has run
 once on a few dozen photos, undisturbed. A fault is survived where the same command, typed again, ends with the hashes of that

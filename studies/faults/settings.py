@@ -99,7 +99,10 @@ def whole_run(ground: Ground, fault: Fault, label: str, settings: dict) -> None:
 
 
 def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed: int) -> list[Fault]:
-    rng, inside, fault = random.Random(seed), *map(Fault, ("an odd value in params.yaml, one batch", "an odd value in params.yaml, a run"))
+    rng, inside, fault = (
+        random.Random(seed),
+        *map(Fault, ("an odd value in params.yaml, one batch", "an odd value in params.yaml, a run")),
+    )
     settings = params.read(grounds[0].folder / params.PARAMS)
     in_process(settings, 100 * points, rng, inside)
     cases = list(generated(settings, 7 * points, rng))
