@@ -7,6 +7,11 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 SCHEMES = $(firstword $(subst ://, ,$(URL))) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
 PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure,$(sort $(SCHEMES))))))
 
+# No process sees a GPU: CUDA is not installed, and the processor computes.
+ifeq ($(GPU),0)
+export CUDA_VISIBLE_DEVICES := -1
+endif
+
 .PHONY: help repro back blog accurate canary seeds folds sets views sizes ideas sweep search experiments check publish bench test test-browser test-slow table plots remote push pull check-lock report pull-repro comment clean lock
 
 help: ## list the commands
@@ -15,7 +20,8 @@ help: ## list the commands
 COMMANDS := $(BIN)/predict $(BIN)/submit
 REPRO = python -m tools.repro $(if $(RECIPE),--recipe $(RECIPE)) $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS),--photos "$(PHOTOS)")
 
-repro: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## set up, choose where photos come from, run the pipeline, show the results; RECIPE=accurate
+repro: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## set up, choose where photos come from, run the pipeline, show the results; RECIPE=accurate, GPU=0
+	@python -m tools.gpu
 	@$(REPRO) $(SET)
 
 back: $(BIN)/.run ## go back to before the last run, own edits included; UNDO=1: and forth again
@@ -112,7 +118,7 @@ clean: $(BIN)/.run ## remove what stages and downloads left; DVC's cache, .venv 
 
 lock: ## pin the dependencies anew, for every platform, from requirements/*.in
 	$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv
-	for name in run test browser npm s3 ssh gs azure; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	for name in run test browser npm gpu s3 ssh gs azure; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 canary: ## run the tests with the newest version of every dependency, in a copy of the last commit: .cache/canary
