@@ -9,7 +9,8 @@ writes it. Prints a line a picture as soon as it is known. A picture that can't 
 exit status 1; what is no picture is left out of folders and counted.
 
 The classifier is models/classifier.onnx, which `make repro` writes, or another one of this project's, by --model. It runs
-by ONNX Runtime; TensorFlow is not imported.
+by ONNX Runtime, VGG16's convolutions by ncnn; TensorFlow is not imported. A picture is read and computed by one thread, so that its
+answer is the same to the last digit whatever other pictures there are.
 """
 
 import argparse
@@ -32,13 +33,21 @@ from tqdm import tqdm
 
 from stages.core import environment
 from stages.core.errors import UserError
+from stages.frozen import layers
 from stages.photos import archive, names
 from stages.pictures import deep, images, kinds
-from tools import command
+from tools import command, winograd
 
 MODEL = Path(__file__).parent.parent / "models/classifier.onnx"
-BATCH_SIZE = 16  # crops of pictures; on a CPU larger ones are no faster
+AHEAD = 2 * environment.THREADS  # pictures that are read before they are asked for
 SORTED = 10_000  # names; more are not held, so that folders of millions don't show in memory
+
+
+def session(model: str | bytes) -> onnxruntime.InferenceSession:
+    """A network that the thread computes that asks for it."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 class Classifier:
@@ -55,21 +64,20 @@ class Classifier:
     def __init__(self, path: Path) -> None:
         if not path.exists():
             raise UserError(f"No classifier at {path}: `make repro` makes one, or name another by --model.")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = environment.THREADS
         try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["about"])
+            whole = session(str(path))
+            self.about = json.loads(whole.get_modelmeta().custom_metadata_map["about"])
             self.classes, self.size = self.about["classes"], self.about["image_size"]
             self.fit = self.about.get("fit", "squash")  # files from before these could be chosen don't say
             self.depth = deep.of_json(self.about.get("depth"))
-            self.batch_size = max(1, BATCH_SIZE // self.about.get("crops", 1))
+            self.compute = winograd.of_file(path, session) or (lambda pixels: whole.run(None, {"pixels": pixels})[0])
         except Exception as error:  # ONNX Runtime has a dozen, with no common ancestor of their own
             raise UserError(f"{path} is no classifier that this project exported ({type(error).__name__}).") from None
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Every class' probability for uint8 pixels of shape (n, size, size, 3): float32 of shape (n, classes)."""
-        return self.session.run(None, {"pixels": pixels})[0]
+        """Every class' probability for uint8 pixels of shape (n, size, size, 3): float32 of shape (n, classes). By the thread that
+        calls it; several may at once."""
+        return self.compute(pixels)
 
     def read(self, data: bytes, name: str = "") -> np.ndarray:
         """A picture's pixels as `probabilities` takes them; images.UnreadablePhoto where it is none, or a RAW one by its name:
@@ -85,21 +93,16 @@ def stream(classifier: Classifier, items: Iterable, data: Callable) -> Iterator[
     `data` gives an item's bytes; an OSError or archive.Unreadable of it is such a reason.
     """
 
-    def pixels(item) -> np.ndarray | str:
+    def answer(item) -> tuple[object, np.ndarray | str]:
         try:
-            return classifier.read(data(item), str(item))
+            return item, classifier.probabilities(classifier.read(data(item), str(item))[None])[0]
         except OSError as error:
-            return error.strerror or str(error)
+            return item, error.strerror or str(error)
         except (archive.Unreadable, images.UnreadablePhoto) as error:
-            return str(error)
+            return item, str(error)
 
-    items = iter(items)
     with ThreadPoolExecutor(environment.THREADS) as pool:
-        while some := list(itertools.islice(items, classifier.batch_size)):
-            read = list(pool.map(pixels, some))
-            readable = [array for array in read if not isinstance(array, str)]
-            computed = iter(classifier.probabilities(np.stack(readable)) if readable else ())
-            yield from ((item, array if isinstance(array, str) else next(computed)) for item, array in zip(some, read))
+        yield from layers.ahead(pool, answer, items, AHEAD)
 
 
 class Pictures:
