@@ -15,7 +15,8 @@ help: ## list the commands
 COMMANDS := $(BIN)/predict $(BIN)/submit
 REPRO = python -m tools.repro $(if $(RECIPE),--recipe $(RECIPE)) $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS),--photos "$(PHOTOS)")
 
-repro: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## set up, choose where photos come from, run the pipeline, show the results; RECIPE=accurate
+repro: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## set up, choose where photos come from, run the pipeline, show the results; RECIPE=accurate, GPU=0
+	@python -m tools.gpu
 	@$(REPRO) $(SET)
 
 back: $(BIN)/.run ## go back to before the last run, own edits included; UNDO=1: and forth again
@@ -131,7 +132,7 @@ clean: $(BIN)/.run ## remove what stages and downloads left; DVC's cache, .venv 
 
 lock: ## pin the dependencies anew, for every platform, from requirements/*.in
 	$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv
-	for name in run test browser audit npm s3 ssh gs azure ray; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	for name in run test browser audit npm gpu s3 ssh gs azure ray; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 canary: ## run the tests with the newest version of every dependency, in a copy of the last commit: .cache/canary

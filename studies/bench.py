@@ -4,10 +4,12 @@
 
 In one session, in a temporary clone of the last commit with an empty cache: the whole DAG cold, `dvc repro` with
 nothing to do, the experiment `dvc exp run -S finetune.lr=1e-4` on the warm cache, the blog's three scripts
-(`studies/plain.py`: a few epochs, multiplied out to 50), and between them the best rate of matrix products. Prints a
-table and writes metrics/benchmark.json.
+(`studies/plain.py`: a few epochs, multiplied out to 50), and between them the best rate of matrix products; and the recipe `light`
+beside the default: its stages, its exported files, and how many photos a second `predict` answers. Prints a table and writes
+metrics/benchmark.json.
 """
 
+import csv
 import json
 import os
 import subprocess
@@ -24,11 +26,13 @@ from stages.networks import backbone, keras, models
 from stages.photos import sources
 from stages.scores import metrics
 from studies import sets
-from tools import command, experiment
+from tools import command, experiment, recipe
 
 BENCHMARK = Path("metrics/benchmark.json")
 PLAIN = ("small_cnn", "bottleneck", "finetune")
 EXPERIMENT = "finetune.lr=1e-4"
+FILES = {"float32": "models/classifier.onnx", "int8": "models/classifier.int8.onnx"}
+PREDICTED = "data/photos/validation"  # photos at their own sizes
 
 
 def matmul_gflops(size: int = 3072, repeats: int = 6) -> float:
@@ -100,6 +104,30 @@ def read(clone: Path) -> tuple[dict, dict]:
     return stages, metrics.read(clone / metrics.SCORES)
 
 
+def network(clone: Path, cold: float) -> dict:
+    """What the params in the clone have taken, which have just run: `cold` seconds, all but level 1; and what is exported of it."""
+    settings, (stages, scores) = params.load(clone / params.PARAMS), read(clone)
+    sizes = settings["subsample"]
+    views = 2 * sizes["train"] * settings["activations"]["views"]
+    views += 2 * (sizes["validation"] + sizes["test"]) * settings["activations"]["crops"]
+    trained = sets.looks(clone)[-1][0] * 2 * sizes["train"]
+    run(clone, "dvc", "repro", "publish/dvc.yaml:quantize")
+    with open(clone / "metrics/int8.csv", newline="") as file:
+        same = {row["classifier"]: float(row["same_class_as_float32"]) for row in csv.DictReader(file)}
+    found = {
+        "cold_but_level_1_seconds": cold,
+        "activations_ms": 1e3 * stages["activations"]["seconds"] / views,
+        "finetune_ms": 1e3 * stages["finetune"]["seconds"] / trained,
+        "test_accuracy": {level: scores[level]["test"]["accuracy"] for level in ("top", "finetune")},
+    }
+    for name, path in FILES.items():
+        seconds, printed = run(clone, "tools.predict", "--model", path, "--format", "csv", PREDICTED)
+        photos = len(printed.splitlines()) - 1
+        size = (clone / path).stat().st_size / 1e6
+        found[name] = {"mb": size, "photos_a_second": photos / seconds, "photos": photos, "same_class": same[name]}
+    return found
+
+
 def benchmark(clone: Path) -> dict:
     """Everything that is measured, as metrics/benchmark.json has it; seconds unless a name says otherwise."""
     settings = params.load(clone / params.PARAMS)
@@ -107,12 +135,15 @@ def benchmark(clone: Path) -> dict:
     cold, _ = run(clone, "dvc", "repro")
     (stages, scores), looks = read(clone), sets.looks(clone)
     rates.append(matmul_gflops())
+    networks = {"default": network(clone, cold - stages["small_cnn"]["seconds"])}
     noop = min(run(clone, "dvc", "repro")[0] for _ in range(3))
     warm, _ = run(clone, "dvc", "exp", "run", "-S", EXPERIMENT)
     _, after = read(clone)
     rates.append(matmul_gflops())
     plain = {name: json.loads(run(clone, "studies.plain", name)[1].splitlines()[-1]) for name in PLAIN}
     rates.append(matmul_gflops())
+    light, _ = run(clone, "dvc", "exp", "run", *(word for change in recipe.changes("light") for word in ("-S", change)))
+    networks["light"] = network(clone, light)  # level 1 was in the cache
 
     for name, cost in work(settings, looks).items():
         stages[name]["share_of_ceiling"] = cost / stages[name]["seconds"] / max(rates)
@@ -123,6 +154,7 @@ def benchmark(clone: Path) -> dict:
         "matmul_gflops": max(rates),
         "plain": {**plain, "seconds": scripts},
         "stages": stages,
+        "networks": networks,
         "cold": {
             "seconds": cold,
             "speedup": scripts / cold,
@@ -147,6 +179,25 @@ def rounded(value):
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
+def networks_table(networks: dict) -> list[str]:
+    """What `network` found of each recipe, as lines for people."""
+    lines = []
+    for name, found in networks.items():
+        accuracy = ", ".join(f"{value:.3f}" for value in found["test_accuracy"].values())
+        lines.append(
+            f"recipe {name}: {found['cold_but_level_1_seconds']:.0f} s cold but for level 1; a photo takes "
+            f"{found['activations_ms']:.1f} ms of activations, {found['finetune_ms']:.1f} ms of level 3 a step, start and looks "
+            f"included; test accuracy of levels 2 and 3: {accuracy}"
+        )
+        for file in FILES:
+            of = found[file]
+            lines.append(
+                f"  {file:<8}{of['mb']:6.1f} MB, predict {of['photos_a_second']:6.1f} photos a second over {of['photos']}, its start "
+                f"included; the class of float32 on {of['same_class']:.4f}"
+            )
+    return lines
+
+
 def table(result: dict) -> str:
     """What `benchmark` measured, for people."""
     plain, warm, epoch, stages = (result[key] for key in ("plain", "warm_experiment", "small_cnn", "stages"))
@@ -162,6 +213,7 @@ def table(result: dict) -> str:
     for name, stage in stages.items():
         share = f"{stage['share_of_ceiling']:.0%}" if "share_of_ceiling" in stage else ""
         lines.append(f"{name:<14}{stage['seconds']:>9.1f}{stage['peak_memory_mb']:>9}{stage['cache_mb']:>10.0f}{share:>16}")
+    lines += ["", *networks_table(result.get("networks", {}))]
     lines.append(
         f"\nceiling: the best float32 matrix product, {result['matmul_gflops']:.0f} GFLOP/s on {result['cores']} cores\n"
         f"level 3's validation accuracy: {result['cold']['accuracy']}, of the experiment {warm['accuracy']}; the blog's 0.94\n"

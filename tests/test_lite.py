@@ -11,18 +11,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from conftest import ROOT, change, clone, offline
+from onnxruntime.quantization import CalibrationDataReader
 from PIL import Image
 from sklearn.datasets import load_sample_image
+from sklearn.linear_model import LogisticRegression
 
 from stages import pretrained
 from stages.core import environment, params
-from stages.frozen import activations, layers
+from stages.frozen import activations, gpu, layers, to_onnx
 from stages.networks import backbone, keras, lite, models
 from stages.photos import dataset, sources
 from stages.pictures import images
+from stages.publish import export, quantize
 from stages.weights import torch_file
+from tools import predict
 
 GIVEN = os.environ.get(sources.ARCHIVE_VARIABLE)
 KINDS = {"dog": range(151, 269), "cat": range(281, 286)}  # numbers of ImageNet's classes
@@ -183,6 +188,44 @@ def test_it_knows_dogs_from_cats_and_from_a_thousand_things(cifar10, weights, sa
             assert np.mean([number in KINDS[kind] for number in said(np.stack(photos))]) >= least
 
 
+def test_in_int8_it_says_the_same(cifar10, weights, tmp_path):
+    """A level 2 by logistic regression, on photos that neither it nor the scales have seen."""
+    size, data = 96, []
+    with zipfile.ZipFile(cifar10) as archive:
+        for kind in "cat", "dog":
+            names = [name for name in archive.namelist() if name.startswith(kind)][:150]
+            data += [images.resize(Image.open(io.BytesIO(archive.read(name))).convert("RGB"), size) for name in names]
+    photos, labels = np.stack(data), np.repeat([0, 1], 150)
+    network = layers.Frozen(weights, lite.NAME, [])
+    found = network.outputs(photos, lambda pixels: network.preprocess(pixels[None], "imagenet"))
+    features, trained = np.concatenate([some.mean((1, 2)) for some in found]), np.arange(300) % 3 > 0
+    regression = LogisticRegression(C=0.01, max_iter=1000).fit(features[trained], labels[trained])
+    top = models.top((3, 3, 1280), 2, {"pooling": "average", "scaling": False, "units": 0, "dropout": 0.0, "l1": 0.0, "l2": 0.0})
+    top.set_weights([regression.coef_.T, regression.intercept_])
+    parts = [export.preprocessing(lite.NAME, "imagenet"), backbone.load(lite.NAME, weights, size), top]
+    large, small = tmp_path / "float32.onnx", tmp_path / "int8.onnx"
+    onnx.save(to_onnx.convert(parts, size, 1, {"what": "a test"}), large)
+
+    class Few(CalibrationDataReader):
+        batches = iter(photos[trained][::5, None])
+
+        def get_next(self):
+            return None if (pixels := next(self.batches, None)) is None else {"pixels": pixels}
+
+    quantize.quantize(large, small, Few())
+    graph = onnx.load(small).graph
+    assert ("about", '{"what": "a test"}') in [(entry.key, entry.value) for entry in onnx.load(small).metadata_props]
+    assert small.stat().st_size < 5e6
+    kinds = [node.op_type for node in graph.node]
+    assert "BatchNormalization" not in kinds and kinds.count("Clip") <= 1, "all but the stem's are part of the convolutions"
+    read = {node.name for node in graph.node if node.op_type == "Conv" and "DequantizeLinear" not in node.input[1]}
+    assert read == {"preprocessing_sum", "stem_conv_sum", "block1a_project_conv_sum"}
+    said = [predict.session(str(path)).run(None, {"pixels": photos[~trained]})[0] for path in (large, small)]
+    logits = [np.log(some[:, 1] / some[:, 0]) for some in said]
+    assert np.corrcoef(logits)[0, 1] > 0.99 and np.std(logits[1] - logits[0]) < 0.15 * np.std(logits[0])
+    assert np.mean(said[0].argmax(1) == said[1].argmax(1)) >= 0.95
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not GIVEN, reason=f"set {sources.ARCHIVE_VARIABLE} to an archive of Kaggle's photos")
 def test_it_is_the_real_network_on_kaggles_photos(said):
@@ -194,7 +237,7 @@ def test_it_is_the_real_network_on_kaggles_photos(said):
             assert np.mean([number in KINDS[kind] for number in said(photos)]) >= least
 
 
-@pytest.mark.skipif(layers._nvidia(), reason="for a machine without a GPU")
+@pytest.mark.skipif(gpu.used(), reason="for a machine without a GPU")
 def test_frozen_layers_give_a_photo_the_same_bytes_beside_any_others_and_from_any_number_of_threads(weights, monkeypatch):
     pixels = np.random.default_rng(1).integers(0, 256, (6, 75, 75, 3), np.uint8)  # an odd number of rows on the way
     below, above = (layers.Frozen(weights, lite.NAME, ["block5a"], part) for part in (False, True))

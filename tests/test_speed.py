@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, change, offline, restore, run
 
 from stages.core import measured, params, stage
-from stages.frozen import activations, layers
+from stages.frozen import activations, gpu, layers
 from stages.networks import backbone
 from stages.photos import dataset
 from stages.pictures import images
@@ -47,7 +47,7 @@ print(*({"keras", "tensorflow"} & set(sys.modules)))
 """
 
 
-@pytest.mark.skipif(layers._nvidia(), reason="for a machine without a GPU")
+@pytest.mark.skipif(gpu.used(), reason="for a machine without a GPU")
 def test_frozen_blocks_are_the_same_to_the_byte_from_any_number_of_threads_and_need_no_tensorflow(pipeline):
     words = [sys.executable, "-c", IN_THREADS, pipeline / "models/backbone.weights.h5"]
     printed = []
@@ -57,7 +57,7 @@ def test_frozen_blocks_are_the_same_to_the_byte_from_any_number_of_threads_and_n
     assert printed[0] == printed[1] and len(printed[0]) == 2 * 4 * 6 * 24 * 24 * 128 + 2
 
 
-@pytest.mark.skipif(layers._nvidia(), reason="for a machine without a GPU")
+@pytest.mark.skipif(gpu.used(), reason="for a machine without a GPU")
 def test_activations_of_a_photo_are_computed_once_whatever_split_it_is_drawn_into(pipeline):
     change(pipeline, image_size=48)
     shutil.rmtree(pipeline / ".cache/memo")  # other tests may have had other draws
@@ -154,6 +154,14 @@ def test_nothing_is_left_out_of_the_table(pipeline):
     result = dict.fromkeys(parts, shown) | {"stages": stages, "matmul_gflops": 100.0, "cores": 2}
     printed = bench.table(result | {"plain": dict.fromkeys(parts, shown) | {"seconds": 5.0}})
     assert all(name in printed for name in stages) and set(metrics) == {"small_cnn", "top", "finetune"}
+
+
+def test_the_exported_files_of_a_network_are_in_the_table(pipeline):
+    found = bench.network(pipeline, 12.0)
+    assert found["float32"]["photos"] == found["int8"]["photos"] == 20 and found["float32"]["same_class"] == 1
+    assert found["int8"]["mb"] < 0.3 * found["float32"]["mb"] and found["activations_ms"] > 0 < found["finetune_ms"]
+    printed = bench.networks_table({"light": found})
+    assert printed[0].startswith("recipe light: 12 s cold but for level 1") and len(printed) == 3
 
 
 @pytest.mark.parametrize("script", ["small_cnn", *(pytest.param(name, marks=pytest.mark.slow) for name in bench.PLAIN[1:])])

@@ -46,7 +46,7 @@ def run(source: str, to: str, model: Path, below: Callable[[str], listing.Paths]
         import pyarrow  # noqa: F401
     except ImportError:
         raise UserError(predictions.EXTRA) from None
-    Classifier(model, threads=1)  # which says in a line what is wrong with it
+    Classifier(model)  # which says in a line what is wrong with it
     target = places.at(to)
     with schedule.engine() as engine:
         kind = engine.kind()

@@ -11,7 +11,8 @@ exit status 1; what is no picture is left out of folders and counted.
 With --to a folder, a bucket's prefix or a list goes into Parquet files, shard by shard (tools/batch.py).
 
 The classifier is models/classifier.onnx, which `make repro` writes, or another one of this project's, by --model. It runs
-by ONNX Runtime; TensorFlow is not imported.
+by ONNX Runtime, VGG16's convolutions by ncnn; TensorFlow is not imported. A picture is read and computed by one thread, so that its
+answer is the same to the last digit whatever other pictures there are.
 """
 
 import argparse
@@ -32,12 +33,14 @@ import numpy as np
 from tqdm import tqdm
 
 from stages.core import environment
+from stages.frozen import layers
 from stages.photos import archive, names
 from stages.pictures import images, kinds
 from stages.shards import places
 from stages.shards.classifier import OWN, Classifier
 from tools import batch, command
 
+AHEAD = 2 * environment.THREADS  # pictures that are read before they are asked for
 SORTED = 10_000  # names; more are not held, so that folders of millions don't show in memory
 
 
@@ -47,21 +50,16 @@ def stream(classifier: Classifier, items: Iterable, data: Callable) -> Iterator[
     `data` gives an item's bytes; an OSError or archive.Unreadable of it is such a reason.
     """
 
-    def pixels(item) -> np.ndarray | str:
+    def answer(item) -> tuple[object, np.ndarray | str]:
         try:
-            return classifier.read(data(item), str(item))
+            return item, classifier.probabilities(classifier.read(data(item), str(item))[None])[0]
         except OSError as error:
-            return error.strerror or str(error)
+            return item, error.strerror or str(error)
         except (archive.Unreadable, images.UnreadablePhoto) as error:
-            return str(error)
+            return item, str(error)
 
-    items = iter(items)
     with ThreadPoolExecutor(environment.THREADS) as pool:
-        while some := list(itertools.islice(items, classifier.batch_size)):
-            read = list(pool.map(pixels, some))
-            readable = [array for array in read if not isinstance(array, str)]
-            computed = iter(classifier.probabilities(np.stack(readable)) if readable else ())
-            yield from ((item, array if isinstance(array, str) else next(computed)) for item, array in zip(some, read))
+        yield from layers.ahead(pool, answer, items, AHEAD)
 
 
 class Pictures:

@@ -4,9 +4,8 @@ VGG16 on a CPU needs neither Keras nor TensorFlow, so it does not import them.
 """
 
 import collections
-import ctypes
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from stages.core import environment
 from stages.core.params import BLOCKS
+from stages.frozen import gpu
 from stages.pictures import images
 
 CONVOLUTIONS = {"block1": 2, "block2": 2, "block3": 3, "block4": 3, "block5": 3}
@@ -42,11 +42,11 @@ class Frozen:
         self.blocks = unfreeze if above else BLOCKS[: len(BLOCKS) - len(unfreeze)]
         self.backbone = backbone
         self.model = self.network = None
-        if backbone == "VGG16" and not _nvidia():
-            self.network = ncnn_network(weights, self.blocks)
+        if backbone == "VGG16" and not gpu.used():
+            self.network = ncnn_network(vgg16(weights), self.blocks)
         else:
             self.model = keras_part(weights, backbone, unfreeze, above)
-            if not _nvidia():
+            if not gpu.used():
                 self.network = onnx_network(self.model)
 
     def output_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -85,23 +85,14 @@ class Frozen:
 
                     return recall(item, compute) if recall else compute()
 
-                yield from _ahead(pool, work, items, 2 * environment.THREADS)
+                yield from ahead(pool, work, items, 2 * environment.THREADS)
                 return
-            loaded = _ahead(pool, load, items, 2 * BATCH)
+            loaded = ahead(pool, load, items, 2 * BATCH)
             while some := list(itertools.islice(loaded, BATCH)):
                 yield self.model.predict_on_batch(np.concatenate(some))
 
 
-def _nvidia() -> bool:
-    """Whether this machine has NVIDIA's driver. TensorFlow sees no GPU without it."""
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True
-
-
-def _ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, count: int) -> Iterator:
+def ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, count: int) -> Iterator:
     """`pool.map`, but never more than `count` results wait to be asked for, so that memory stays the same."""
     waiting: collections.deque = collections.deque()
     for item in items:
@@ -139,7 +130,21 @@ def onnx_network(model) -> Callable[[np.ndarray], np.ndarray]:
     return run
 
 
-def ncnn_network(weights: Path, blocks: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
+Convolutions = Mapping[str, tuple[np.ndarray, np.ndarray]]  # by name, such as block1_conv2: kernel (out, in, 3, 3) and bias
+
+
+def vgg16(weights: Path) -> Convolutions:
+    """VGG16's, from the file that the `pretrained` stage wrote."""
+    names = [f"{block}_conv{number}" for block, count in CONVOLUTIONS.items() for number in range(1, count + 1)]
+    found = {}
+    with h5py.File(weights) as file:
+        for number, name in enumerate(names):  # Keras names a layer in the file by its kind and how many there were before
+            kernel, bias = (file[f"layers/conv2d{f'_{number}' if number else ''}/vars/{i}"][:] for i in (0, 1))
+            found[name] = kernel.transpose(3, 2, 0, 1), bias
+    return found
+
+
+def ncnn_network(convolutions: Convolutions, blocks: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
     """What computes the output of consecutive blocks of VGG16 for a batch in the thread that calls it; several may at once.
 
     A 3x3 convolution takes less than half of its multiplications by Winograd's algorithm (Lavin and Gray, "Fast
@@ -148,24 +153,17 @@ def ncnn_network(weights: Path, blocks: Sequence[str]) -> Callable[[np.ndarray],
     picture is one thread's, so that the bytes don't depend on the number of threads.
     """
     layers, content, last = ["Input input 0 1 input"], [], "input"
-    numbers = itertools.count()  # Keras names a layer in the file by its kind and how many there were before
-    with h5py.File(weights) as file:
-        for block, count in CONVOLUTIONS.items():
-            for convolution in range(1, count + 1):
-                number = next(numbers)
-                if block not in blocks:
-                    continue
-                kernel, bias = (file[f"layers/conv2d{f'_{number}' if number else ''}/vars/{i}"][:] for i in (0, 1))
-                name = f"{block}_conv{convolution}"
-                # 0: filters, 1: their side, 4: padding, 5: with bias, 6: how many weights, 9: with ReLU
-                layers.append(f"Convolution {name} 1 1 {last} {name} 0={len(bias)} 1=3 4=1 5=1 6={kernel.size} 9=1")
-                content += [bytes(4), np.ascontiguousarray(kernel.transpose(3, 2, 0, 1), "<f4").tobytes()]  # 0: float32
-                content.append(bias.astype("<f4").tobytes())
-                last = name
-            if block in blocks:
-                # 0: the greatest, 1: of so many, 2: every so many, 5: an odd row or column at the end is left out
-                layers.append(f"Pooling {block}_pool 1 1 {last} {block}_pool 0=0 1=2 2=2 5=1")
-                last = f"{block}_pool"
+    for block in blocks:
+        for number in range(1, CONVOLUTIONS[block] + 1):
+            kernel, bias = convolutions[name := f"{block}_conv{number}"]
+            # 0: filters, 1: their side, 4: padding, 5: with bias, 6: how many weights, 9: with ReLU
+            layers.append(f"Convolution {name} 1 1 {last} {name} 0={len(bias)} 1=3 4=1 5=1 6={kernel.size} 9=1")
+            content += [bytes(4), np.ascontiguousarray(kernel, "<f4").tobytes()]  # 0: float32
+            content.append(bias.astype("<f4").tobytes())
+            last = name
+        # 0: the greatest, 1: of so many, 2: every so many, 5: an odd row or column at the end is left out
+        layers.append(f"Pooling {block}_pool 1 1 {last} {block}_pool 0=0 1=2 2=2 5=1")
+        last = f"{block}_pool"
 
     net = ncnn.Net()
     net.opt.num_threads = 1

@@ -1,17 +1,17 @@
-"""An exported classifier, run by ONNX Runtime; TensorFlow is not imported."""
+"""An exported classifier, run by ONNX Runtime, VGG16's convolutions by ncnn; TensorFlow is not imported."""
 
 import json
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
-from stages.core import environment
 from stages.core.errors import UserError
 from stages.pictures import deep, images, kinds
+from stages.shards import model_file, winograd
 
 OWN = Path(__file__).parents[2] / "models/classifier.onnx"  # which the DAG has made
-BATCH_SIZE = 16  # crops of pictures; on a CPU larger ones are no faster
+FITS = ("squash", "crop", "pad")
+LARGEST = 2048  # px
 
 
 class Classifier:
@@ -25,8 +25,6 @@ class Classifier:
         Its file.
     data : bytes, optional
         What the file holds, where it has come another way.
-    threads : int
-        For one call of `probabilities`. What one thread computes for a picture alone depends on that picture alone.
 
     Raises
     ------
@@ -34,27 +32,29 @@ class Classifier:
         If the file is missing or is no classifier of this project.
     """
 
-    def __init__(self, path: Path, data: bytes | None = None, threads: int = environment.THREADS) -> None:
+    def __init__(self, path: Path, data: bytes | None = None) -> None:
         if data is None and not path.exists():
             raise UserError(f"No classifier at {path}: `make repro` makes one, or name another by --model.")
-        self.path, options = path, onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        if data is None and path.resolve() != OWN:  # to look at each would double the time to the first answer
-            from stages.shards import model_file
-
-            model_file.check(path)
+        self.path, model = path, model_file.read(path, data)
         try:
-            self.session = onnxruntime.InferenceSession(data or str(path), options, providers=["CPUExecutionProvider"])
-            self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["about"])
+            self.about = json.loads({entry.key: entry.value for entry in model.metadata_props}["about"])
             self.classes, self.size = self.about["classes"], self.about["image_size"]
             self.fit = self.about.get("fit", "squash")  # files from before these could be chosen don't say
+            if not (isinstance(self.classes, list) and all(isinstance(name, str) for name in self.classes)):
+                raise ValueError("classes")
+            if not (type(self.size) is int and images.MIN_SIDE <= self.size <= LARGEST and self.fit in FITS):
+                raise ValueError("image_size or fit")
             self.depth = deep.of_json(self.about.get("depth"))
-            self.batch_size = max(1, BATCH_SIZE // self.about.get("crops", 1))
+            self.compute = winograd.of_model(model)
+            if not self.compute:
+                whole = model_file.session(data or str(path))
+                self.compute = lambda pixels: whole.run(None, {"pixels": pixels})[0]
         except Exception as error:  # ONNX Runtime has a dozen, with no common ancestor of their own
             raise UserError(f"{path} is no classifier that this project exported ({type(error).__name__}).") from None
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Every class' probability for uint8 pixels of shape (n, size, size, 3): float32 of shape (n, classes).
+        """Every class' probability for uint8 pixels of shape (n, size, size, 3): float32 of shape (n, classes). By the thread that
+        calls it; several may at once.
 
         Raises
         ------
@@ -62,7 +62,10 @@ class Classifier:
             Where the file's graph does not fit together.
         """
         try:
-            return self.session.run(None, {"pixels": pixels})[0]
+            found = self.compute(pixels)
+            if found.shape != (len(pixels), len(self.classes)):
+                raise ValueError("classes")
+            return found
         except Exception as error:  # as above
             raise UserError(f"{self.path} is no classifier that this project exported ({type(error).__name__}).") from None
 

@@ -1,9 +1,10 @@
-"""Look a model file over before ONNX Runtime runs it: it may come from anywhere."""
+"""A model file, looked over before ONNX Runtime runs it: it may come from anywhere."""
 
 import math
 from pathlib import Path
 
 import onnx
+import onnxruntime
 from onnx import TensorProto, helper, shape_inference
 
 from stages.core.errors import UserError
@@ -18,26 +19,37 @@ MOST_BYTES = 2**30  # of the file; the largest network here takes half of it
 MOST_NUMBERS = 2**26  # that a layer puts out for a picture: of VGG16's largest, at 1,000 px
 
 
-def check(path: Path) -> None:
-    """Check that a file has nothing but what this project exports: one graph of known operators, whose constants all lie in the
-    file, and whose layers fit together and into memory.
+def session(model: str | bytes) -> onnxruntime.InferenceSession:
+    """A network that the thread computes that asks for it: what it says of a picture depends on that picture alone."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def read(path: Path, data: bytes | None = None) -> onnx.ModelProto:
+    """Read a file, or what one holds, that has nothing but what this project exports: one graph of known operators, whose constants
+    all lie in the file, and whose layers fit together and into memory.
 
     Raises
     ------
     UserError
         Naming the first thing that is not so.
     """
-    if problem := _problem(path):
-        raise UserError(f"{path} is no classifier that this project exported ({' '.join(problem.split())}).")
-
-
-def _problem(path: Path) -> str | None:
-    if path.stat().st_size > MOST_BYTES:
-        return f"it has {path.stat().st_size / 1e6:.0f} MB"
+    what = f"{path} is no classifier that this project exported"
+    if data is None and path.stat().st_size > MOST_BYTES:
+        raise UserError(f"{what} (it has {path.stat().st_size / 1e6:.0f} MB).")
     try:
-        model = onnx.load_model(path, load_external_data=False)
+        model = onnx.load_model_from_string(path.read_bytes() if data is None else data)
     except Exception as error:  # protobuf's own, which differ from version to version
-        return type(error).__name__
+        raise UserError(f"{what} ({type(error).__name__}).") from None
+    if problem := _problem(model):
+        raise UserError(f"{what} ({' '.join(problem.split())}).")
+    return model
+
+
+def _problem(whole: onnx.ModelProto) -> str | None:
+    model = onnx.ModelProto()
+    model.CopyFrom(whole)
     graph = model.graph
     if model.functions or model.training_info or graph.sparse_initializer:
         return "functions, training or sparse constants"

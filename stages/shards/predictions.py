@@ -7,16 +7,16 @@ on how many threads or machines there are.
 import functools
 import hashlib
 import io
-import itertools
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import ncnn
 import numpy as np
 import onnxruntime
 import PIL
@@ -73,10 +73,12 @@ def engine() -> dict[str, str]:
     import pyarrow
 
     digest = hashlib.sha256()
-    for path in [*files.of(CODE / "pictures"), CODE / "shards/classifier.py", Path(__file__)]:
+    modules = ("frozen/layers.py", "shards/winograd.py", "shards/classifier.py", "shards/predictions.py")
+    for path in [*files.of(CODE / "pictures"), *(CODE / name for name in modules)]:
         digest.update(path.read_bytes())
     return {
         "onnxruntime": onnxruntime.__version__,
+        "ncnn": ncnn.__version__,
         "numpy": np.__version__,
         "pillow": PIL.__version__,
         "pillow_heif": pillow_heif.__version__,
@@ -143,7 +145,7 @@ def classifier(job: Job, data: bytes | None) -> Classifier:
     """A job's classifier, which runs each picture in one thread; the last one is kept."""
     if job.model not in _kept:
         _kept.clear()
-        _kept[job.model] = Classifier(Path(job.path), data, threads=1)
+        _kept[job.model] = Classifier(Path(job.path), data)
     return _kept[job.model]
 
 
@@ -189,13 +191,4 @@ def rows(classifier: Classifier, base: str, photos: Iterable[Photo]) -> Iterator
 
     threads = environment.THREADS
     with ThreadPoolExecutor(places.READERS) as readers, ThreadPoolExecutor(threads) as workers:
-        yield from _ahead(workers, compute, _ahead(readers, read, photos, places.READERS), 2 * threads)
-
-
-def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable, most: int) -> Iterator:
-    """`map` in a pool, in order, no more than `most` items ahead of whoever takes them."""
-    items = iter(items)
-    running = [pool.submit(function, item) for item in itertools.islice(items, most)]
-    while running:
-        yield running.pop(0).result()
-        running += [pool.submit(function, item) for item in itertools.islice(items, 1)]
+        yield from layers.ahead(workers, compute, layers.ahead(readers, read, photos, places.READERS), 2 * threads)
