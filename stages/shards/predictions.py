@@ -25,6 +25,7 @@ from numpy._core._multiarray_umath import __cpu_features__
 
 from stages.core import environment, files
 from stages.core.errors import UserError
+from stages.frozen import layers
 from stages.pictures import images
 from stages.shards import places
 from stages.shards.classifier import Classifier
