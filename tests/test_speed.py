@@ -132,6 +132,13 @@ def test_peak_memory_is_a_process_own(pipeline):
     assert held.nbytes == 200 * 2**20 and abs(after - before) < 20 and after < stage.peak_memory_mb()
 
 
+def test_keras_is_imported_without_what_nothing_uses_and_that_can_still_be_had():
+    code = "import sys; from stages.networks import keras; found = {'sklearn', 'matplotlib'} & set(sys.modules)\n"
+    code += "import sklearn.metrics, matplotlib.pyplot; print(found, sklearn.metrics.log_loss([0, 1], [0.5, 0.5]) > 0.69)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set() True\n"
+
+
 def test_the_count_of_operations_is_vgg16s_own():
     forward, step = bench.gflop(backbone.build("VGG16", 224))
     assert forward == pytest.approx(2 * 15.3, rel=0.01)  # 15.3 billion multiply-adds, says the ResNet paper

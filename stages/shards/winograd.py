@@ -1,5 +1,7 @@
-"""VGG16 in an exported classifier as `stages.frozen` computes it: its convolutions by ncnn, 2.2 times as fast as by ONNX Runtime, and
-the same to the sixth digit.
+"""VGG16 in an exported classifier as `stages.frozen` computes it: its convolutions by ncnn, the same to the sixth digit.
+
+ONNX Runtime's convolutions are near what a core can multiply at all. Only fewer multiplications can be faster, which are Winograd's
+(`layers.ncnn_network`).
 """
 
 import json
