@@ -16,10 +16,12 @@ from pathlib import Path
 
 import psutil
 
+from stages.core.errors import UserError
+
 ROOT = Path(__file__).parent.parent
 MARK = "STUDIES_CLUSTER"  # in the environment of all that a cluster starts: names its folder
 STORE_BYTES = 200 * 2**20  # of a node's object store; it holds the classifier
-SECONDS_TO_START = 60
+SECONDS_TO_START = 60  # twice what Ray itself waits for a node
 # The Python environment may lie in the project's folder: it stays.
 RAY_START = """\
 from ray._private import services
@@ -90,7 +92,8 @@ class Cluster:
         end = time.monotonic() + SECONDS_TO_START
         while b"Ray runtime started" not in Path(log.name).read_bytes():
             if node.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"a Ray node did not start: {Path(log.name).read_text()[-2000:]}")
+                said = Path(log.name).read_text().splitlines()[-1:]
+                raise UserError(f"A Ray node did not start. The last that it said: {' '.join(said)}")
             time.sleep(0.1)
         return node
 

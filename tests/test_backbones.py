@@ -58,7 +58,7 @@ def test_both_parts_and_the_export_are_the_whole_network(name, tmp_path):
     expected = said(export.to_keras(parts, size, 1), pixels)
     np.testing.assert_allclose(expected, said(top, whole), atol=1e-4)
     (tmp_path / "exported.onnx").write_bytes(to_onnx.convert(parts, size, 1, {}).SerializeToString())
-    model_file.read(tmp_path / "exported.onnx")
+    model_file.check(tmp_path / "exported.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "exported.onnx")
     np.testing.assert_allclose(session.run(None, {"pixels": pixels})[0], expected, atol=1e-4)
 

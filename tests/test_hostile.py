@@ -51,7 +51,7 @@ def test_what_no_classifier_here_has_is_named(tmp_path):
     for data, words in expected.items():
         path.write_bytes(data)
         with pytest.raises(UserError, match=f"is no classifier that this project exported .*{words}"):
-            model_file.read(path)
+            model_file.check(path)
     model = onnx.load_from_string(plain)
     del model.graph.node[2]
     path.write_bytes(model.SerializeToString())

@@ -26,7 +26,6 @@ from stages.photos import dataset
 from stages.pictures import deep, images
 from stages.publish import export, quantize
 from stages.scores import levels, metrics, predicted
-from stages.shards import model_file, winograd
 from tools import predict
 
 NOTHING = {"dropout": 0.0, "l1": 0.0, "l2": 0.0}
@@ -308,19 +307,6 @@ def test_a_picture_has_the_same_answer_beside_any_others(pipeline, photos, file)
     alone = [classifier.probabilities(classifier.read(photos["dog"][number])[None])[0].tobytes() for number in range(20)]
     found = predict.stream(classifier, numbers, lambda number: photos["dog"][number])
     assert [(number, row.tobytes()) for number, row in found] == [(number, alone[number]) for number in numbers]
-
-
-@pytest.mark.parametrize("crops", [1, 5])
-def test_vgg16_by_ncnn_says_what_onnx_runtime_says(crops, tmp_path):
-    network, side = backbone.build("VGG16", 50), images.whole(50, crops)
-    top = models.top(network.output_shape[1:], 3, {"pooling": "average", "units": 0, "scaling": False, **NOTHING})
-    about = {"backbone": "VGG16", "preprocessing": "imagenet", "image_size": side, "crops": crops}
-    path = tmp_path / "classifier.onnx"
-    onnx.save(to_onnx.convert([export.preprocessing("VGG16", "imagenet"), network, top], 50, crops, about), path)
-    pixels = np.random.default_rng(1).integers(0, 256, (3, side, side, 3), np.uint8)
-    found = winograd.of_model(onnx.load(path))(pixels)
-    np.testing.assert_allclose(found, model_file.session(str(path)).run(None, {"pixels": pixels})[0], atol=1e-5)
-    assert found.std(0).min() > 1e-4, "these photos' answers differ"
 
 
 def test_memory_does_not_grow_with_the_pictures(pipeline, tmp_path):

@@ -11,7 +11,7 @@ exit status 1; what is no picture is left out of folders and counted.
 With --to a folder, a bucket's prefix or a list goes into Parquet files, shard by shard (tools/batch.py).
 
 The classifier is models/classifier.onnx, which `make repro` writes, or another one of this project's, by --model. It runs
-by ONNX Runtime, VGG16's convolutions by ncnn; TensorFlow is not imported. A picture is read and computed by one thread, so that its
+by ONNX Runtime; TensorFlow is not imported. A picture is read and computed by one thread, so that its
 answer is the same to the last digit whatever other pictures there are.
 """
 

@@ -5,6 +5,7 @@ split give. What little costs nothing stays in float32 (`plan`). Writes models/c
 scores on test photos beside those of float32, and on what share of them both say the same class.
 """
 
+import errno
 import itertools
 import json
 import logging
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from google.protobuf.message import DecodeError
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from stages.core import environment, stage, tables
@@ -115,7 +117,10 @@ def main(params) -> None:
     manifest = dataset.read_manifest()
     metadata = {entry.key: entry.value for entry in onnx.load(FLOAT32, load_external_data=False).metadata_props}
     about = json.loads(metadata["about"])
-    quantize(FLOAT32, INT8, Photos(dataset.of_split(manifest, "train"), about))
+    try:
+        quantize(FLOAT32, INT8, Photos(dataset.of_split(manifest, "train"), about))
+    except DecodeError:  # ONNX does not look whether its own files are whole before it reads them again
+        raise OSError(errno.ENOSPC, "a temporary file is not whole") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = environment.THREADS
     session = onnxruntime.InferenceSession(INT8, options, providers=["CPUExecutionProvider"])

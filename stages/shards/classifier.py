@@ -1,13 +1,13 @@
-"""An exported classifier, run by ONNX Runtime, VGG16's convolutions by ncnn; TensorFlow is not imported."""
+"""An exported classifier, run by ONNX Runtime; TensorFlow is not imported."""
 
 import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 
 from stages.core.errors import UserError
 from stages.pictures import deep, images, kinds
-from stages.shards import model_file, winograd
 
 OWN = Path(__file__).parents[2] / "models/classifier.onnx"  # which the DAG has made
 FITS = ("squash", "crop", "pad")
@@ -35,9 +35,15 @@ class Classifier:
     def __init__(self, path: Path, data: bytes | None = None) -> None:
         if data is None and not path.exists():
             raise UserError(f"No classifier at {path}: `make repro` makes one, or name another by --model.")
-        self.path, model = path, model_file.read(path, data)
+        self.path, options = path, onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # what one thread computes for a picture alone depends on that picture alone
+        if data is None and path.resolve() != OWN:  # to look at each would double the time to the first answer
+            from stages.shards import model_file
+
+            model_file.check(path)
         try:
-            self.about = json.loads({entry.key: entry.value for entry in model.metadata_props}["about"])
+            self.session = onnxruntime.InferenceSession(data or str(path), options, providers=["CPUExecutionProvider"])
+            self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["about"])
             self.classes, self.size = self.about["classes"], self.about["image_size"]
             self.fit = self.about.get("fit", "squash")  # files from before these could be chosen don't say
             if not (isinstance(self.classes, list) and all(isinstance(name, str) for name in self.classes)):
@@ -45,10 +51,6 @@ class Classifier:
             if not (type(self.size) is int and images.MIN_SIDE <= self.size <= LARGEST and self.fit in FITS):
                 raise ValueError("image_size or fit")
             self.depth = deep.of_json(self.about.get("depth"))
-            self.compute = winograd.of_model(model)
-            if not self.compute:
-                whole = model_file.session(data or str(path))
-                self.compute = lambda pixels: whole.run(None, {"pixels": pixels})[0]
         except Exception as error:  # ONNX Runtime has a dozen, with no common ancestor of their own
             raise UserError(f"{path} is no classifier that this project exported ({type(error).__name__}).") from None
 
@@ -62,7 +64,7 @@ class Classifier:
             Where the file's graph does not fit together.
         """
         try:
-            found = self.compute(pixels)
+            found = self.session.run(None, {"pixels": pixels})[0]
             if found.shape != (len(pixels), len(self.classes)):
                 raise ValueError("classes")
             return found

@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, shape_inference
 
 from stages.core.errors import UserError
@@ -19,37 +18,26 @@ MOST_BYTES = 2**30  # of the file; the largest network here takes half of it
 MOST_NUMBERS = 2**26  # that a layer puts out for a picture: of VGG16's largest, at 1,000 px
 
 
-def session(model: str | bytes) -> onnxruntime.InferenceSession:
-    """A network that the thread computes that asks for it: what it says of a picture depends on that picture alone."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def read(path: Path, data: bytes | None = None) -> onnx.ModelProto:
-    """Read a file, or what one holds, that has nothing but what this project exports: one graph of known operators, whose constants
-    all lie in the file, and whose layers fit together and into memory.
+def check(path: Path) -> None:
+    """Look at a file that may have nothing but what this project exports: one graph of known operators, whose constants all lie in
+    the file, and whose layers fit together and into memory.
 
     Raises
     ------
     UserError
         Naming the first thing that is not so.
     """
-    what = f"{path} is no classifier that this project exported"
-    if data is None and path.stat().st_size > MOST_BYTES:
-        raise UserError(f"{what} (it has {path.stat().st_size / 1e6:.0f} MB).")
+    if problem := _problem(path):
+        raise UserError(f"{path} is no classifier that this project exported ({' '.join(problem.split())}).")
+
+
+def _problem(path: Path) -> str | None:
+    if path.stat().st_size > MOST_BYTES:
+        return f"it has {path.stat().st_size / 1e6:.0f} MB"
     try:
-        model = onnx.load_model_from_string(path.read_bytes() if data is None else data)
+        model = onnx.load_model(path, load_external_data=False)
     except Exception as error:  # protobuf's own, which differ from version to version
-        raise UserError(f"{what} ({type(error).__name__}).") from None
-    if problem := _problem(model):
-        raise UserError(f"{what} ({' '.join(problem.split())}).")
-    return model
-
-
-def _problem(whole: onnx.ModelProto) -> str | None:
-    model = onnx.ModelProto()
-    model.CopyFrom(whole)
+        return type(error).__name__
     graph = model.graph
     if model.functions or model.training_info or graph.sparse_initializer:
         return "functions, training or sparse constants"

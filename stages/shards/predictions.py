@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import ncnn
 import numpy as np
 import onnxruntime
 import PIL
@@ -74,12 +73,11 @@ def engine() -> dict[str, str]:
     import pyarrow
 
     digest = hashlib.sha256()
-    modules = ("frozen/layers.py", "shards/winograd.py", "shards/classifier.py", "shards/predictions.py")
+    modules = ("shards/classifier.py", "shards/predictions.py")
     for path in [*files.of(CODE / "pictures"), *(CODE / name for name in modules)]:
         digest.update(path.read_bytes())
     return {
         "onnxruntime": onnxruntime.__version__,
-        "ncnn": ncnn.__version__,
         "numpy": np.__version__,
         "pillow": PIL.__version__,
         "pillow_heif": pillow_heif.__version__,
