@@ -7,8 +7,10 @@ once more from and to a bucket, of an S3 server on this machine, which is timed 
 """
 
 import argparse
+import contextlib
 import csv
 import filecmp
+import logging
 import os
 import statistics
 import subprocess
@@ -16,6 +18,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
+
+import psutil
 
 from stages.core import environment
 from stages.core.errors import UserError
@@ -28,14 +33,41 @@ COUNT, PAIRS, BUCKET_COUNT = 5000, 3, 1000
 USER = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
-def seconds(source: str, to: str, model: Path, shard: int, **environment: str) -> float:
-    """How long a whole `predict --to` takes."""
+class Took(NamedTuple):
+    """What a whole run took: by the clock, and of the cores' time, that of the cluster's processes included."""
+
+    seconds: float
+    core_seconds: float
+
+
+def took(source: str, to: str, model: Path, shard: int, running: cluster.Cluster | None = None) -> Took:
+    """Run `predict --to`, on a cluster or without one."""
     words = [sys.executable, "-m", "tools.predict", source, "--to", to, "--model", str(model), "--shard", str(shard)]
-    start = time.perf_counter()
-    done = subprocess.run(words, env=os.environ | environment, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(done.stderr.strip())
-    return time.perf_counter() - start
+    start, before, used = time.perf_counter(), cores_time(running), {}
+    env = os.environ | (running.driver if running else {})
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=said)
+        while True:
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+            used |= cores_time(running)  # workers end with the run, so they are looked at meanwhile
+            if ended:
+                break
+            time.sleep(0.2)
+        took = time.perf_counter() - start
+        if os.waitstatus_to_exitcode(status):
+            said.seek(0)
+            raise UserError(said.read().strip())
+    return Took(took, usage.ru_utime + usage.ru_stime + sum(used.values()) - sum(before.values()))
+
+
+def cores_time(running: cluster.Cluster | None) -> dict[int, float]:
+    """The seconds of a core that each process of a cluster has used so far."""
+    found = {}
+    for process in running.processes() if running else ():
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            found[process.pid] = times.user + times.system
+    return found
 
 
 def same(one: Path, other: Path) -> bool:
@@ -62,24 +94,27 @@ def main() -> None:
         place = Path(place)
         with open(place / "list.csv", "w", newline="") as file:
             csv.writer(file).writerows([["file"], *([path] for path in paths)])
-        times: list[tuple[float, float]] = []
+        pairs: list[tuple[Took, Took]] = []
         with cluster.local(1, environment.THREADS, hidden=False) as running:
             for number in range(options.pairs):
-                pair = []
-                for name, env in ("alone", {}), ("ray", running.driver):
-                    pair.append(
-                        seconds(str(place / "list.csv"), str(place / f"{name}{number}"), options.model, options.shard, **env)
-                    )
+                alone = took(str(place / "list.csv"), str(place / f"alone{number}"), options.model, options.shard)
+                ray = took(str(place / "list.csv"), str(place / f"ray{number}"), options.model, options.shard, running)
                 if not same(place / f"alone{number}", place / f"ray{number}"):
                     raise UserError("The files of both sides differ.")
-                times.append((pair[0], pair[1]))
-                print(
-                    f"pair {number + 1}: alone {pair[0]:.1f} s, Ray {pair[1]:.1f} s, {pair[1] / pair[0]:.3f} times as long",
-                    flush=True,
-                )
-        ratio = statistics.median(other / one for one, other in times)
-        print(f"{len(paths)} photos, {environment.THREADS} cores: Ray takes {ratio:.3f} times as long (median of {options.pairs})")
+                pairs.append((alone, ray))
+                print(f"pair {number + 1}: {said(alone, ray)}", flush=True)
+        print(f"{len(paths)} photos, {environment.THREADS} cores, median of {options.pairs} pairs:")
+        for name in Took._fields:
+            ratio = statistics.median(getattr(ray, name) / getattr(alone, name) for alone, ray in pairs)
+            print(f"  Ray takes {ratio:.3f} times as many {name.replace('_', ' ')}", flush=True)
         bucket(paths[:BUCKET_COUNT], options, place)
+
+
+def said(alone: Took, ray: Took) -> str:
+    return (
+        f"alone {alone.seconds:.1f} s ({alone.core_seconds:.1f} core seconds), "
+        f"Ray {ray.seconds:.1f} s ({ray.core_seconds:.1f} core seconds)"
+    )
 
 
 def bucket(paths: list[str], options: argparse.Namespace, place: Path) -> None:
@@ -90,7 +125,8 @@ def bucket(paths: list[str], options: argparse.Namespace, place: Path) -> None:
     except ImportError:
         print("S3 is not timed: `make bench-ray` takes what `make test` installs.")
         return
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else it prints a line a request
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
@@ -101,9 +137,9 @@ def bucket(paths: list[str], options: argparse.Namespace, place: Path) -> None:
         fs.mkdir("out")
         fs.pipe({f"photos/{number}{Path(path).suffix}": Path(path).read_bytes() for number, path in enumerate(paths)})
         with cluster.local(1, environment.THREADS, hidden=False, **env) as running:
-            alone = seconds("s3://photos", "s3://out/alone", options.model, options.shard)
-            ray = seconds("s3://photos", "s3://out/ray", options.model, options.shard, **running.driver)
-        print(f"{len(paths)} photos from a bucket to a bucket: alone {alone:.1f} s, Ray {ray:.1f} s")
+            alone = took("s3://photos", "s3://out/alone", options.model, options.shard)
+            ray = took("s3://photos", "s3://out/ray", options.model, options.shard, running)
+        print(f"{len(paths)} photos from a bucket to a bucket: {said(alone, ray)}")
     finally:
         server.stop()
 

@@ -320,9 +320,13 @@ def fetch(env: dict[str, str], url: str, folder: Path) -> Path:
 
 
 def test_from_a_bucket_to_a_bucket_are_the_rows_of_the_folder(light, server, done, tmp_path):
+    with asking(server) as fs:
+        fs.pipe_file("other/of/photos/further/below.parquet", b"somebody else's")
     printed = to(light, "s3://team/photos", "s3://other/of/photos", **server)
     assert "left out: 1 .txt" in printed and "61 photos in s3://other/of/photos, " in printed
     found = fetch(server, "s3://other/of/photos", tmp_path / "found")
+    assert (found / "further/below.parquet").read_bytes() == b"somebody else's"
+    shutil.rmtree(found / "further")
     assert rows(found) == rows(done) and len(content(found)) == len(content(done))
     assert ", 61 were there\n" in to(light, "s3://team/photos/", "s3://other/of/photos", **server)
     to(light, "s3://team/photos", tmp_path / "here", **server)

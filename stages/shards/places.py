@@ -116,12 +116,12 @@ class Bucket:
         self.prefix = f"{prefix}/" if prefix else ""
         self.fs = client()
 
-    def objects(self) -> Iterator[tuple[str, int, str]]:
-        """Every object as (name, size, etag), in order of the names, page by page."""
+    def objects(self, **options: str) -> Iterator[tuple[str, int, str]]:
+        """Every object as (name, size, etag), in order of the names, page by page. Options are S3's own."""
         more: dict[str, str] = {}
         while True:
             with spoken(self.url):
-                page = self.fs.call_s3("list_objects_v2", Bucket=self.bucket, Prefix=self.prefix, **more)
+                page = self.fs.call_s3("list_objects_v2", Bucket=self.bucket, Prefix=self.prefix, **options, **more)
             for found in page.get("Contents", ()):
                 yield found["Key"].removeprefix(self.prefix), found["Size"], found["ETag"].strip('"')
             if not page.get("IsTruncated"):
@@ -129,7 +129,8 @@ class Bucket:
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def names(self) -> Iterator[str]:
-        return (name for name, _, _ in self.objects())
+        """The names of what lies there, and not further below, as a folder's files."""
+        return (name for name, _, _ in self.objects(Delimiter="/"))
 
     def has(self, name: str) -> bool:
         return self._head(name) is not None
