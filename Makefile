@@ -7,6 +7,11 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 SCHEMES = $(foreach address,$(URL) $(TO) $(findstring s3://,$(PHOTOS)),$(firstword $(subst ://, ,$(address)))) $(ENGINE) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
 PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure ray,$(sort $(SCHEMES))))))
 
+# No process sees a GPU: CUDA is not installed, and the processor computes.
+ifeq ($(GPU),0)
+export CUDA_VISIBLE_DEVICES := -1
+endif
+
 .PHONY: help repro back blog accurate canary seeds folds sets views sizes ideas sweep search experiments check publish predict bench bench-ray test test-browser test-ray test-slow table plots remote push pull check-lock report pull-repro mend faults audit comment clean lock
 
 help: ## list the commands

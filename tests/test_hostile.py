@@ -40,7 +40,7 @@ def test_what_no_classifier_here_has_is_named(tmp_path):
     plain, _, _, outside, odd, nested, huge = hostile.whole_models()
     path = tmp_path / "model.onnx"
     path.write_bytes(plain)
-    said = Classifier(path).probabilities(np.zeros((2, 8, 8, 3), np.uint8))
+    said = Classifier(path).probabilities(np.zeros((2, 16, 16, 3), np.uint8))
     assert said.shape == (2, 2) and np.allclose(said.sum(1), 1)
     expected = {
         outside: "constant 'k' in another file",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from conftest import ROOT, change, clone, offline
 from onnxruntime.quantization import CalibrationDataReader
@@ -27,7 +28,6 @@ from stages.photos import dataset, sources
 from stages.pictures import images
 from stages.publish import export, quantize
 from stages.weights import torch_file
-from tools import predict
 
 GIVEN = os.environ.get(sources.ARCHIVE_VARIABLE)
 KINDS = {"dog": range(151, 269), "cat": range(281, 286)}  # numbers of ImageNet's classes
@@ -220,7 +220,7 @@ def test_in_int8_it_says_the_same(cifar10, weights, tmp_path):
     assert "BatchNormalization" not in kinds and kinds.count("Clip") <= 1, "all but the stem's are part of the convolutions"
     read = {node.name for node in graph.node if node.op_type == "Conv" and "DequantizeLinear" not in node.input[1]}
     assert read == {"preprocessing_sum", "stem_conv_sum", "block1a_project_conv_sum"}
-    said = [predict.session(str(path)).run(None, {"pixels": photos[~trained]})[0] for path in (large, small)]
+    said = [onnxruntime.InferenceSession(path).run(None, {"pixels": photos[~trained]})[0] for path in (large, small)]
     logits = [np.log(some[:, 1] / some[:, 0]) for some in said]
     assert np.corrcoef(logits)[0, 1] > 0.99 and np.std(logits[1] - logits[0]) < 0.15 * np.std(logits[0])
     assert np.mean(said[0].argmax(1) == said[1].argmax(1)) >= 0.95

@@ -108,7 +108,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_runs(tmp_path):
     given = settings(ROOT)
     assert 1e9 < plan.space_needed(given, *plan.KNOWN["kaggle"]) < 1e10
     folder = clone(tmp_path)
-    change(folder, image_size=1_000_000)
+    change(folder, image_size=1024, activations__views=1000, subsample__train=1000)  # 8 TB
     output = run(folder, "tools.repro", check=False, DOGS_VS_CATS_ARCHIVE=str(ROOT / "README.md"))
     assert "zip" in output
     change(folder, download__source="cifar10")

@@ -112,10 +112,10 @@ def whole_models() -> list[bytes]:
 
     from onnx import TensorProto, helper, numpy_helper
 
-    about = json.dumps({"classes": ["cat", "dog"], "image_size": 8, "fit": "squash"})
+    about = json.dumps({"classes": ["cat", "dog"], "image_size": 16, "fit": "squash"})
 
     def model(nodes, constants, opset=17, **options) -> onnx.ModelProto:
-        pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", 8, 8, 3])
+        pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", 16, 16, 3])
         written = helper.make_tensor_value_info("p", TensorProto.FLOAT, ["n", 2])
         made = helper.make_graph(nodes, "classifier", [pixels], [written], constants)
         made = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8, **options)
