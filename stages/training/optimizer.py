@@ -8,7 +8,7 @@ from stages.networks import keras
 def schedule(params: Mapping, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
     """The rate: constant, or by `cosine` down to nothing over `steps` batches; over the first `warmup` batches it rises from
     nothing (Goyal et al., "Accurate, Large Minibatch SGD", 2017)."""
-    rate, warm = params["lr"], min(params["warmup"], steps - 1)
+    rate, warm = float(params["lr"]), min(params["warmup"], steps - 1)
     if params["schedule"] == "cosine":
         if warm:
             return keras.optimizers.schedules.CosineDecay(0.0, steps - warm, warmup_target=rate, warmup_steps=warm)
