@@ -49,9 +49,8 @@ CRITERIA: dict[str, Callable[[dict, np.ndarray], str]] = {
 }
 
 
-def workspace(name: str) -> Path:
-    """A copy of the tracked files as they are here. Downloads and the memo are the project's own."""
-    folder = COPIES / name
+def workspace(folder: Path) -> Path:
+    """Copy the tracked files as they are here into a folder. Downloads and the memo are the project's own."""
     shutil.rmtree(folder, ignore_errors=True)
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], capture_output=True, check=True, text=True)
     for file in map(Path, filter(None, listed.stdout.split("\0"))):
@@ -231,7 +230,7 @@ def main() -> None:
     print("Level 1 is left out.")
     for place in map(Path, given):
         path = sources.own_photos(str(place.absolute()))
-        folder = workspace(place.stem)
+        folder = workspace(COPIES / place.stem)
         folds = [fold_of(folder, number, changes, path) for number in options.folds]
         found["sets"][place.stem] = summary(folds)
         options.to.write_text(json.dumps(found, indent=2) + "\n")

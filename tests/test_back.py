@@ -15,6 +15,7 @@ import psutil
 import pytest
 from conftest import change, git, offline, run, settings, stages_run
 
+from studies.faults.ground import of_stage
 from tools import back
 
 KILLED = "An experiment that was killed left HEAD detached: back on the branch Versuch/1."
@@ -55,13 +56,6 @@ def state(folder: Path) -> tuple:
     new = git(folder, "ls-files", "-z", "--others", "--exclude-standard").split("\0")[:-1]
     asked = ("status", "--porcelain", "--branch"), ("diff", "--staged", "--binary"), ("diff", "--binary"), ("stash", "list")
     return *(git(folder, *words) for words in asked), {name: (folder / name).read_bytes() for name in new}
-
-
-def of_stage(process: subprocess.Popen, stage: str) -> psutil.Process | None:
-    """The process of a stage that a run has started."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        below = psutil.Process(process.pid).children(recursive=True)
-        return next((child for child in below if child.cmdline()[-2:] == ["-m", f"stages.{stage}"]), None)
 
 
 def halted(process: subprocess.Popen, stage: str) -> None:

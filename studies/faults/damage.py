@@ -7,8 +7,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from stages.core import lockfile
 from studies.faults.ground import REPRO, Fault, Ground, beside, brief, of_stage
 
@@ -124,10 +122,9 @@ def in_runs(ground: Ground, fault: Fault, stage: str, rng: random.Random) -> Non
 def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed: int) -> list[Fault]:
     rng = random.Random(seed)
     made, readers = {}, []
-    for text in grounds[0].locks.values():
-        for entry in YAML(typ="safe", pure=True).load(text)["stages"].values():
-            made |= lockfile.outs(entry)
-            readers.append((entry["cmd"].rpartition("stages.")[2], [dep["path"] for dep in entry["deps"]]))
+    for entry in grounds[0].right().values():
+        made |= lockfile.outs(entry)
+        readers.append((entry["cmd"].rpartition("stages.")[2], [dep["path"] for dep in entry["deps"]]))
     pairs = [(path, stage) for stage, deps in readers for path in deps if path in made and not path.startswith("metrics/")]
     faults = [output, memo, download, training, runs] = [
         Fault(f"damage in {what}") for what in ("outputs and cache", "the memo", "downloads", "checkpoints", "the run cache")

@@ -6,8 +6,6 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
-from ruamel.yaml import YAML
-
 from stages.core import lockfile
 from studies.faults.ground import REPRO, Fault, Ground, beside, brief, twin
 
@@ -60,10 +58,7 @@ def over_quota(ground: Ground, fault: Fault, stage: str, outs: list[str], number
 
 def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed: int) -> list[Fault]:
     rng, faults = random.Random(seed), []
-    entries = {}
-    for text in grounds[0].locks.values():
-        for entry in YAML(typ="safe", pure=True).load(text)["stages"].values():
-            entries[entry["cmd"].rpartition("stages.")[2]] = entry
+    entries = {entry["cmd"].rpartition("stages.")[2]: entry for entry in grounds[0].right().values()}
     sizes = {stage: sum(out.get("size", 0) for out in entry["outs"]) for stage, entry in entries.items()}
     mounts = [ground.folder.parent / f"small{number}" for number, ground in enumerate(grounds)]
     for mount in mounts:

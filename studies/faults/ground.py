@@ -53,7 +53,15 @@ class Ground:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.locks = {name: (folder / name).read_text() for name in map(str, lockfile.LOCKS)}
+        self.stages = {name: self.locked(name) for name in map(str, lockfile.LOCKS)}
+
+    def locked(self, name: str) -> dict[str, dict]:
+        """The stages that a lock file has here."""
+        return lockfile.load((self.folder / name).read_text(), name)
+
+    def right(self) -> dict[str, dict]:
+        """Every stage's lock entry of the undisturbed run."""
+        return {stage: entry for stages in self.stages.values() for stage, entry in stages.items()}
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen:
         """Start a module in a process group of its own, without a network."""
@@ -91,26 +99,22 @@ class Ground:
         """Make a stage due again: neither the lock, nor the run cache, nor the workspace has it."""
         for path in self.runs(stage):
             shutil.rmtree(path.parent)  # its one entry; at an empty folder DVC stumbles
-        for name in self.locks:
-            path = self.folder / name
-            lock = YAML(typ="safe", pure=True).load(path) or {}
-            entry = lock.get("stages", {}).pop(stage.rpartition(".")[2], None)
-            if entry:
-                YAML(typ="safe", pure=True).dump(lock, path)
+        for name in self.stages:
+            stages = self.locked(name)
+            if entry := stages.pop(stage.rpartition(".")[2], None):
+                YAML(typ="safe", pure=True).dump({"schema": "2.0", "stages": stages}, self.folder / name)
                 for out in map(self.folder.joinpath, lockfile.outs(entry)):
                     shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
 
     def wrong(self) -> str | None:
         """In what this folder differs from an undisturbed run's; None if in nothing."""
-        load = YAML(typ="safe", pure=True).load
-        for name, right in self.locks.items():  # a stage that was forgotten comes last
-            stages, rights = (load(text)["stages"] for text in ((self.folder / name).read_text(), right))
+        for name, rights in self.stages.items():  # a stage that was forgotten comes last
+            stages = self.locked(name)
             if different := [stage for stage in rights | stages if stages.get(stage) != rights.get(stage)]:
                 return f"{name} differs in {', '.join(different)}"
         damaged = [*mend.objects(self.cache), *mend.runs(self.folder / ".dvc/cache/runs")]
-        for text in self.locks.values():
-            for entry in load(text)["stages"].values():
-                damaged += [path for path, md5 in lockfile.outs(entry).items() if lockfile.md5(str(self.folder / path)) != md5]
+        for entry in self.right().values():
+            damaged += [path for path, md5 in lockfile.outs(entry).items() if lockfile.md5(str(self.folder / path)) != md5]
         left = [path for path in self.folder.rglob("*.part") if ".git" not in path.parts]
         if damaged or left:
             return f"damaged or left behind: {', '.join(map(str, [*damaged, *left]))}"
@@ -128,15 +132,6 @@ def brief(said: str) -> str:
     return " / ".join((["Traceback"] if "Traceback (most" in said else []) + lines[-3:])[-600:]
 
 
-def stage_names() -> list[str]:
-    """The modules of all stages, without `stages.`, in the order in which they run."""
-    found = []
-    for pipeline in params.PIPELINES:
-        declared = YAML(typ="safe", pure=True).load(pipeline)["stages"]
-        found += [re.search(r"-m stages\.([\w.]+)", stage["cmd"])[1] for stage in declared.values()]
-    return found
-
-
 def of_stage(process: subprocess.Popen, stage: str) -> psutil.Process | None:
     """The process of a stage that a command has started."""
     with contextlib.suppress(psutil.Error):
@@ -152,8 +147,7 @@ def make(folder: Path) -> tuple[Ground, dict[str, float]]:
     notes = folder.with_suffix(".json")
     if notes.exists():
         return Ground(folder), json.loads(notes.read_text())
-    sets.COPIES = folder.parent
-    copy = sets.workspace(folder.name)
+    copy = sets.workspace(folder)
     for shared in (".cache/downloads", ".cache/memo"):
         (copy / shared).unlink()
     shutil.copytree(fetch.CACHE, copy / fetch.CACHE)

@@ -53,8 +53,7 @@ def at_rename(ground: Ground, fault: Fault, stage: str, number: int) -> None:
     ground.forget(stage)
     words = [shutil.which("strace"), "-f", "-qq", "--seccomp-bpf", "-o", os.devnull, "-e", f"trace={RENAMES}"]
     inject = [*words, "-e", f"inject={RENAMES}:signal=SIGKILL:when={number}"]
-    status, said = ground.run(*inject, "python", "-m", *REPRO)
-    if status:  # else nobody has renamed so often
+    if ground.run(*inject, "python", "-m", *REPRO)[0]:  # else nobody has renamed so often
         fault.note(f"{stage}, rename {number}", ground.again())
 
 

@@ -4,8 +4,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from studies.faults.ground import REPRO, Fault, Ground, beside, brief, twin
 
 ELSEWHERE = {"LANG": "tr_TR.UTF-8", "LC_ALL": "C", "TZ": "Pacific/Chatham", "PYTHONHASHSEED": "7", "HOME": "/nowhere"}
@@ -24,10 +22,9 @@ def anew(ground: Ground, fault: Fault, environment: dict[str, str]) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     ground.git("checkout", "-q", "-f", "main")
     status, said = ground.run(*REPRO, "--force", **environment)
-    load = YAML(typ="safe", pure=True).load
-    for name, right in ground.locks.items():
-        found = load((folder / name).read_text())["stages"]
-        for stage, entry in load(right)["stages"].items():
+    for name, rights in ground.stages.items():
+        found = ground.locked(name)
+        for stage, entry in rights.items():
             same = not status and found.get(stage, {}).get("outs") == entry["outs"]
             fault.note(stage, None if same else brief(said) if status else "other hashes")
 
