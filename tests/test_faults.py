@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 import psutil
 import pytest
-from conftest import PLANTED, ROOT, change, clone, copied, git, offline, own, run
+from conftest import PLANTED, ROOT, change, clone, copied, git, offline, own, run, stages_run
 
 from stages.core import environment, errors, files, lockfile, stage
 from stages.frozen import memo
@@ -536,6 +536,30 @@ def test_a_run_caches_entry_that_is_damaged_is_removed(pipeline, tmp_path):
     entry.write_text(content.replace("md5: ", "md5: 0", 1))
     assert f"{entry}: not what was written, removed" in run(folder, "tools.mend")
     assert not entry.exists()
+
+
+@pytest.mark.parametrize("end", ["schema: '2", "stages:\n  do", "python -m stages.evaluate\n    de"])
+def test_a_lock_that_a_kill_has_cut_off_is_mended(pipeline, tmp_path, end):
+    folder = copied(pipeline, tmp_path / "copy")
+    lock, right = folder / "dvc.lock", (folder / "dvc.lock").read_text()
+    lock.write_text(right[: right.index(end) + len(end)])
+    run(folder, "dvc", "status", check=False)  # DVC can't read it
+    said = run(folder, "tools.mend").splitlines()
+    assert len(said) == 2 and said[0].startswith("dvc.lock: cut off while DVC wrote it")
+    if "evaluate" in end:
+        assert set(lockfile.load(lock.read_text(), "dvc.lock")) >= {"download", "finetune"}
+        assert not stages_run(run(folder, "dvc", "repro")) and lock.read_text() == right
+    else:
+        assert not lock.exists()
+
+
+def test_conflicts_of_a_merge_in_a_lock_are_left_to_people(pipeline, tmp_path):
+    folder = copied(pipeline, tmp_path / "copy")
+    lock = folder / "dvc.lock"
+    conflict = lock.read_text().replace("  evaluate:\n", "<<<<<<< HEAD\n  evaluate:\n=======\n>>>>>>> other\n")
+    lock.write_text(conflict)
+    assert "dvc.lock is not valid YAML" in run(folder, "tools.mend", check=False)
+    assert lock.read_text() == conflict
 
 
 def test_a_drawn_photo_that_was_edited_in_place_is_named(tmp_path, monkeypatch, photos):

@@ -265,9 +265,9 @@ def test_a_blocks_pace_slows_its_own_rate_alone():
     model = small()
     before = model.get_weights()
     pace = {variable.path: 0.1 if "kernel" in variable.path else 1.0 for variable in model.trainable_variables}
-    for settings in SETTINGS, SETTINGS | {"schedule": "cosine"}:
+    for given in SETTINGS, SETTINGS | {"schedule": "cosine"}:
         model.set_weights(before)
-        model.compile(optimizer(settings | {"optimizer": "adam"}, 100, pace), loss="binary_crossentropy")
+        model.compile(optimizer(given | {"optimizer": "adam"}, 100, pace), loss="binary_crossentropy")
         model.train_on_batch(np.ones((2, 4), np.float32), np.ones((2, 1)))  # Adam's first step is the rate itself
         steps = [np.abs(now - was).max() for now, was in zip(model.get_weights(), before)]
         assert steps == pytest.approx([0.001, 0.01], rel=1e-3)

@@ -4,21 +4,51 @@
 
 DVC takes what is read-only in its cache for what was once written there, and hashes it no second time. This hashes every file of
 the cache, and every output in the workspace against dvc.lock. What differs is named and removed: then `dvc repro` makes it anew,
-or `dvc pull` brings it. What is in git, and what no stage has written, stays as it is.
+or `dvc pull` brings it. A dvc.lock that a kill has cut off keeps its whole stages. What else is in git, and what no stage has
+written, stays as it is.
 """
 
+import contextlib
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from dvc.dvcfile import Lockfile
+from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.utils import dict_sha256
-from dvc.utils.serialize import load_yaml
+from dvc.utils.serialize import load_yaml, parse_yaml
 
 from stages.core import environment, files, lockfile
 from tools import command
+
+
+def locks() -> Iterator[Path]:
+    """The lock files that end in the middle, which are cut back to their last whole stage on the way.
+
+    DVC writes them in place, stage by stage, and can read none that a kill has left half-written. What it then lacks comes from the
+    run cache. A merge's conflicts are for people to resolve.
+    """
+    for path in filter(Path.exists, lockfile.LOCKS):
+        text = path.read_bytes().decode(errors="ignore")
+        ends = [found.start() for found in re.finditer("^  (?=[^ -])", text, re.MULTILINE)][::-1]
+        if _readable(text) or re.search("^<<<<<<< ", text, re.MULTILINE):
+            continue
+        if kept := next((text[:end] for end in ends if _readable(text[:end])), ""):
+            path.write_text(kept)
+        else:
+            path.unlink()
+        yield path
+
+
+def _readable(lock: str) -> bool:
+    try:
+        return bool(Lockfile.validate(parse_yaml(lock, "")))
+    except Exception:  # no YAML, or stages that have only begun
+        return False
 
 
 def objects(cache: Path) -> Iterator[Path]:
@@ -62,14 +92,35 @@ def outputs(cache: Path) -> Iterator[Path]:
             yield Path(path)
 
 
+def after_a_kill() -> int:
+    """Mend that at which DVC would stumble, and which takes no time to find; returns how much it was.
+
+    Nothing is done while another run writes just now: DVC itself says that, or waits.
+    """
+    count = 0
+    with contextlib.suppress(LockError), Repo() as repo, repo.lock:
+        for path in locks():
+            print(f"{path}: cut off while DVC wrote it; its whole stages are kept, the others come from DVC's cache", flush=True)
+            count += 1
+        count += removed(runs(Path(repo.stage_cache.cache_dir)))
+    return count
+
+
+def removed(damaged: Iterable[Path]) -> int:
+    """Remove files or folders and name them; returns how many they were."""
+    count = 0
+    for path in damaged:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        print(f"{path}: not what was written, removed", flush=True)
+        count += 1
+    return count
+
+
 def main() -> None:
+    count = after_a_kill()
     with Repo() as repo, repo.lock:
         cache = Path(repo.cache.local.path)
-        count = 0
-        for path in (path for group in (objects(cache), runs(Path(repo.stage_cache.cache_dir)), outputs(cache)) for path in group):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-            print(f"{path}: not what was written, removed", flush=True)
-            count += 1
+        count += removed(objects(cache)) + removed(outputs(cache))
     print(f"{count} damaged. Now `dvc repro` makes them anew, or `dvc pull` brings them." if count else "Nothing is damaged.")
 
 

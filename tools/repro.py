@@ -25,7 +25,7 @@ from ruamel.yaml import YAML
 from stages.core import environment, lockfile, params
 from stages.core.errors import UserError
 from stages.photos import archive, fetch, sources
-from tools import back, command, estimate, experiment, plan, recipe, table
+from tools import back, command, estimate, experiment, mend, plan, recipe, table
 
 CHOSEN = Path(".cache/source")
 BROUGHT = Path("data/raw/source.json")
@@ -154,6 +154,7 @@ def main() -> None:
         parser.error("where photos come from is said by --source and --photos (SOURCE and PHOTOS)")
     start = time.monotonic()
     check_git()
+    mend.after_a_kill()
     back.lead_back()
     settings = params.load()
     changes = recipe.changes(options.recipe) + options.set

@@ -12,7 +12,7 @@ from studies import faults
 from studies.faults import ground
 from tools import command
 
-GROUPS = ("kill", "disk", "damage", "together", "settings", "remote", "hostile", "repeat")
+GROUPS = {"kill": 7, "disk": 3, "damage": 3, "together": 2, "settings": 2, "remote": 2, "hostile": 2, "repeat": 3}  # shares of time
 FAULTS = Path("metrics/faults.json")
 
 
@@ -24,7 +24,7 @@ def table(groups: dict[str, dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=faults.__doc__.splitlines()[0])
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"some of {', '.join(GROUPS)}; default: all")
-    parser.add_argument("--points", type=int, default=2, help="how often each fault is tried in each place; default: 2")
+    parser.add_argument("--minutes", type=float, default=20, help="so many faults are tried as fit; default: 20")
     parser.add_argument("--seed", type=int, default=1, help="of the places")
     parser.add_argument("--to", type=Path, default=FAULTS, help=f"the file to write; default: {FAULTS}. Other groups' results stay")
     parser.add_argument("--folder", type=Path, help="where to do it, and to leave what it made; a run that is there is taken")
@@ -35,19 +35,22 @@ def main() -> None:
         return
     if odd := set(options.groups) - set(GROUPS):
         parser.error(f"no group {', '.join(sorted(odd))}: there are {', '.join(GROUPS)}")
+    groups = options.groups or list(GROUPS)
+    end = time.monotonic() + 60 * options.minutes
     found = json.loads(options.to.read_text()) if options.to.exists() else {}
     with tempfile.TemporaryDirectory(prefix="faults ") as temporary:
         folder = options.folder or Path(temporary)
         print("the undisturbed run", flush=True)
         first, seconds = ground.make(folder / "ground")
         grounds = [first, ground.twin(first, folder / "other")]
-        for group in options.groups or GROUPS:
+        for number, group in enumerate(groups):
             print(group, flush=True)
             start = time.monotonic()
-            tried = importlib.import_module(f"studies.faults.{group}").run(grounds, seconds, options.points, options.seed)
+            until = start + (end - start) * GROUPS[group] / sum(GROUPS[later] for later in groups[number:])
+            tried = importlib.import_module(f"studies.faults.{group}").run(grounds, seconds, until, options.seed)
             minutes = round((time.monotonic() - start) / 60, 1)
             rows = [{"fault": one.name, "tried": one.tried, "survived": one.survived, "failures": one.failures} for one in tried]
-            found[group] = {"seed": options.seed, "points": options.points, "minutes": minutes, "faults": rows}
+            found[group] = {"seed": options.seed, "minutes": minutes, "faults": rows}
             options.to.write_text(json.dumps(found, indent=2) + "\n")
     print(f"\n{table(found)}\n\n{sum(group['minutes'] for group in found.values()):.0f} min in all")
 

@@ -1,16 +1,15 @@
 """Bits that turn, and ends that are cut off: in DVC's cache and the outputs, in the run cache, and in all that lies under .cache."""
 
+import itertools
 import os
 import random
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stages.core import lockfile
-from studies.faults.ground import REPRO, Fault, Ground, beside, brief, of_stage
-
-MEND = "make mend"  # what a stage says that finds something damaged
+from studies.faults.ground import REPRO, Fault, Ground, Work, beside, brief, of_stage
 
 
 def spoil(path: Path, rng: random.Random) -> str:
@@ -33,17 +32,6 @@ def spoil(path: Path, rng: random.Random) -> str:
     return ("cut" if cut else "a bit turned") + (", its time kept" if keep else "")
 
 
-def judged(ground: Ground) -> str | None:
-    """Run; where a stage refuses what it reads, mend as it says, and run again. Returns what is wrong then, or None."""
-    status, said = ground.run(*REPRO)
-    if not status:
-        return ground.wrong()
-    if MEND not in said or "Traceback (most" in said:
-        return f"ended with {status}: {brief(said)}"
-    status, said = ground.run("tools.mend")
-    return f"`make mend` ended with {status}: {brief(said)}" if status else ground.again()
-
-
 def in_output(ground: Ground, fault: Fault, path: str, reader: str, where: str, rng: random.Random) -> None:
     """Damage an output that another stage reads: in the workspace, in the cache, or both, which a link makes one."""
     copies = [ground.folder / path]
@@ -63,7 +51,7 @@ def in_output(ground: Ground, fault: Fault, path: str, reader: str, where: str, 
         shutil.rmtree(out) if out.is_dir() else out.unlink()
         ground.run("dvc", "checkout", path)
     ground.forget(reader)
-    wrong = judged(ground)
+    wrong = ground.again()
     fault.note(f"{copies[0].relative_to(ground.folder)}, {where}, {done}, read by {reader}", wrong)
     if wrong:
         ground.run("tools.mend")
@@ -74,7 +62,7 @@ def in_memo(ground: Ground, fault: Fault, rng: random.Random) -> None:
     files = sorted((ground.folder / ".cache/memo").rglob("*.npz"))
     done = [spoil(path, rng) for path in rng.sample(files, 5)]
     ground.forget("activations")
-    fault.note(f"five files of the memo, {done[0]}", judged(ground))
+    fault.note(f"five files of the memo, {done[0]}", ground.again())
 
 
 def in_download(ground: Ground, fault: Fault, name: str, stage: str, rng: random.Random) -> None:
@@ -99,7 +87,7 @@ def in_checkpoint(ground: Ground, fault: Fault, stage: str, rng: random.Random) 
         child.kill()
     process.communicate()
     if found and found[0].exists():
-        fault.note(f"{stage}, {spoil(found[0], rng)}", judged(ground))
+        fault.note(f"{stage}, {spoil(found[0], rng)}", ground.again())
 
 
 def in_runs(ground: Ground, fault: Fault, stage: str, rng: random.Random) -> None:
@@ -110,16 +98,15 @@ def in_runs(ground: Ground, fault: Fault, stage: str, rng: random.Random) -> Non
         path.parent.mkdir()
         path.write_bytes(content)
         done = spoil(path, rng)
-    status, said = ground.run(*REPRO)
-    wrong = brief(said) if status and "failed to reproduce" not in said else None
-    ground.run("tools.mend")  # docs/faults.md says so where DVC stumbles; where it doesn't, nobody has read the entry yet
+    wrong = ground.again()
+    ground.run("tools.mend")  # where DVC has not stumbled, nobody has read the entry yet
     fault.note(f"{stage}, {done}", wrong or ground.again())
     for path in kept:
         shutil.rmtree(path.parent, ignore_errors=True)
     ground.again()
 
 
-def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed: int) -> list[Fault]:
+def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed: int) -> list[Fault]:
     rng = random.Random(seed)
     made, readers = {}, []
     for entry in grounds[0].right().values():
@@ -129,22 +116,21 @@ def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed:
     faults = [output, memo, download, training, runs] = [
         Fault(f"damage in {what}") for what in ("outputs and cache", "the memo", "downloads", "checkpoints", "the run cache")
     ]
-    works = []
+    downloads = [path for path in sorted(Path(".cache/downloads").iterdir()) if path.suffix in (".zip", ".whl")]
 
-    def try_(what, fault: Fault, *words) -> None:
-        own = random.Random(rng.random())
-        works.append(lambda ground: what(ground, fault, *words, own))
+    def works() -> Iterator[Work]:
+        for number in itertools.count():
+            round_: list[tuple] = [(in_memo, memo)]
+            for place, (path, stage) in enumerate(rng.sample(pairs, min(len(pairs), 12))):
+                round_.append((in_output, output, path, stage, ("both", "the workspace", "the cache")[(number + place) % 3]))
+            round_ += [
+                (in_download, download, path.name, "download" if path.suffix == ".zip" else "pretrained") for path in downloads
+            ]
+            round_ += [(in_checkpoint, training, stage) for stage in ("small_cnn", "top", "finetune")]
+            round_ += [(in_runs, runs, stage) for stage in rng.sample(list(seconds), 4)]
+            for damage, *words in rng.sample(round_, len(round_)):
+                own = random.Random(rng.random())
+                yield lambda ground, damage=damage, words=words, own=own: damage(ground, *words, own)
 
-    for number in range(points):
-        for place, (path, stage) in enumerate(rng.sample(pairs, min(len(pairs), 12))):
-            try_(in_output, output, path, stage, ("both", "the workspace", "the cache")[(number + place) % 3])
-        try_(in_memo, memo)
-        for path in sorted(Path(".cache/downloads").iterdir()):
-            if path.is_file() and path.suffix in (".zip", ".whl"):
-                try_(in_download, download, path.name, "download" if path.suffix == ".zip" else "pretrained")
-        for stage in ("small_cnn", "top", "finetune"):
-            try_(in_checkpoint, training, stage)
-        for stage in rng.sample(list(seconds), 4):
-            try_(in_runs, runs, stage)
-    beside(works, grounds)
+    beside(works(), grounds, until)
     return faults

@@ -4,12 +4,14 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 
 from stages.core import lockfile
-from studies.faults.ground import REPRO, Fault, Ground, beside, brief, twin
+from studies.faults.ground import REPRO, Fault, Ground, Work, beside, brief, twin
 
 SIZE = "3g"  # of the small file system, which memory holds
+WRITES = "write,pwrite64,mkdir,rename,renameat,renameat2"
 SPARE = 64 << 10  # bytes; with less DVC could not even begin
 
 
@@ -46,20 +48,32 @@ def whole(ground: Ground) -> str | None:
 
 
 def over_quota(ground: Ground, fault: Fault, stage: str, outs: list[str], number: int) -> None:
-    """Let the n-th write into a stage's outs fail as over a quota."""
+    """Let the n-th write into a stage's outs, and all after it, fail as over a quota."""
     ground.forget(stage)
     places = [word for out in outs for path in (out, ground.folder / out) for word in ("-P", str(path))]
-    words = [shutil.which("strace"), "-f", "-qq", "-o", os.devnull, *places, "-e", "trace=write,openat,mkdir"]
-    status, said = ground.run(*words, "-e", f"inject=write,openat,mkdir:error=EDQUOT:when={number}+", "python", "-m", *REPRO)
+    words = [shutil.which("strace"), "-f", "-qq", "--seccomp-bpf", "-o", os.devnull, *places, "-e", f"trace={WRITES}"]
+    status, said = ground.run(*words, "-e", f"inject={WRITES}:error=EDQUOT:when={number}+", "python", "-m", *REPRO)
     if status:
         wrong, again = refused(status, said), ground.again()
         fault.note(f"{stage}, call {number}", wrong or again)
 
 
-def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed: int) -> list[Fault]:
-    rng, faults = random.Random(seed), []
+def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed: int) -> list[Fault]:
+    rng, full, quota = random.Random(seed), Fault("a file system that fills up"), Fault("a quota that is used up")
     entries = {entry["cmd"].rpartition("stages.")[2]: entry for entry in grounds[0].right().values()}
-    sizes = {stage: sum(out.get("size", 0) for out in entry["outs"]) for stage, entry in entries.items()}
+
+    def filling() -> Iterator[Work]:
+        while True:
+            for stage in rng.sample(list(seconds), len(seconds)):
+                left = SPARE + int(rng.random() * 2 * sum(out.get("size", 0) for out in entries[stage]["outs"]))
+                yield lambda ground, stage=stage, left=left: filled(ground, full, stage, left)
+
+    def over() -> Iterator[Work]:
+        while True:
+            for stage in rng.sample(list(seconds), len(seconds)):
+                words = stage, list(lockfile.outs(entries[stage])), rng.randint(1, 3)
+                yield lambda ground, words=words: over_quota(ground, quota, *words)
+
     mounts = [ground.folder.parent / f"small{number}" for number, ground in enumerate(grounds)]
     for mount in mounts:
         mount.mkdir(exist_ok=True)
@@ -67,18 +81,12 @@ def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed:
         for mount in mounts:
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", mount], check=True, capture_output=True)
         small = [twin(ground, mount / "project") for ground, mount in zip(grounds, mounts)]
-        faults.append(full := Fault("a file system that fills up"))
-        places = [(stage, SPARE + int(rng.random() * 2 * sizes[stage])) for _ in range(points) for stage in seconds]
-        works = [lambda ground, place=place: filled(ground, full, *place) for place in places]
-        beside(works, small)
+        beside(filling(), small, (time.monotonic() + until) / 2)
     except (subprocess.CalledProcessError, FileNotFoundError):
         print("not tried: a file system that fills up: this user may mount none", flush=True)
     finally:
         for mount in mounts:
             subprocess.run(["umount", mount], capture_output=True)
     if shutil.which("strace"):
-        faults.append(quota := Fault("a quota that is used up"))
-        places = [(stage, list(lockfile.outs(entries[stage])), rng.randint(1, 3)) for stage in seconds]
-        works = [lambda ground, place=place: over_quota(ground, quota, *place) for place in places]
-        beside(works, grounds)
-    return faults
+        beside(over(), grounds, until)
+    return [full, quota]

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import re
@@ -9,12 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
 
 import psutil
 from ruamel.yaml import YAML
@@ -28,6 +29,10 @@ NOBODY = {f"GIT_{role}_{key}": "faults" for role in ("AUTHOR", "COMMITTER") for 
 NO_NETWORK = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
 REPRO = ("dvc", "repro", "--all-pipelines")
 SECONDS = 300  # more than any command here takes
+# What stages, or DVC, say where the answer is `make mend`, by docs/faults.md.
+MEND = re.compile(
+    r"make mend|'[^']*dvc\.lock' validation failed|in line \d+, column \d+|join\(\) argument must be str|failed.*'outs'"
+)
 
 
 @dataclass
@@ -39,10 +44,10 @@ class Fault:
     survived: int = 0
     failures: list[str] = field(default_factory=list)  # what went wrong, for whoever mends it
 
-    def note(self, where: str, failure: str | None) -> None:
-        """Count a try; `failure` says what went wrong, if anything did."""
-        self.tried += 1
-        self.survived += not failure
+    def note(self, where: str, failure: str | None, count: int = 1) -> None:
+        """Count a try, or so many at once; `failure` says what went wrong, if anything did, with one of them."""
+        self.tried += count
+        self.survived += count - bool(failure)
         if failure:
             self.failures.append(f"{where}: {failure}")
             print(f"  {self.name}, {where}: {failure}", flush=True)
@@ -120,9 +125,17 @@ class Ground:
             return f"damaged or left behind: {', '.join(map(str, [*damaged, *left]))}"
         return None
 
+    def typed(self, *words: str, **environment: str) -> tuple[int, str]:
+        """Type a command, and where what it says asks for `make mend` that, and the command once more: its last status and words."""
+        status, said = self.run(*words, **environment)
+        if status and MEND.search(said) and "Traceback (most" not in said:
+            self.run("tools.mend")
+            status, said = self.run(*words, **environment)
+        return status, said
+
     def again(self, *words: str, **environment: str) -> str | None:
         """Type the same command again; returns what is wrong afterwards, or None."""
-        status, said = self.run(*(words or REPRO), **environment)
+        status, said = self.typed(*(words or REPRO), **environment)
         return f"the second run ended with {status}: {brief(said)}" if status else self.wrong()
 
 
@@ -184,18 +197,37 @@ def twin(ground: Ground, folder: Path) -> Ground:
     return Ground(folder)
 
 
-def beside(works: Sequence[Callable[[Ground], None]], grounds: Sequence[Ground]) -> None:
-    """Do works in several grounds at once, one after the other in each."""
-    free: SimpleQueue[Ground] = SimpleQueue()
-    for ground in grounds:
-        free.put(ground)
+Work = Callable[[Ground], None]
 
-    def do(work):
-        ground = free.get()
-        try:
+
+def beside(works: Iterable[Work], grounds: Sequence[Ground], until: float) -> None:
+    """Do works, one in each ground at a time, as many as fit: at least one each, and none that the longest so far would make too
+    late. `until` is a time of `time.monotonic`."""
+    works, one, longest = iter(works), threading.Lock(), 0.0
+
+    def some(ground: Ground) -> None:
+        nonlocal longest
+        while True:
+            start = time.monotonic()
+            if longest and start + longest > until:
+                return
+            with one:
+                work = next(works, None)
+            if not work:
+                return
             work(ground)
-        finally:
-            free.put(ground)
+            longest = max(longest, time.monotonic() - start)
 
     with ThreadPoolExecutor(len(grounds)) as pool:
-        list(pool.map(do, works))
+        list(pool.map(some, grounds))
+
+
+def rounds(until: float, shares: int) -> Iterator[int]:
+    """Count the rounds that fit into one of so many shares of the time that is left: one at least."""
+    start = time.monotonic()
+    end = start + (until - start) / shares
+    for number in itertools.count():
+        begun = time.monotonic()
+        yield number
+        if 2 * time.monotonic() - begun > end:
+            return

@@ -8,6 +8,7 @@ where one file takes more than five seconds. A file is survived where it is read
 
 import faulthandler
 import io
+import itertools
 import os
 import re
 import resource
@@ -15,9 +16,9 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import hypothesis
@@ -26,16 +27,14 @@ import onnx
 from hypothesis import strategies
 from PIL import Image
 
-from stages.core import environment
 from stages.core.errors import UserError
 from stages.photos import archive
 from stages.pictures import images, kinds
-from studies.faults.ground import Fault, Ground
+from studies.faults.ground import Fault, Ground, beside
 
 SECONDS = 5
 MEMORY = 2**30  # bytes, beside what the modules take
-CHUNK = 1000  # files a child
-MANY = {"pictures": 100_000, "archives": 20_000, "models": 2_000}
+CHUNKS = {"archives": 500, "models": 100, "pictures": 2000}  # files a child
 SIDE = (40, 24)  # px
 
 
@@ -248,26 +247,21 @@ def child(what: str, seed: int, count: int) -> None:
         each()
 
 
-def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed: int) -> list[Fault]:
+def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed: int) -> list[Fault]:
+    """So many files a child and seed, one child beside another."""
     faults = []
-    for what, count in MANY.items():
+    for number, (what, chunk) in enumerate(CHUNKS.items()):
         faults.append(fault := Fault(f"hostile {what}"))
-        count = count * points // 3
-        chunk = min(CHUNK, max(1, count // environment.THREADS))
-        seeds = range(seed, seed + max(1, count // chunk))
+        seeds = itertools.count(seed)
 
-        def start(number: int, what: str = what, chunk: int = chunk) -> subprocess.CompletedProcess:
-            words = [sys.executable, "-m", "studies.faults.hostile", what, str(number), str(chunk)]
-            env = os.environ | {"OMP_NUM_THREADS": "1"}
-            return subprocess.run(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        def work(_: Ground, what: str = what, chunk: int = chunk, fault: Fault = fault, seeds=seeds) -> None:
+            words = [sys.executable, "-m", "studies.faults.hostile", what, str(own := next(seeds)), str(chunk)]
+            env, streams = os.environ | {"OMP_NUM_THREADS": "1"}, {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+            done = subprocess.run(words, env=env, text=True, errors="replace", **streams)
+            fault.note(f"seed {own}", f"ended with {done.returncode}: {done.stdout[-1500:]}" if done.returncode else None, chunk)
 
-        with ThreadPoolExecutor(environment.THREADS) as pool:
-            for number, done in zip(seeds, pool.map(start, seeds)):
-                fault.tried += chunk
-                fault.survived += chunk - bool(done.returncode)
-                if done.returncode:
-                    fault.failures.append(f"seed {number}: ended with {done.returncode}: {done.stdout[-1500:]}")
-                    print(f"  hostile {what}, seed {number}: {done.stdout[-1500:]}", flush=True)
+        start = time.monotonic()
+        beside(itertools.repeat(work), grounds, start + (until - start) / (len(CHUNKS) - number))
     return faults
 
 

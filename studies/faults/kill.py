@@ -1,6 +1,7 @@
 """kill -9, spread by seed over every stage: the process group, DVC alone, or the stage alone; and around every rename."""
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -8,11 +9,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import psutil
 
-from studies.faults.ground import REPRO, SECONDS, Fault, Ground, beside, brief, of_stage
+from studies.faults.ground import REPRO, SECONDS, Fault, Ground, Work, beside, brief, of_stage
 
 TARGETS = ("the process group", "DVC alone", "the stage alone")
 RENAMES = "rename,renameat,renameat2"
@@ -63,7 +64,7 @@ def in_command(ground: Ground, fault: Fault, name: str, stage: str, after: float
     process = ground.start(*COMMANDS[name])
     time.sleep(after)
     strike(process, target, stage)
-    status, said = ground.run(*COMMANDS[name])
+    status, said = (ground.run if name == "make repro" else ground.typed)(*COMMANDS[name])
     if status:
         wrong = f"the second run ended with {status}: {brief(said)}"
     else:
@@ -72,26 +73,23 @@ def in_command(ground: Ground, fault: Fault, name: str, stage: str, after: float
     fault.note(f"{after:.1f} s, {target}, {stage} due", wrong)
 
 
-def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed: int) -> list[Fault]:
-    """So many points in each stage, as many around its renames, and in each whole command."""
-    rng, works, faults = random.Random(seed), [], []
+def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed: int) -> list[Fault]:
+    """In every stage, around its renames, and in whole commands, round after round in an order that the seed draws."""
+    rng, inside, renames = random.Random(seed), Fault("kill -9 inside of a stage"), Fault("kill -9 at a rename")
+    whole = {name: Fault(f"kill -9 of {name}") for name in COMMANDS}
 
-    def try_(fault: Fault, what, *words) -> None:
-        works.append(lambda ground: what(ground, fault, *words))
+    def works() -> Iterator[Work]:
+        for number in itertools.count():
+            round_: list[tuple] = []
+            for place, (stage, took) in enumerate(seconds.items()):
+                round_.append((in_stage, inside, stage, rng.uniform(0, took), TARGETS[(number + place) % 3]))
+                if shutil.which("strace"):
+                    round_.append((at_rename, renames, stage, rng.randint(1, 3)))
+            for name, target in itertools.product(COMMANDS, TARGETS):
+                stage = rng.choice(list(seconds)[:9])  # an experiment runs no others
+                round_.append((in_command, whole[name], name, stage, rng.uniform(0.5, 3 + seconds[stage]), target))
+            for kill, *words in rng.sample(round_, len(round_)):
+                yield lambda ground, kill=kill, words=words: kill(ground, *words)
 
-    faults.append(inside := Fault("kill -9 inside of a stage"))
-    for number in range(points):
-        for place, (stage, took) in enumerate(seconds.items()):
-            try_(inside, in_stage, stage, rng.uniform(0, took), TARGETS[(number + place) % 3])
-    if shutil.which("strace"):
-        faults.append(renames := Fault("kill -9 at a rename"))
-        for stage in seconds:
-            for _ in range(points):
-                try_(renames, at_rename, stage, rng.randint(1, 3))
-    for name in COMMANDS:
-        faults.append(whole := Fault(f"kill -9 of {name}"))
-        for target in TARGETS * points:
-            stage = rng.choice(list(seconds)[:9])  # an experiment runs no others
-            try_(whole, in_command, name, stage, rng.uniform(0.5, 3 + seconds[stage]), target)
-    beside(works, grounds)
-    return faults
+    beside(works(), grounds, until)
+    return [inside, renames, *whole.values()]

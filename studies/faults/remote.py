@@ -11,7 +11,7 @@ import boto3
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from studies.faults.ground import Fault, Ground, brief, twin
+from studies.faults.ground import Fault, Ground, brief, rounds, twin
 
 USER = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 ENVIRONMENT = USER | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
@@ -73,7 +73,7 @@ def clear(status: int, said: str) -> str | None:
     return f"a traceback: {brief(said)}" if status and "Traceback (most" in said else None
 
 
-def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed: int) -> list[Fault]:
+def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed: int) -> list[Fault]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would print every request
     rng, ground = random.Random(seed), twin(grounds[0], grounds[0].folder.parent / "team")
     faults = [failing, lost, wrong] = [
@@ -83,7 +83,7 @@ def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed:
     pull = ("dvc", "repro", "--pull", "--all-pipelines")
     with store() as to:
         connected(ground, to)
-        for number in range(points):
+        for _ in rounds(until, 2):
             every = rng.choice([2, 3, 5, 7])
             for command in (("tools.push",), pull):
                 to.every = every
@@ -99,7 +99,7 @@ def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed:
             status, said = ground.run(*pull, **ENVIRONMENT)
             to.every = 0
             failing.note("every request, repro --pull", clear(status, said) or ground.again(*pull, **ENVIRONMENT))
-        for number in range(4 * points):
+        for number in rounds(until, 1):
             emptied(ground)
             keys = [key for key in to.keys() if "/files/md5/" in key]
             key, other = rng.sample(keys, 2)

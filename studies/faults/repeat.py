@@ -1,10 +1,11 @@
 """The whole DAG again, with nothing from any cache: twice, elsewhere, under other settings, and with another number of cores."""
 
+import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from studies.faults.ground import REPRO, Fault, Ground, beside, brief, twin
+from studies.faults.ground import REPRO, Fault, Ground, Work, beside, brief, twin
 
 ELSEWHERE = {"LANG": "tr_TR.UTF-8", "LC_ALL": "C", "TZ": "Pacific/Chatham", "PYTHONHASHSEED": "7", "HOME": "/nowhere"}
 WAYS: dict[str, dict[str, str]] = {
@@ -29,13 +30,14 @@ def anew(ground: Ground, fault: Fault, environment: dict[str, str]) -> None:
             fault.note(stage, None if same else brief(said) if status else "other hashes")
 
 
-def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed: int) -> list[Fault]:
+def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed: int) -> list[Fault]:
     place = grounds[0].folder.parent
     faults = [Fault(f"the same hashes: {way}") for way in WAYS]
-    twins = [twin(grounds[0], place / name) for name in ("again", "élsewhere & more", "one", "two")]
-    works = [
-        lambda _, fault=fault, own=own, environment=environment: anew(own, fault, environment)
-        for fault, own, environment in zip(faults, twins, WAYS.values())
-    ]
-    beside(works, grounds)
+
+    def work(fault: Fault, folder: str, environment: dict[str, str]) -> Work:
+        return lambda ground: anew(twin(ground, place / folder), fault, environment)
+
+    works = list(map(work, faults, ("again", "élsewhere & more", "one", "two"), WAYS.values()))
+    random.Random(seed).shuffle(works)
+    beside(works, grounds, until)
     return faults

@@ -98,13 +98,11 @@ def whole_run(ground: Ground, fault: Fault, label: str, settings: dict) -> None:
     fault.note(label, trouble or ground.again())
 
 
-def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed: int) -> list[Fault]:
-    rng, inside, fault = (
-        random.Random(seed),
-        *map(Fault, ("an odd value in params.yaml, one batch", "an odd value in params.yaml, a run")),
-    )
+def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed: int) -> list[Fault]:
+    names = "an odd value in params.yaml, one batch", "an odd value in params.yaml, a run"
+    rng, inside, fault = random.Random(seed), *map(Fault, names)
     settings = params.read(grounds[0].folder / params.PARAMS)
-    in_process(settings, 100 * points, rng, inside)
-    cases = list(generated(settings, 7 * points, rng))
-    beside([lambda ground, case=case: whole_run(ground, fault, *case) for case in cases], grounds)
+    in_process(settings, 300, rng, inside)
+    cases = generated(settings, 1000, rng)
+    beside((lambda ground, case=case: whole_run(ground, fault, *case) for case in cases), grounds, until)
     return [inside, fault]

@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Sequence
 
-from studies.faults.ground import REPRO, Fault, Ground, brief, twin
+from studies.faults.ground import REPRO, Fault, Ground, brief, rounds, twin
 
 BUSY = re.compile(r"lock|busy|Unable to acquire|runs here|another", re.IGNORECASE)
 
@@ -24,12 +24,12 @@ def both(fault: Fault, where: str, processes: Sequence, grounds: Sequence[Ground
     fault.note(where, wrong)
 
 
-def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed: int) -> list[Fault]:
+def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed: int) -> list[Fault]:
     ground, rng, stages = grounds[0], random.Random(seed), list(seconds)
     faults = [one, shared, queue] = [
         Fault(f"{what}") for what in ("two runs in one clone", "two clones on one cache", "a queue's workers beside a run")
     ]
-    for number in range(points):
+    for _ in rounds(until, 3):
         stage = rng.choice(stages[2:9])
         ground.forget(stage)
         commands = rng.choice([[REPRO, REPRO], [REPRO, ("dvc", "exp", "run")], [("tools.repro",), REPRO]])
@@ -40,7 +40,7 @@ def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed:
     clones = [twin(ground, ground.folder.parent / f"clone{number}") for number in range(2)]
     for clone in clones:
         clone.run("dvc", "cache", "dir", "--local", str(ground.folder / ".dvc/cache"))
-    for number in range(points):
+    for _ in rounds(until, 2):
         stage = rng.choice(stages[2:9])
         for path in ground.runs(stage):
             shutil.rmtree(path.parent)
@@ -50,9 +50,9 @@ def run(grounds: Sequence[Ground], seconds: dict[str, float], points: int, seed:
         for clone in clones:
             status, said = clone.run(*REPRO)
             shared.note(f"{stage}, hashes", brief(said) if status else clone.wrong())
-    for seeds in ((5, 6), (7, 8))[:points]:
-        for number in seeds:
-            ground.run("dvc", "exp", "run", "--queue", "-S", f"finetune.seed={number}")
+    for number in rounds(until, 1):
+        for place in 1, 2:
+            ground.run("dvc", "exp", "run", "--queue", "-S", f"finetune.seed={4 + 2 * number + place}")
         ground.forget("top")
         workers = ground.start("dvc", "queue", "start", "-j", "2")
         both(queue, "two experiments", [workers, ground.start(*REPRO)], [])
