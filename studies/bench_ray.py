@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import csv
 import filecmp
-import logging
 import os
 import statistics
 import subprocess
@@ -25,12 +24,11 @@ import psutil
 from stages.core import environment
 from stages.core.errors import UserError
 from stages.photos import archive
-from studies import cluster
+from studies import cluster, s3
 from tools import command
 from tools.predict import MODEL, Pictures
 
 COUNT, PAIRS, BUCKET_COUNT = 5000, 3, 1000
-USER = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 class Took(NamedTuple):
@@ -120,28 +118,20 @@ def said(alone: Took, ray: Took) -> str:
 def bucket(paths: list[str], options: argparse.Namespace, place: Path) -> None:
     """The same once from a bucket and to it."""
     try:
+        import moto  # noqa: F401
         import s3fs
-        from moto.server import ThreadedMotoServer
     except ImportError:
         print("S3 is not timed: `make bench-ray` takes what `make test` installs.")
         return
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else it prints a line a request
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        env = USER | {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    with s3.server("photos", "out") as env:
         os.environ.update(env)
-        fs = s3fs.S3FileSystem()
-        fs.mkdir("photos")
-        fs.mkdir("out")
-        fs.pipe({f"photos/{number}{Path(path).suffix}": Path(path).read_bytes() for number, path in enumerate(paths)})
+        s3fs.S3FileSystem().pipe(
+            {f"photos/{number}{Path(path).suffix}": Path(path).read_bytes() for number, path in enumerate(paths)}
+        )
         with cluster.local(1, environment.THREADS, hidden=False, **env) as running:
             alone = took("s3://photos", "s3://out/alone", options.model, options.shard)
             ray = took("s3://photos", "s3://out/ray", options.model, options.shard, running)
         print(f"{len(paths)} photos from a bucket to a bucket: {said(alone, ray)}")
-    finally:
-        server.stop()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from pathlib import Path
 
 import colorama
 import pytest
-import requests
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -46,7 +45,6 @@ NO_INDEX = {
 }
 # Credentials, as CI has them: none of them may be found again in anything that is written or printed.
 PLANTED = {name: f"planted-{name}" for name in ("KAGGLE_API_TOKEN", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY")}
-S3_USER = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 TINY = dict(params.leaves(params.read(ROOT / "recipes/tiny.yaml")))
 
 
@@ -339,23 +337,6 @@ def copied(pipeline: Path, folder: Path) -> Path:
 
     COPIES[folder] = pipeline
     return shutil.copytree(pipeline, folder, symlinks=True, copy_function=copy, dirs_exist_ok=True)
-
-
-@contextlib.contextmanager
-def s3_server(*buckets: str) -> Iterator[str]:
-    """A real S3 server on this machine, with these buckets; gives its address."""
-    from moto.server import ThreadedMotoServer  # takes a second, and few tests need it
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
-    for bucket in buckets:
-        requests.put(f"{address}/{bucket}", timeout=10, proxies={"http": ""}).raise_for_status()
-    try:
-        yield address
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")

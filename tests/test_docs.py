@@ -4,6 +4,7 @@ import importlib.util
 import posixpath
 import re
 import subprocess
+import sys
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -117,3 +118,9 @@ def test_the_readme_is_one_page():
     text = PAGES["README.md"]
     assert len(text.splitlines()) <= LINES and len(text.split()) <= WORDS
     assert text.count("![") == 1, "one picture"
+
+
+def test_the_table_of_faults_is_what_the_harness_wrote():
+    words = [sys.executable, "-m", "studies.faults", "--show", "metrics/faults.json"]
+    written = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert written in PAGES["docs/faults.md"]

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, S3_USER, jpeg, offline, s3_server
+from conftest import ROOT, jpeg, offline
 from PIL import Image
 
 from stages.shards import predictions
+from studies import s3
 from tools import batch
 
 pytest.importorskip("ray", reason="make test-ray brings Ray")
@@ -36,8 +37,7 @@ NOTE = batch.NOTE
 @pytest.fixture(scope="module")
 def server(cifar10) -> Iterator[dict[str, str]]:
     """400 photos below s3://photos, and s3://out, which keeps every version of what is written; gives a client's environment."""
-    with s3_server("photos", "out") as address, pytest.MonkeyPatch.context() as patch:
-        env = S3_USER | {"AWS_ENDPOINT_URL": address, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    with s3.server("photos", "out") as env, pytest.MonkeyPatch.context() as patch:
         for name, value in env.items():
             patch.setenv(name, value)
         fs = s3fs.S3FileSystem(use_listings_cache=False)

@@ -19,8 +19,10 @@ from pathlib import Path
 
 import asyncssh
 import pytest
-from conftest import ROOT, S3_USER, copied, git, offline, restore, run, s3_server, stages_run
+from conftest import ROOT, copied, git, offline, restore, run, stages_run
 from ruamel.yaml import YAML
+
+from studies import s3
 
 
 class Remote:
@@ -41,8 +43,8 @@ class Remote:
 
 @contextlib.contextmanager
 def s3_remote(place: Path):
-    with s3_server("team") as address:
-        yield Remote("s3://team/dogs-vs-cats", {"endpointurl": address}, **S3_USER)
+    with s3.server("team") as environment:
+        yield Remote("s3://team/dogs-vs-cats", {"endpointurl": environment["AWS_ENDPOINT_URL"]}, **s3.USER)
 
 
 @contextlib.contextmanager

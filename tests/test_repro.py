@@ -246,11 +246,21 @@ def test_clean_removes_what_stages_declare_and_nothing_of_the_users(cut, train_z
     run(folder, "tools.clean")  # with nothing to remove
 
 
+def test_own_photos_take_light_once_unless_a_network_is_named(capsys):
+    vgg16 = settings(ROOT)
+    own_photos = repro.changed_by(vgg16, ["download.source=path"])
+    assert repro.recipe_of_own("path", vgg16, ["finetune.lr=0.1"]) == "light" and "RECIPE=vgg16" in capsys.readouterr().out
+    assert repro.recipe_of_own("kaggle", vgg16, []) is repro.recipe_of_own("path", own_photos, []) is None
+    assert repro.recipe_of_own("path", vgg16, ["backbone=ResNet50"]) is None
+    assert repro.recipe_of_own("path", repro.changed_by(vgg16, ["backbone=ResNet50"]), []) is None
+
+
 def test_a_colleague_without_the_folder_takes_what_the_remote_has(cut, photos, tmp_path):
     first, theirs = shutil.copytree(cut, tmp_path / "first"), tmp_path / "theirs"
     mine = own(tmp_path / "my pictures", photos)
     change(first, subsample__train=0.6, subsample__validation=0.2, subsample__test=0.2)
-    run(first, "tools.repro", "--photos", str(mine))
+    assert "Recipe light" in run(first, "tools.repro", "--photos", str(mine))
+    assert settings(first)["backbone"] == "EfficientNetLite0"
     run(first, "dvc", "remote", "add", "--default", "team", str(tmp_path / "remote"))
     run(first, "dvc", "push", "--run-cache")
     git(first, "add", "--all")

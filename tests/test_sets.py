@@ -63,9 +63,13 @@ def test_few_photos_and_a_level_that_wins_nothing_are_said_in_words():
     assert levels.remarks({"top": scores(0.9, 1000, 0.3), "finetune": scores(0.9, 1000, 0.2)}) == []
 
 
-def test_the_estimate_counts_as_keras_networks_do():
-    forward, _ = bench.gflop(backbone.build("VGG16", 224))
-    assert sum(estimate.vgg16(224).values()) == pytest.approx(forward * 1e9, rel=1e-6)
+@pytest.mark.parametrize(("name", "cut"), [("VGG16", "block5"), ("EfficientNetLite0", "block5a")])
+def test_the_estimate_counts_as_keras_networks_do(name, cut):
+    network = backbone.build(name, 224)
+    parts = [bench.gflop(part(network, [cut]))[0] * 1e9 for part in (backbone.below, backbone.above)]
+    settings = {"backbone": name, "image_size": 224, "finetune": {"unfreeze": [cut]}}
+    assert estimate.halves(settings) == pytest.approx(parts, rel=2e-3)
+    assert estimate.halves(settings | {"backbone": "ResNet50"}) is None
 
 
 def test_what_has_not_changed_takes_no_time_and_an_earlier_stop_less(pipeline, monkeypatch):

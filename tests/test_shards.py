@@ -19,11 +19,12 @@ import pyarrow
 import pytest
 import requests
 import s3fs
-from conftest import ROOT, S3_USER, offline, run, s3_server
+from conftest import ROOT, offline, run
 from pyarrow import dataset, parquet
 
 from stages.shards import listing, places, predictions
 from stages.shards.places import Photo
+from studies import s3
 from tools import batch
 
 SHARD = 10
@@ -293,8 +294,7 @@ print(stage.peak_memory_mb())
 @pytest.fixture(scope="module")
 def server(mine) -> Iterator[dict[str, str]]:
     """A bucket with the folder's files below photos/; gives the environment of whoever reads it."""
-    with s3_server("team", "other") as address:
-        env = S3_USER | {"AWS_ENDPOINT_URL": address, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    with s3.server("team", "other") as env:
         with asking(env) as fs:
             for path in mine.rglob("*.*"):
                 fs.pipe_file(f"team/photos/{path.relative_to(mine)}", path.read_bytes())

@@ -17,7 +17,16 @@ from stages.pictures import deep
 from tools import plan
 from tools.lock import makers_of
 
-SHARES = {"small_cnn": 0.39, "activations": 1.99, "bottleneck": 1.52, "finetune": 0.68}
+SHARES = {
+    "small_cnn": 0.39,
+    "VGG16": {"activations": 1.99, "bottleneck": 1.52, "finetune": 0.76},  # of three times the forward pass
+    "EfficientNetLite0": {"activations": 0.36, "bottleneck": 0.36, "finetune": 0.12},
+}
+# Operations of EfficientNet-Lite0's blocks for one photo of 224 px.
+LITE = {
+    "stem": 21.7e6, "block1": 20.1e6, "block2": 109.9e6, "block3": 75.9e6, "block4": 87.0e6, "block5": 172.0e6, "block6": 182.3e6,
+    "block7": 58.8e6, "top": 40.1e6,
+}  # fmt: skip
 START = 7.0  # s, a stage's own: TensorFlow's import, DVC's hashing
 PUBLISH = 60.0  # s, and a share of a second for each photo that is looked at once more
 TOP = 0.5e-3  # s, a view and epoch of level 2
@@ -45,6 +54,17 @@ def vgg16(size: int) -> dict[str, float]:
         found[block] = 2 * 9 * size**2 * filters * (channels + (count - 1) * filters)
         size, channels = size // 2, filters
     return found
+
+
+def halves(settings: Mapping) -> tuple[float, float] | None:
+    """Operations for one photo below and above the place where a network is cut; None where nothing is known of the network."""
+    size, cut = settings["image_size"], settings["finetune"]["unfreeze"]
+    known = {"VGG16": vgg16(size), "EfficientNetLite0": {block: count * (size / 224) ** 2 for block, count in LITE.items()}}
+    blocks = known.get(settings["backbone"], {})
+    if not (above := [number for number, block in enumerate(blocks) if cut and cut[0].startswith(block)]):
+        return None
+    costs = list(blocks.values())
+    return sum(costs[: above[0]]), sum(costs[above[0] :])
 
 
 def small_cnn(settings: Mapping) -> float:
@@ -90,32 +110,29 @@ def seconds(settings: Mapping, counts: Iterable[int]) -> tuple[float, float] | N
     stages = due(settings)
     if not stages:
         return 0.0, 0.0
-    if settings["backbone"] != "VGG16":
+    if not (costs := halves(settings)):
         return None
-    counts, per = list(counts), rate()
+    (below, above), shares, counts, per = costs, SHARES[settings["backbone"]], list(counts), rate()
     train, validation, test = plan.drawn(settings, counts)
     views = plan.views_needed(settings, counts)
-    blocks, tuning = vgg16(settings["image_size"]), settings["finetune"]
-    above = sum(blocks[block] for block in tuning["unfreeze"])
-    below = sum(blocks.values()) - above
+    tuning = settings["finetune"]
     missing = max(0, views - remembered(settings))
     cnn, level_1 = small_cnn(settings["small_cnn"]), settings["small_cnn"]["epochs"]
-    steps = 3 * above - 2 * 9 * (settings["image_size"] >> (5 - len(tuning["unfreeze"]))) ** 2 * 512**2  # no gradient of its input
     look = min(train, tuning["look"] or train)
     most = tuning["epochs"] * train
     least = min(most, -(-tuning["patience"] // max(1, validation)) * look or most)
 
     def tuned(photos: float) -> float:
         return (
-            (photos * steps + (photos / look + 1) * validation * settings["activations"]["crops"] * above)
-            / SHARES["finetune"]
+            (3 * photos * above + (photos / look + 1) * validation * settings["activations"]["crops"] * above)
+            / shares["finetune"]
             / per
         )
 
     fixed = {
         "small_cnn": level_1 * (3 * train + validation * (1 + settings["small_cnn"]["mirror"])) * cnn / SHARES["small_cnn"] / per,
-        "activations": missing * below / SHARES["activations"] / per + views * READ,
-        "bottleneck": views * above / SHARES["bottleneck"] / per,
+        "activations": missing * below / shares["activations"] / per + views * READ,
+        "bottleneck": views * above / shares["bottleneck"] / per,
         "top": settings["top"]["epochs"] * train * TOP,
         "export": PUBLISH + test * (above + below) / per,
     }

@@ -73,6 +73,15 @@ def choose(asked: str | None, settings: dict) -> tuple[str, str]:
     return "cifar10", "neither Kaggle's archive nor the public one can be had; its photos are 32 px small"
 
 
+def recipe_of_own(source: str, settings: dict, changes: list[str]) -> str | None:
+    """The recipe of own photos that are new here: `light`, unless params.yaml or the user's changes have a network of their own."""
+    named = {change.partition("=")[0] for change in changes} & {"backbone", "finetune.unfreeze"}
+    if source != "path" or settings["download"]["source"] == "path" or settings["backbone"] != "VGG16" or named:
+        return None
+    print("Recipe light, which is better on most people's photos (docs/own-photos.md). VGG16: RECIPE=vgg16", flush=True)
+    return "light"
+
+
 def changed_by(settings: dict, changes: list[str]) -> dict:
     """Settings as `name=value` changes will have them; what makes no sense is left to DVC to refuse."""
     settings = copy.deepcopy(settings)
@@ -157,9 +166,9 @@ def main() -> None:
     mend.after_a_kill()
     back.lead_back()
     settings = params.load()
-    changes = recipe.changes(options.recipe) + options.set
     source, why = choose("path" if options.photos else options.source, settings)
     print(f"Photos from {source}: {why}.", flush=True)
+    changes = recipe.changes(options.recipe or recipe_of_own(source, settings, options.set)) + options.set
 
     elsewhere = source == "path" and not options.photos and locked_elsewhere(settings)
     pull = ["--pull", "--allow-missing"] if elsewhere else []

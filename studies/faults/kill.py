@@ -50,9 +50,9 @@ def in_stage(ground: Ground, fault: Fault, stage: str, after: float, target: str
 
 
 def at_rename(ground: Ground, fault: Fault, stage: str, number: int) -> None:
-    """Kill whichever process, DVC or the stage, is the first with an n-th rename, at that."""
+    """Kill whichever process, DVC or the stage, is the first with an n-th rename, at that. (By --seccomp-bpf strace kills none.)"""
     ground.forget(stage)
-    words = [shutil.which("strace"), "-f", "-qq", "--seccomp-bpf", "-o", os.devnull, "-e", f"trace={RENAMES}"]
+    words = [shutil.which("strace"), "-f", "-qq", "-o", os.devnull, "-e", f"trace={RENAMES}"]
     inject = [*words, "-e", f"inject={RENAMES}:signal=SIGKILL:when={number}"]
     if ground.run(*inject, "python", "-m", *REPRO)[0]:  # else nobody has renamed so often
         fault.note(f"{stage}, rename {number}", ground.again())
@@ -84,7 +84,7 @@ def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed
             for place, (stage, took) in enumerate(seconds.items()):
                 round_.append((in_stage, inside, stage, rng.uniform(0, took), TARGETS[(number + place) % 3]))
                 if shutil.which("strace"):
-                    round_.append((at_rename, renames, stage, rng.randint(1, 3)))
+                    round_.append((at_rename, renames, stage, rng.randint(1, 6)))
             for name, target in itertools.product(COMMANDS, TARGETS):
                 stage = rng.choice(list(seconds)[:9])  # an experiment runs no others
                 round_.append((in_command, whole[name], name, stage, rng.uniform(0.5, 3 + seconds[stage]), target))
