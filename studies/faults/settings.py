@@ -3,7 +3,7 @@
 import copy
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from ruamel.yaml import YAML
@@ -34,10 +34,10 @@ EXTREME: dict[str, tuple] = {
 }  # fmt: skip
 
 
-def generated(settings: dict, count: int, rng: random.Random) -> Iterator[tuple[str, dict]]:
-    """So many trees of params, each with one value changed, and which."""
+def generated(settings: dict, rng: random.Random) -> Iterator[tuple[str, dict]]:
+    """Trees of params without end, each with one value changed, and which."""
     names = [name for name, _ in params.leaves(settings) if not name.startswith("download.")]
-    for _ in range(count):
+    while True:
         name = rng.choice(names)
         choices = ODD if rng.random() < 0.5 else EXTREME.get(name.rpartition(".")[2], ODD)
         value = rng.choice(choices)
@@ -70,9 +70,11 @@ def one_batch(settings: dict, features: tuple[int, int, int] = (2, 2, 512), clas
     keras.backend.clear_session()
 
 
-def in_process(settings: dict, count: int, rng: random.Random, fault: Fault) -> None:
+def in_process(cases: Iterable[tuple[str, dict]], until: float, fault: Fault) -> None:
     """Params through the check, and through building and a batch of all levels: one line, or no error at all."""
-    for label, changed in generated(settings, count, rng):
+    for label, changed in cases:
+        if time.monotonic() > until:
+            return
         trouble = None
         try:
             params.check(changed, params.PARAMS)
@@ -102,7 +104,7 @@ def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed
     names = "an odd value in params.yaml, one batch", "an odd value in params.yaml, a run"
     rng, inside, fault = random.Random(seed), *map(Fault, names)
     settings = params.read(grounds[0].folder / params.PARAMS)
-    in_process(settings, 300, rng, inside)
-    cases = generated(settings, 1000, rng)
+    cases = generated(settings, rng)
+    in_process(cases, (time.monotonic() + until) / 2, inside)
     beside((lambda ground, case=case: whole_run(ground, fault, *case) for case in cases), grounds, until)
     return [inside, fault]
