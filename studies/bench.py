@@ -50,7 +50,7 @@ def matmul_gflops(size: int = 3072, repeats: int = 6) -> float:
 
 def layer_gflop(layer: keras.Layer) -> float:
     """Floating-point operations of a convolution or dense layer for one picture, in billions; of others 0."""
-    if not isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
+    if not isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)):
         return 0.0
     places = np.prod(layer.output.shape[1:-1])  # one, where a layer has no height and width
     return 2 * float(places) * float(np.prod(layer.kernel.shape)) / 1e9

@@ -14,6 +14,7 @@ import os
 import re
 import runpy
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -131,7 +132,8 @@ def attempt(folder: Path, *command: str, **environment: str) -> tuple[int, str]:
     from stages.networks import keras
 
     env = offline(**forked() | environment)
-    keras.utils.clear_session()  # layers are named by a count that would go on from other runs
+    # Layers are named by a count that would go on from other runs. To look for garbage each time would take a quarter of all tests.
+    keras.utils.clear_session(free_memory=False)
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile("w+") as file, _descriptors(file):
         patch.chdir(folder)
         before = dict(os.environ)
@@ -213,6 +215,7 @@ def pytest_configure(config):
 
     The process that hands tests out to them runs none, and needs no TensorFlow itself.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and what they start, would ignore it
     if not config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
         return
     # Two workers share two cores: with two threads each they would only get into each other's way.

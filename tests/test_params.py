@@ -154,7 +154,7 @@ def test_dvc_takes_a_recipe_as_the_tool_prints_it(tmp_path):
         ("- top\n", "recipes/mine.yaml names no params."),
         ("", "recipes/mine.yaml names no params."),
         ("top: [\n", "recipes/mine.yaml is not valid YAML"),
-        (None, "There is no recipe mine. There are accurate, blog, light, tiny."),
+        (None, "There is no recipe mine. There are accurate, blog, light, tiny, vgg16."),
     ],
 )
 def test_a_wrong_recipe_is_one_line_that_names_it(tmp_path, text, message):
