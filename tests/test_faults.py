@@ -553,6 +553,17 @@ def test_a_lock_that_a_kill_has_cut_off_is_mended(pipeline, tmp_path, end):
         assert not lock.exists()
 
 
+def test_what_a_killed_stage_had_begun_to_write_is_removed(pipeline, tmp_path):
+    folder, ended = copied(pipeline, tmp_path / "copy"), subprocess.Popen(["true"])
+    ended.wait()
+    left = [folder / name for name in (f".cache/measured/top.json.{ended.pid}-1.part", f"models/top.keras.{ended.pid}-1.part")]
+    theirs = folder / "models/mine.part"
+    for path in (*left, theirs):
+        path.touch()
+    assert run(folder, "tools.mend") == "Nothing is damaged.\n"
+    assert theirs.exists() and not any(path.exists() for path in left)
+
+
 def test_conflicts_of_a_merge_in_a_lock_are_left_to_people(pipeline, tmp_path):
     folder = copied(pipeline, tmp_path / "copy")
     lock = folder / "dvc.lock"

