@@ -13,14 +13,14 @@ from studies import bench, sets
 from tools import estimate
 
 
-def test_two_of_five_folds(pipeline, photos, tmp_path):
+def test_one_of_five_folds(pipeline, photos, tmp_path):
     folder, to = own(tmp_path / "mine", photos), tmp_path / "sets.json"
-    output = run(pipeline, "studies.sets", str(folder), "finetune.epochs=1", "--folds", "1", "2", "--to", str(to))
+    output = run(pipeline, "studies.sets", str(folder), "finetune.epochs=1", "--folds", "2", "--to", str(to))
     assert output.startswith("Level 1 is left out.") and not (pipeline / sets.COPIES / "mine").exists()
     found = json.loads(to.read_text())
     one = found["sets"]["mine"]
-    assert found["params"] == ["finetune.epochs=1"] and (one["n"], one["folds"]) == (24, 2)
-    assert one["photo_steps"] == [48, 48], "36 photos in batches of 16"
+    assert found["params"] == ["finetune.epochs=1"] and (one["n"], one["folds"]) == (12, 1)
+    assert one["photo_steps"] == [48], "36 photos in batches of 16"
     for level in sets.LEVELS:
         assert one[level]["accuracy"] == pytest.approx(np.mean(one[level]["of_folds"]), abs=1e-3)
         assert one[level]["accuracy_interval"][0] <= one[level]["accuracy"] <= one[level]["accuracy_interval"][1]
@@ -29,6 +29,17 @@ def test_two_of_five_folds(pipeline, photos, tmp_path):
     assert output.endswith(run(pipeline, "studies.sets", "--show", str(to)))
     assert "expected the keys" in run(pipeline, "studies.sets", str(folder), "finetune=1", check=False)
     assert "params.yaml has no finetun.lr" in run(pipeline, "studies.sets", str(folder), "finetun.lr=1", check=False)
+
+
+def test_folds_are_pooled_photo_by_photo():
+    labels = np.array([0, 1, 0, 1])
+    right, wrong = np.eye(2)[labels] * 0.8 + 0.1, np.eye(2)[1 - labels] * 0.8 + 0.1
+    took = {"photo_steps": 32, "seconds": 1, "ended_where_it_began": True}
+    parts = [{"labels": labels, "top": right, "finetune": wrong}, {"labels": labels, "top": right, "finetune": right}]
+    found = sets.summary([{"validation": part, "test": part, **took} for part in parts])
+    assert (found["n"], found["folds"], found["photo_steps"], found["ended_where_it_began"]) == (8, 2, [32, 32], 2)
+    assert found["finetune"]["accuracy"] == 0.5 and found["finetune"]["of_folds"] == [0, 1] and found["top"]["accuracy"] == 1
+    assert found["level 3 less level 2"]["lost"] == 4
 
 
 def test_what_level_3_wins_is_counted_photo_by_photo():
