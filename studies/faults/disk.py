@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from stages.core import lockfile
 from studies.faults.ground import REPRO, Fault, Ground, Work, beside, brief, twin
+from tools import mend
 
 SIZE = "3g"  # of the small file system, which memory holds
 WRITES = "write,pwrite64,mkdir,rename,renameat,renameat2"
@@ -41,9 +42,7 @@ def filled(ground: Ground, fault: Fault, stage: str, left: int) -> None:
 
 def whole(ground: Ground) -> str | None:
     """What lies under its final name in the cache has to be whole, even now."""
-    from tools import mend
-
-    damaged = [*mend.objects(ground.cache), *mend.runs(ground.folder / ".dvc/cache/runs")]
+    damaged = [*mend.objects(ground.cache), *ground.damaged_runs()]
     return f"under its final name, and not whole: {', '.join(map(str, damaged))}" if damaged else None
 
 

@@ -111,13 +111,17 @@ class Ground:
                 for out in map(self.folder.joinpath, lockfile.outs(entry)):
                     shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
 
+    def damaged_runs(self) -> list[Path]:
+        """What is wrong in the run cache. A copy that DVC had written whole, and not yet renamed, is in nobody's way."""
+        return [path for path in mend.runs(self.folder / ".dvc/cache/runs") if path.suffix != ".tmp"]
+
     def wrong(self) -> str | None:
         """In what this folder differs from an undisturbed run's; None if in nothing."""
         for name, rights in self.stages.items():  # a stage that was forgotten comes last
             stages = self.locked(name)
             if different := [stage for stage in rights | stages if stages.get(stage) != rights.get(stage)]:
                 return f"{name} differs in {', '.join(different)}"
-        damaged = [*mend.objects(self.cache), *mend.runs(self.folder / ".dvc/cache/runs")]
+        damaged = [*mend.objects(self.cache), *self.damaged_runs()]
         for entry in self.right().values():
             damaged += [path for path, md5 in lockfile.outs(entry).items() if lockfile.md5(str(self.folder / path)) != md5]
         mend.remove_half_written(self.folder)  # as the next `make repro` does
