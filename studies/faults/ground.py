@@ -131,8 +131,13 @@ class Ground:
         return None
 
     def typed(self, *words: str, **environment: str) -> tuple[int, str]:
-        """Type a command, and where what it says asks for `make mend` that, and the command once more: its last status and words."""
+        """Type a command, and once more where what it says asks for that: after the end of what still runs, or after `make mend`.
+        Returns its last status and words."""
         status, said = self.run(*words, **environment)
+        if status and (runs := re.search(r"still runs here, as process (\d+)\. Wait for its end", said)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                psutil.Process(int(runs[1])).wait(SECONDS)
+            status, said = self.run(*words, **environment)
         if status and MEND.search(said) and "Traceback (most" not in said:
             self.run("tools.mend")
             status, said = self.run(*words, **environment)
