@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--recipe", help="another recipe than params.yaml's: recipes/<name>.yaml")
     parser.add_argument("--to", type=Path, default=SETS, help=f"the file to write; default: {SETS}")
     parser.add_argument("--show", type=Path, metavar="FILE", help="print what this file holds, and run nothing")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # as `make sets` has them: sets, options, params
     if options.show:
         print(*lines(json.loads(options.show.read_text())), sep="\n")
         return
