@@ -6,11 +6,12 @@
     python -m studies.sets --show metrics/sets.json                # what a file holds; runs nothing
 
 Each set has a copy of the workspace under .cache/sets, in which the stages run; level 1 is left out. Five folds, whose test parts
-are disjoint: in each one part tests, another validates, three train. Frozen layers come from the memo. Writes metrics/sets.json, set
-by set; what it has of other sets with the same params stays. For each level: accuracy (Wilson's interval), balanced accuracy and log loss (percentiles of 1,000 bootstrap samples of the
-tested photos), fold by fold as well. For level 3: the photos won and lost against level 2, the difference of the accuracies with
-its interval, McNemar's p, photo-steps, seconds, and in how many runs it ended where it began. And for each way to choose the
-better level by validation photos, how much test accuracy it loses against the better one of each fold.
+are disjoint: in each one part tests, another validates, three train. Frozen layers come from the memo. Writes metrics/sets.json,
+or metrics/sets_<recipe>.json, set by set; what it has of other sets with the same params stays. For each level: accuracy (Wilson's
+interval), balanced accuracy and log loss (percentiles of 1,000 bootstrap samples of the tested photos), fold by fold as well. For
+level 3: the photos won and lost against level 2, the difference of the accuracies with its interval, McNemar's p, photo-steps,
+seconds, and in how many runs it ended where it began. And for each way to choose the better level by validation photos, how much
+test accuracy it loses against the better one of each fold.
 """
 
 import argparse
@@ -214,18 +215,19 @@ def main() -> None:
     parser.add_argument("given", nargs="*", metavar="SET or NAME=VALUE", help="folders of class folders, zips of them; params")
     parser.add_argument("--folds", nargs="+", type=int, default=range(1, FOLDS + 1), metavar="FOLD", help="some of the five")
     parser.add_argument("--recipe", help="another recipe than params.yaml's: recipes/<name>.yaml")
-    parser.add_argument("--to", type=Path, default=SETS, help=f"the file to write; default: {SETS}")
+    parser.add_argument("--to", type=Path, help=f"the file to write; default: {SETS}, or metrics/sets_<recipe>.json")
     parser.add_argument("--show", type=Path, metavar="FILE", help="print what this file holds, and run nothing")
     options = parser.parse_intermixed_args()  # as `make sets` has them: sets, options, params
     if options.show:
         print(*lines(json.loads(options.show.read_text())), sep="\n")
         return
+    to = options.to or (SETS.with_stem(f"sets_{options.recipe}") if options.recipe else SETS)
     given = [word for word in options.given if "=" not in word or Path(word).exists()]
     changes = recipe.changes(options.recipe) + [word for word in options.given if word not in given]
     if not given:
         parser.error('name one set or more: make sets SETS="a.zip b/"')
     found: dict = {"params": changes, "sets": {}}
-    if options.to.exists() and (before := json.loads(options.to.read_text()))["params"] == changes:
+    if to.exists() and (before := json.loads(to.read_text()))["params"] == changes:
         found = before
     print("Level 1 is left out.")
     for place in map(Path, given):
@@ -233,7 +235,7 @@ def main() -> None:
         folder = workspace(COPIES / place.stem)
         folds = [fold_of(folder, number, changes, path) for number in options.folds]
         found["sets"][place.stem] = summary(folds)
-        options.to.write_text(json.dumps(found, indent=2) + "\n")
+        to.write_text(json.dumps(found, indent=2) + "\n")
         shutil.rmtree(folder)
     print(*lines(found), sep="\n")
 
