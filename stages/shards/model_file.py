@@ -27,17 +27,18 @@ def check(path: Path) -> None:
     UserError
         Naming the first thing that is not so.
     """
-    if problem := _problem(path):
+    try:
+        problem = _problem(path)
+    except Exception as error:  # protobuf's and ONNX's own, which differ from version to version; names that are no text
+        problem = str(error).partition("\n")[0] or type(error).__name__
+    if problem:
         raise UserError(f"{path} is no classifier that this project exported ({' '.join(problem.split())}).")
 
 
 def _problem(path: Path) -> str | None:
     if path.stat().st_size > MOST_BYTES:
         return f"it has {path.stat().st_size / 1e6:.0f} MB"
-    try:
-        model = onnx.load_model(path, load_external_data=False)
-    except Exception as error:  # protobuf's own, which differ from version to version
-        return type(error).__name__
+    model = onnx.load_model(path, load_external_data=False)
     graph = model.graph
     if model.functions or model.training_info or graph.sparse_initializer:
         return "functions, training or sparse constants"
@@ -61,11 +62,8 @@ def _problem(path: Path) -> str | None:
     small = [tensor for tensor in graph.initializer if math.prod(tensor.dims) <= SHAPES]
     del graph.initializer[:], graph.value_info[:]
     graph.initializer.extend(small)
-    try:
-        onnx.checker.check_model(model)
-        shapes = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph.value_info
-    except Exception as error:  # as above
-        return str(error).partition("\n")[0] or type(error).__name__
+    onnx.checker.check_model(model)
+    shapes = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph.value_info
     known = {shape.name: [size.dim_value for size in shape.type.tensor_type.shape.dim] for shape in shapes}
     for name in (name for node in graph.node for name in node.output if name not in {output.name for output in graph.output}):
         # The first of them is the number of pictures, which nobody knows yet.
