@@ -47,7 +47,7 @@ def test_what_no_classifier_here_has_is_named(tmp_path):
         odd: "operator 'NonZero'",
         nested: "operator 'If'",
         huge: "numbers a picture",
-        plain.replace(b"B\x01w", b"B\x01\x80"): "can't decode byte",  # a constant's name that is no text
+        plain.replace(b"B\x01k", b"B\x01\x80"): "can't decode byte",  # a constant's name that is no text
     }
     for data, words in expected.items():
         path.write_bytes(data)
