@@ -98,9 +98,9 @@ def in_runs(ground: Ground, fault: Fault, stage: str, rng: random.Random) -> Non
         path.parent.mkdir()
         path.write_bytes(content)
         done = spoil(path, rng)
-    wrong = ground.again()
+    status, said = ground.typed(*REPRO)
     ground.run("tools.mend")  # where DVC has not stumbled, nobody has read the entry yet
-    fault.note(f"{stage}, {done}", wrong or ground.again())
+    fault.note(f"{stage}, {done}", brief(said) if status else ground.again())
     for path in kept:
         shutil.rmtree(path.parent, ignore_errors=True)
     ground.again()
