@@ -17,7 +17,8 @@ FAULTS = Path("metrics/faults.json")
 
 
 def table(groups: dict[str, dict]) -> str:
-    rows = [[one["fault"], one["tried"], one["survived"]] for group in GROUPS if group in groups for one in groups[group]["faults"]]
+    every = [one for group in GROUPS if group in groups for one in groups[group]["faults"] if one["tried"]]
+    rows = [[one["fault"], one["tried"], one["survived"]] for one in every]
     return tables.markdown(["fault", "tried", "survived"], rows)
 
 
