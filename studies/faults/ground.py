@@ -31,7 +31,7 @@ REPRO = ("dvc", "repro", "--all-pipelines")
 SECONDS = 300  # more than any command here takes
 # What stages, or DVC, say where the answer is `make mend`, by docs/faults.md.
 MEND = re.compile(
-    r"make mend|'[^']*dvc\.lock' validation failed|in line \d+, column \d+|join\(\) argument must be str|failed.*'outs'"
+    r"make mend|'[^']*dvc\.lock' validation failed|in line \d+, column \d+|join\(\) argument must be str|failed.*'outs'|unable to read: '[^']*/runs/"
 )
 
 
