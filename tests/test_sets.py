@@ -28,7 +28,9 @@ def test_one_of_five_folds(pipeline, photos, tmp_path):
     assert gain["difference"] == pytest.approx(one["finetune"]["accuracy"] - one["top"]["accuracy"], abs=2e-4)
     assert output.endswith(run(pipeline, "studies.sets", "--show", str(to)))
     assert "expected the keys" in run(pipeline, "studies.sets", str(folder), "finetune=1", check=False)
-    assert "params.yaml has no finetun.lr" in run(pipeline, "studies.sets", str(folder), "--recipe", "light", "finetun.lr=1", check=False)
+    assert "params.yaml has no finetun.lr" in run(
+        pipeline, "studies.sets", str(folder), "--recipe", "light", "finetun.lr=1", check=False
+    )
 
 
 def test_folds_are_pooled_photo_by_photo():

@@ -58,13 +58,14 @@ def vgg16(size: int) -> dict[str, float]:
 
 def halves(settings: Mapping) -> tuple[float, float] | None:
     """Operations for one photo below and above the place where a network is cut; None where nothing is known of the network."""
-    size, cut = settings["image_size"], settings["finetune"]["unfreeze"]
+    size, cut = settings["image_size"], settings["finetune"]["unfreeze"][0]
     known = {"VGG16": vgg16(size), "EfficientNetLite0": {block: count * (size / 224) ** 2 for block, count in LITE.items()}}
     blocks = known.get(settings["backbone"], {})
-    if not (above := [number for number, block in enumerate(blocks) if cut and cut[0].startswith(block)]):
+    first = next((number for number, block in enumerate(blocks) if cut.startswith(block)), None)
+    if first is None:
         return None
     costs = list(blocks.values())
-    return sum(costs[: above[0]]), sum(costs[above[0] :])
+    return sum(costs[:first]), sum(costs[first:])
 
 
 def small_cnn(settings: Mapping) -> float:

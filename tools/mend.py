@@ -38,7 +38,8 @@ def locks() -> Iterator[Path]:
         if _readable(text) or re.search("^<<<<<<< ", text, re.MULTILINE):
             continue
         if kept := next((text[:end] for end in ends if _readable(text[:end])), ""):
-            path.write_text(kept)
+            with files.whole(path) as file:
+                file.write(kept.encode())
         else:
             path.unlink()
         yield path
@@ -98,19 +99,23 @@ def outputs(cache: Path) -> Iterator[Path]:
             yield Path(path)
 
 
-def after_a_kill() -> int:
-    """Mend that at which DVC would stumble, and which takes no time to find; returns how much it was.
+def after_a_kill() -> None:
+    """Mend that at which DVC would stumble, and which takes no time to find.
 
     Nothing is done while another run writes just now: DVC itself says that, or waits.
     """
+    with contextlib.suppress(LockError), Repo() as repo, repo.lock:
+        left_by_a_kill(repo)
+
+
+def left_by_a_kill(repo: Repo) -> int:
+    """Mend what a killed run has left half-written; returns how much of it DVC would have stumbled at."""
     count = 0
     remove_half_written()
-    with contextlib.suppress(LockError), Repo() as repo, repo.lock:
-        for path in locks():
-            print(f"{path}: cut off while DVC wrote it; its whole stages are kept, the others come from DVC's cache", flush=True)
-            count += 1
-        count += removed(runs(Path(repo.stage_cache.cache_dir)))
-    return count
+    for path in locks():
+        print(f"{path}: cut off while DVC wrote it; its whole stages are kept, the others come from DVC's cache", flush=True)
+        count += 1
+    return count + removed(runs(Path(repo.stage_cache.cache_dir)))
 
 
 def removed(damaged: Iterable[Path]) -> int:
@@ -124,10 +129,9 @@ def removed(damaged: Iterable[Path]) -> int:
 
 
 def main() -> None:
-    count = after_a_kill()
     with Repo() as repo, repo.lock:
         cache = Path(repo.cache.local.path)
-        count += removed(objects(cache)) + removed(outputs(cache))
+        count = left_by_a_kill(repo) + removed(objects(cache)) + removed(outputs(cache))
     print(f"{count} damaged. Now `dvc repro` makes them anew, or `dvc pull` brings them." if count else "Nothing is damaged.")
 
 

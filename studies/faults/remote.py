@@ -13,8 +13,12 @@ BUCKET = "team"
 class Store:
     """An S3 server's application. `every` n-th request fails; 0: none, 1: all."""
 
-    def __init__(self, application) -> None:
-        self.application, self.every, self.asked = application, 0, 0
+    def __init__(self) -> None:
+        self.every = self.asked = 0
+
+    def around(self, application) -> "Store":
+        self.application = application
+        return self
 
     def __call__(self, environ, start_response):
         self.asked += 1
@@ -52,14 +56,9 @@ def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed
         Fault(f"a remote {what}")
         for what in ("that fails at every n-th request", "that lost an object", "with another object in its place")
     ]
-    pull, stores = ("dvc", "repro", "--pull", "--all-pipelines"), []
-
-    def around(application) -> Store:
-        stores.append(Store(application))
-        return stores[0]
-
-    with s3.server(BUCKET, around=around) as environment:
-        to, client = stores[0], s3.client(environment)
+    pull, to = ("dvc", "repro", "--pull", "--all-pipelines"), Store()
+    with s3.server(BUCKET, around=to.around) as environment:
+        client = s3.client(environment)
         connected(ground, environment["AWS_ENDPOINT_URL"])
         for _ in rounds(until, 2):
             every = rng.choice([2, 3, 5, 7])
