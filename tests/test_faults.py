@@ -393,7 +393,7 @@ def test_an_odd_kaggle_json_stops_nobody_who_wants_no_kaggle(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     for name, value in offline(HOME=str(tmp_path)).items():
         monkeypatch.setenv(name, value)
-    for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
+    for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", sources.ARCHIVE_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / ".kaggle"))
     login = tmp_path / ".kaggle/kaggle.json"
