@@ -27,7 +27,9 @@ def load(text: str, name: str) -> dict[str, dict]:
     try:
         return (YAML(typ="safe", pure=True).load(text) or {}).get("stages") or {}
     except YAMLError as error:
-        raise UserError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from None
+        cut_off = name.endswith(".lock") and "<<<<<<< " not in text
+        what_next = ". `make mend` keeps its whole stages" if cut_off else ""
+        raise UserError(f"{name} is not valid YAML: {' '.join(str(error).split())}{what_next}") from None
 
 
 def stages(*files: Path) -> dict[str, dict]:

@@ -189,7 +189,9 @@ def check(params: Any, path: Path) -> None:
             )
     if not _fits(params["small_cnn"]):
         size, filters = params["small_cnn"]["image_size"], len(params["small_cnn"]["filters"])
-        raise UserError(f"{path}: small_cnn.image_size {size} is too small for {filters} blocks of small_cnn.filters: raise it or drop one.")
+        raise UserError(
+            f"{path}: small_cnn.image_size {size} is too small for {filters} blocks of small_cnn.filters: raise it or drop one."
+        )
     blocks = params["finetune"]["unfreeze"]
     if params["backbone"] == "VGG16" and (len(blocks) == len(BLOCKS) or blocks != BLOCKS[-len(blocks) :]):
         raise UserError(

@@ -18,7 +18,7 @@ from stages.core import files
 from stages.core.errors import UserError
 from stages.photos import layout as layouts
 from stages.photos import names
-from stages.photos.names import natural as natural
+from stages.photos.names import natural
 from stages.pictures import kinds
 
 MAX_PHOTO_BYTES = 256 * 2**20
