@@ -70,10 +70,11 @@ def test_where_it_cannot_be_cut_it_says_where_it_can(unfreeze):
         backbone.below(network, unfreeze)
 
 
-def test_batch_normalisation_stays_as_it_was_pretrained():
+@pytest.mark.parametrize("kind", [keras.layers.BatchNormalization, keras.layers.DepthwiseConv2D])
+def test_what_would_spoil_or_takes_too_long_stays_as_it_was_pretrained(kind):
     above = backbone.above(backbone.build("MobileNetV2", 64), ["block_16"], keras.regularizers.L2(0.1))
-    normal = [layer for layer in above.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    assert normal and not any(layer.trainable_variables for layer in normal)
+    fixed = [layer for layer in above.layers if isinstance(layer, kind)]
+    assert fixed and not any(layer.trainable_variables for layer in fixed)
     assert above.losses and len(above.losses) == len(above.trainable_variables)
 
 

@@ -309,7 +309,7 @@ def test_a_picture_has_the_same_answer_beside_any_others(pipeline, photos, file)
     assert [(number, row.tobytes()) for number, row in found] == [(number, alone[number]) for number in numbers]
 
 
-def test_memory_does_not_grow_with_the_pictures(pipeline, tmp_path):
+def test_memory_does_not_grow_with_the_pictures(light, tmp_path):
     """ONNX Runtime takes some 40 MB more once in a while, on a busy machine; 200 of these files are 300 MB."""
     noise = np.random.default_rng(1).integers(0, 256, (1100, 1500, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.jpg", quality=90)
@@ -320,7 +320,7 @@ def test_memory_does_not_grow_with_the_pictures(pipeline, tmp_path):
             "import sys; from stages.core import stage; from tools import predict\ntry: predict.main()\nexcept SystemExit: pass\n"
         )
         code += "print(stage.peak_memory_mb())"
-        words = [sys.executable, "-c", code, "--model", pipeline / export.ONNX, "-"]
+        words = [sys.executable, "-c", code, "--model", light, "-"]
         given = f"{tmp_path / 'noise.jpg'}\n" * count
         done = subprocess.run(words, cwd=ROOT, input=given, capture_output=True, text=True, check=True)
         *lines, peak = done.stdout.splitlines()
