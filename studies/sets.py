@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -221,6 +222,7 @@ def main() -> None:
     if options.show:
         print(*lines(json.loads(options.show.read_text())), sep="\n")
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the stage that runs would go on alone
     to = options.to or (SETS.with_stem(f"sets_{options.recipe}") if options.recipe else SETS)
     given = [word for word in options.given if "=" not in word or Path(word).exists()]
     changes = recipe.changes(options.recipe) + [word for word in options.given if word not in given]

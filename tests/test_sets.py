@@ -1,10 +1,15 @@
 """A recipe on sets of own photos, and what is said of them."""
 
 import json
+import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
-from conftest import change, own, restore, run
+from conftest import change, offline, own, restore, run
 
 from stages.core import params
 from stages.networks import backbone
@@ -31,6 +36,18 @@ def test_one_of_five_folds(pipeline, photos, tmp_path):
     assert "params.yaml has no finetun.lr" in run(
         pipeline, "studies.sets", str(folder), "--recipe", "light", "finetun.lr=1", check=False
     )
+
+
+def test_a_stopped_study_leaves_no_stage_running(pipeline, photos, tmp_path):
+    words = [sys.executable, "-m", "studies.sets", str(own(tmp_path / "mine", photos)), "--to", str(tmp_path / "sets.json")]
+    with subprocess.Popen(words, cwd=pipeline, env=offline(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as study:
+        while not (stages := psutil.Process(study.pid).children()):
+            assert study.poll() is None, study.stdout.read()
+            time.sleep(0.1)
+        study.terminate()
+        assert study.stdout.read().endswith("Stopped.\n") and study.wait() == 1
+    assert not any(stage.is_running() for stage in stages)
+    shutil.rmtree(pipeline / sets.COPIES)
 
 
 def test_folds_are_pooled_photo_by_photo():
