@@ -46,7 +46,7 @@ def test_a_stopped_study_leaves_no_stage_running(pipeline, photos, tmp_path):
             time.sleep(0.1)
         study.terminate()
         assert study.stdout.read().endswith("Stopped.\n") and study.wait() == 1
-    assert not any(stage.is_running() for stage in stages)
+    assert psutil.wait_procs(stages, timeout=5)[1] == []
     shutil.rmtree(pipeline / sets.COPIES)
 
 
