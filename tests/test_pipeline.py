@@ -26,7 +26,7 @@ from stages.frozen import activations
 from stages.networks import backbone, keras, models
 from stages.photos import dataset
 from stages.pictures import images
-from stages.publish import export
+from stages.publish import export, quantize
 from stages.scores import levels, metrics, predicted
 from stages.training import batches
 from tools import predict
@@ -170,13 +170,15 @@ def test_answers_are_averaged_over_five_crops_by_every_stage_and_by_the_classifi
         assert files == [photo.file for photo in photos]
         np.testing.assert_allclose(probabilities, said.mean(1), atol=0.005)
 
-    stages_of("publish.choose", "publish.export", "publish.card", export__level="finetune")
+    stages_of("publish.choose", "publish.export", "publish.quantize", "publish.card", export__level="finetune")
     classifier = predict.Classifier(pipeline / export.ONNX)
     assert classifier.size == 54
     read = np.stack([classifier.read((pipeline / photo.path).read_bytes()) for photo in photos])
     np.testing.assert_allclose(classifier.probabilities(read), said.mean(1), atol=1e-4)
     whole = keras.saving.load_model(pipeline / export.KERAS)
     np.testing.assert_allclose(np.asarray(whole(read)), said.mean(1), atol=1e-4)
+    small = predict.Classifier(pipeline / quantize.INT8)
+    np.testing.assert_allclose(small.probabilities(read), said.mean(1), atol=0.15)
     assert "squashed to 54 x 54 px, and looked at in 5 crops" in (pipeline / "REPORT.md").read_text()
 
 

@@ -168,17 +168,19 @@ def test_nobody_computes_what_a_colleague_has_computed(team, tmp_path):
     remote.run(second, "dvc", "exp", "push", "origin", "faster")
     assert metrics(second) != metrics(first)
 
+    before = metrics(first)
     remote.run(first, "dvc", "exp", "pull", "origin", "faster")
     remote.run(first, "dvc", "exp", "apply", "faster")
     assert stages_run(remote.run(first, "dvc", "repro")) == []
     assert metrics(first) == metrics(second)
     restore(first)
 
-    # A run that no commit of the third clone has comes from the run cache.
+    # A run that no commit of the third clone has comes from the run cache, and so does the way back.
     remote.run(second, "tools.push")
     third = team.clone(tmp_path / "third")
     assert stages_run(remote.run(third, "dvc", *rate)) == []
     assert metrics(third) == metrics(second)
+    assert stages_run(remote.run(third, "dvc", *rate[:-1], "finetune.lr=0.001")) == [] and metrics(third) == before
 
 
 def test_a_server_gives_what_a_folder_gives(served, tmp_path):

@@ -20,7 +20,7 @@ from tools.lock import makers_of
 SHARES = {
     "small_cnn": 0.39,
     "VGG16": {"activations": 1.99, "bottleneck": 1.52, "finetune": 0.76},  # of three times the forward pass
-    "EfficientNetLite0": {"activations": 0.36, "bottleneck": 0.36, "finetune": 0.4},
+    "EfficientNetLite0": {"activations": 0.36, "bottleneck": 0.36, "finetune": 0.4},  # by single runs, not by `make bench`
 }
 # Operations of EfficientNet-Lite0's blocks for one photo of 224 px.
 LITE = {
