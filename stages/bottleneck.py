@@ -1,17 +1,64 @@
 """Compute bottleneck features: run the pretrained rest of the network over the cached activations.
 
-Writes data/bottleneck/<split>.npy and .csv, the network's output (VGG16's: that of block5's pooling) for every view.
+Writes data/bottleneck/<split>.npy and .csv, the network's output (VGG16's: that of block5's pooling) for every view. With
+`top.listed` also the averaged output for all other photos of a bucket or list, which are read from there, shard by shard: on this
+machine, or with ENGINE=ray on a cluster. `averages` says what is written of them.
 """
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from stages.core import stage
+from stages.core.errors import UserError
 from stages.core.progress import progress
 from stages.frozen import activations, layers
+from stages.photos import dataset
+from stages.pictures import deep
 
 WEIGHTS = Path("models/backbone.weights.h5")
+
+
+def to_learn_from(shards: Iterable[tuple[list, Path]], kinds: Iterator[str]) -> Iterator[tuple[int, int, int]]:
+    """Number of the shard, row in it and number of the class of every photo of a list that level 2 may learn from: not of those that
+    were drawn, by name or by content, or that have no features.
+
+    Parameters
+    ----------
+    shards : as `store.fill` gives them
+    kinds : the class of every photo, in their order
+    """
+    manifest = dataset.read_manifest()
+    classes = dataset.class_names(manifest)
+    drawn = {photo.original for photo in manifest} | {photo.sha256 for photo in manifest}
+    for number, (photos, file) in enumerate(shards):
+        contents = activations.opened(file)["sha256"].to_pylist()
+        for row, (photo, sha256, kind) in enumerate(zip(photos, contents, kinds)):
+            if sha256 and not drawn & {photo.key, sha256}:
+                yield number, row, classes.index(kind)
+
+
+def add_listed(params) -> None:
+    """Write the averaged features of a list's photos.
+
+    Raises
+    ------
+    UserError
+        Where there is no list, or level 2 needs more than activations.
+    """
+    from stages.shards import listed, store
+
+    if params["top"]["pooling"] != "average":
+        raise UserError(f"top.listed takes averaged features, and top.pooling is {params['top']['pooling']}: set it to average.")
+    photos = listed.Listed()
+    if not photos.count:
+        raise UserError("top.listed takes photos of a bucket or a list, and these are of neither: make repro PHOTOS=s3://bucket/photos")
+    network = store.export(WEIGHTS, params, deep.read().about())
+    shards = store.fill(network, photos, photos.count, activations.SHARDS)
+    rows = np.fromiter(to_learn_from(shards, photos.kinds()), np.dtype((np.int32, 3)))
+    np.save(activations.ROWS, rows)
+    print(f"level 2 learns from {len(rows)} photos that were not drawn, besides those that were")
 
 
 def main(params) -> None:
@@ -26,6 +73,8 @@ def main(params) -> None:
             for computed in network.outputs(below, lambda photo: photo.astype(np.float32)):
                 append(computed)
                 bar.update(len(computed))
+    if params["top"]["listed"]:
+        add_listed(params)
 
 
 if __name__ == "__main__":

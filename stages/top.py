@@ -1,6 +1,7 @@
-"""Level 2: a small fully connected classifier on VGG16's bottleneck features.
+"""Level 2: a small fully connected classifier on the pretrained network's bottleneck features.
 
     dvc exp run -S top.dropout=0.6
+    dvc exp run -S top.listed=true                    # of a bucket's photos: learn from those that were not drawn as well
 
 Writes models/top.keras (bottleneck features in, probabilities out), and what else `loop.fit` writes.
 """
@@ -15,10 +16,13 @@ from stages.training import batches, loop
 def main(params) -> None:
     params = params["top"]
     networks.seed_everything(params["seed"])
-    train = batches.cached(activations.BOTTLENECK, params["batch_size"], params["seed"], views=params["views"])
     photos, labels = batches.validation(activations.BOTTLENECK)
-    model = models.top(photos.shape[2:], int(train.labels.max()) + 1, params)
-    loop.fit("top", model, train, (photos, labels), params)
+    model = used = models.top(photos.shape[2:], int(labels.max()) + 1, params)
+    if params["listed"]:
+        train, model = batches.averaged(params["batch_size"], params["seed"], params["views"]), models.on_averages(used)
+    else:
+        train = batches.cached(activations.BOTTLENECK, params["batch_size"], params["seed"], views=params["views"])
+    loop.fit("top", model, train, (photos, labels), params, used=used)
 
 
 if __name__ == "__main__":

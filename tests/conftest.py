@@ -346,16 +346,15 @@ def copied(pipeline: Path, folder: Path) -> Path:
 def light(tmp_path_factory) -> Path:
     """A classifier of cats and dogs: EfficientNet-Lite0 as it was trained, and one layer on it, untrained. 64 px."""
     from stages import pretrained
-    from stages.frozen import to_onnx
+    from stages.frozen import inputs, to_onnx
     from stages.networks import keras, lite, models
-    from stages.publish import export
 
     os.chdir(ROOT)
     keras.utils.set_random_seed(1)
     network = lite.build(64)
     lite.set_weights(network, pretrained.lite_tensors())
     given = {"pooling": "average", "scaling": False, "units": 0, "dropout": 0.0, "l1": 0.0, "l2": 0.0}
-    parts = [export.preprocessing(lite.NAME, "imagenet"), network, models.top(network.output_shape[1:], 2, given)]
+    parts = [inputs.preprocessing(lite.NAME, "imagenet"), network, models.top(network.output_shape[1:], 2, given)]
     about = {"classes": ["cat", "dog"], "image_size": 64, "crops": 1, "fit": "squash", "depth": None}
     path = tmp_path_factory.mktemp("light") / "classifier.onnx"
     path.write_bytes(to_onnx.convert(parts, 64, 1, about).SerializeToString())

@@ -10,7 +10,7 @@ from conftest import ROOT, change, clone, copied, run, with_downloads
 
 from stages import pretrained
 from stages.core.errors import UserError
-from stages.frozen import memo, to_onnx
+from stages.frozen import inputs, memo, to_onnx
 from stages.networks import backbone, keras, models
 from stages.photos import fetch
 from stages.pictures import images
@@ -54,7 +54,7 @@ def test_both_parts_and_the_export_are_the_whole_network(name, tmp_path):
 
     given = {"pooling": "average", "scaling": False, "units": 8, "dropout": 0.5, "l1": 0.0, "l2": 0.0}
     top = models.top(above.output_shape[1:], 3, given)
-    parts = [export.preprocessing(name, "imagenet"), below, above, top]
+    parts = [inputs.preprocessing(name, "imagenet"), below, above, top]
     expected = said(export.to_keras(parts, size, 1), pixels)
     np.testing.assert_allclose(expected, said(top, whole), atol=1e-4)
     (tmp_path / "exported.onnx").write_bytes(to_onnx.convert(parts, size, 1, {}).SerializeToString())

@@ -22,11 +22,11 @@ from sklearn.linear_model import LogisticRegression
 
 from stages import pretrained
 from stages.core import environment, params
-from stages.frozen import activations, gpu, layers, to_onnx
+from stages.frozen import activations, gpu, inputs, layers, to_onnx
 from stages.networks import backbone, keras, lite, models
 from stages.photos import dataset, sources
 from stages.pictures import images
-from stages.publish import export, quantize
+from stages.publish import quantize
 from stages.weights import torch_file
 
 GIVEN = os.environ.get(sources.ARCHIVE_VARIABLE)
@@ -202,7 +202,7 @@ def test_in_int8_it_says_the_same(cifar10, weights, tmp_path):
     regression = LogisticRegression(C=0.01, max_iter=1000).fit(features[trained], labels[trained])
     top = models.top((3, 3, 1280), 2, {"pooling": "average", "scaling": False, "units": 0, "dropout": 0.0, "l1": 0.0, "l2": 0.0})
     top.set_weights([regression.coef_.T, regression.intercept_])
-    parts = [export.preprocessing(lite.NAME, "imagenet"), backbone.load(lite.NAME, weights, size), top]
+    parts = [inputs.preprocessing(lite.NAME, "imagenet"), backbone.load(lite.NAME, weights, size), top]
     large, small = tmp_path / "float32.onnx", tmp_path / "int8.onnx"
     onnx.save(to_onnx.convert(parts, size, 1, {"what": "a test"}), large)
 

@@ -20,7 +20,7 @@ from written import png16, tiff
 
 from stages import evaluate
 from stages.core import params
-from stages.frozen import to_onnx
+from stages.frozen import inputs, to_onnx
 from stages.networks import backbone, keras, models
 from stages.photos import dataset
 from stages.pictures import deep, images
@@ -107,7 +107,7 @@ def test_every_classifier_and_preprocessing_can_be_exported(pooling, classes):
     if given["scaling"]:
         count = top.get_layer("scaling").input.shape[-1]
         top.get_layer("scaling").set_weights(np.random.default_rng(2).uniform(0.5, 2, (2, count)))
-    parts = [export.preprocessing("VGG16", "rescale"), below, top]
+    parts = [inputs.preprocessing("VGG16", "rescale"), below, top]
     pixels = np.random.default_rng(1).integers(0, 256, (4, 48, 48, 3), np.uint8)
     expected = export.to_keras(parts, 48, 1).predict_on_batch(pixels)
     assert expected.shape == (4, classes)
@@ -181,7 +181,7 @@ def test_a_layer_that_no_network_here_has_is_refused():
 def test_preprocessing_in_the_classifier_is_keras_own(name, how):
     pixels = np.random.default_rng(1).integers(0, 256, (2, 5, 5, 3), np.uint8)
     expected = pixels / 255 if how == "rescale" else backbone.preprocess(name, pixels)
-    np.testing.assert_allclose(export.preprocessing(name, how)(pixels.astype("float32")), expected, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(inputs.preprocessing(name, how)(pixels.astype("float32")), expected, rtol=1e-5, atol=1e-4)
 
 
 def test_the_small_classifier_says_nearly_the_same(pipeline, pictures):

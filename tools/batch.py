@@ -16,12 +16,13 @@ from stages.core import files
 from stages.core.errors import UserError
 from stages.core.progress import progress
 from stages.photos import archive
-from stages.shards import listing, places, predictions, schedule
+from stages.shards import listing, places, schedule, work
 from stages.shards.classifier import Classifier
 from stages.shards.listing import Listing
-from stages.shards.predictions import Job
+from stages.shards.work import INDEX, Job
 
 NOTE = "_predictions.json"  # readers of Parquet folders pass over what begins with _
+EXTRA = "--to takes pyarrow: .venv/bin/python tools/install.py requirements/run.txt"
 SHARD = 1000  # photos, about: half a minute of a core
 AGAIN = "Name another folder, or say --update: what still holds is kept, the rest replaced."
 
@@ -45,7 +46,7 @@ def run(source: str, to: str, model: Path, below: Callable[[str], listing.Paths]
     try:
         import pyarrow  # noqa: F401
     except ImportError:
-        raise UserError(predictions.EXTRA) from None
+        raise UserError(EXTRA) from None
     Classifier(model)  # which says in a line what is wrong with it
     target = places.at(to)
     with schedule.engine() as engine:
@@ -53,7 +54,7 @@ def run(source: str, to: str, model: Path, below: Callable[[str], listing.Paths]
         with Listing(source, below) as photos:
             if photos.left_out:
                 print(f"left out: {archive.counted(photos.left_out)}", flush=True)
-            job = Job(files.sha256_of(model), str(model.resolve()), photos.base, _absolute(to), kind)
+            job = Job("predictions", files.sha256_of(model), str(model.resolve()), photos.base, _absolute(to), kind)
             note = {
                 "source": source,
                 "list": {"sha256": photos.sha256, "photos": photos.count, "shard": size},
@@ -61,29 +62,22 @@ def run(source: str, to: str, model: Path, below: Callable[[str], listing.Paths]
                 "engine": kind,
             }
             _agree(to, target, note, update)
-            _make(job, target, photos, size, engine, to)
+            _make(job, photos, size, engine, to)
+            work.note(job, photos, size, others=False)
             for name in set(target.names()) - {job.name(shard) for shard in listing.cut(photos, size)}:
                 if name.endswith((".parquet", ".part")):  # of another list, or of a run that was killed
                     target.remove(name)
             target.write(NOTE, _text(note | {"finished": True}))
 
 
-def _make(job: Job, target: places.Folder | places.Bucket, photos: Listing, size: int, engine, to: str) -> None:
+def _make(job: Job, photos: Listing, size: int, engine, to: str) -> None:
     """Make the shards that are not there yet."""
-    there, fresh, wrong = set(target.names()), 0, 0
+    fresh = wrong = 0
     start = time.perf_counter()
     with progress(photos.count, "predict") as bar:
-
-        def missing():
-            for shard in listing.cut(photos, size):
-                if job.name(shard) in there:
-                    bar.update(len(shard))
-                else:
-                    yield shard
-
-        for done in engine.make(job, missing()):
+        for done in schedule.made(engine, job, photos, size):
             bar.update(done.photos)
-            fresh += done.photos if done.fresh else 0
+            fresh += done.fresh
             wrong += done.wrong
     old = f", {photos.count - fresh} were there" if fresh < photos.count else ""
     unread = f", {wrong} have no answer: why_not says why" if wrong else ""
@@ -110,9 +104,9 @@ def _agree(to: str, target: places.Folder | places.Bucket, note: dict, update: b
                     "some were changed" if one["photos"] == other["photos"] else f"{one['photos']} then, {other['photos']} now"
                 )
                 raise UserError(f"{to} has predictions of another list of photos: {changed}. {AGAIN}")
-            if differs := predictions.difference(before["engine"], note["engine"]):
-                raise UserError(f"{to} was begun by another kind of machine: {differs}. {predictions.ONE_KIND} {AGAIN}")
-    elif stray := next((name for name in target.names() if not name.endswith(".part")), None):
+            if differs := work.difference(before["engine"], note["engine"]):
+                raise UserError(f"{to} was begun by another kind of machine: {differs}. {work.ONE_KIND} {AGAIN}")
+    elif stray := next((name for name in target.names() if not name.endswith(".part") and name != INDEX), None):
         raise UserError(f"{to} has other files, such as {stray}: name an empty folder, or one that does not exist yet.")
     target.write(NOTE, _text(note | {"finished": False}))
 

@@ -126,6 +126,7 @@ SCHEMA: dict[str, Any] = {
     "activations": {"views": _integer(1, 1000), "crops": CROPS, "seed": SEED, "augmentation": AUGMENTATION},
     "top": {
         "views": VIEWS,
+        "listed": TRUE_OR_FALSE,
         "scaling": TRUE_OR_FALSE,
         "pooling": _one_of("flatten", "average", "max", "both"),
         "units": _integer(0, 8192),

@@ -3,6 +3,10 @@
 `<split>.npy` has the shape (n, views, height, width, channels): view 0 is the photo as it is, the others are
 augmented; or they are crops, of photos that aren't trained on. `<split>.csv` names the photos of axis 0 in order, so that
 labels never have to be rebuilt from positions.
+
+Of the photos of a list that were not drawn there are averaged features, in shards, since they are too many for maps and for memory:
+`data/bottleneck/listed/` has Arrow files of a row a photo, and `listed.npy`, int32 of shape (n, 3), says of each photo that level 2 may
+learn from the number of its shard, its row there, and the number of its class.
 """
 
 import contextlib
@@ -15,6 +19,8 @@ from stages.photos import dataset
 
 ACTIVATIONS = Path("data/activations")
 BOTTLENECK = Path("data/bottleneck")
+SHARDS = BOTTLENECK / "listed"
+ROWS = BOTTLENECK / "listed.npy"
 VALIDATION = Path("data/validation")  # the probabilities of the validation photos, that each level's training leaves
 
 
@@ -48,3 +54,34 @@ def read(folder: Path, split: str) -> tuple[np.ndarray, list[dataset.Photo]]:
     if len(array) != len(photos):
         raise ValueError(f"{folder}/{split}.npy has {len(array)} photos, {split}.csv has {len(photos)}")
     return array, photos
+
+
+def opened(file: Path | bytes):
+    """A shard's Arrow table; a path is mapped into memory."""
+    import pyarrow
+
+    return pyarrow.ipc.open_file(file if isinstance(file, bytes) else pyarrow.memory_map(str(file))).read_all()
+
+
+def numbers(table) -> np.ndarray:
+    """The features of an `opened` shard, not copied: float16 of shape (n, features), 0 where there are none."""
+    column = table["features"].chunk(0)
+    return column.values.to_numpy().reshape(len(column), -1)
+
+
+class Averages:
+    """What the `bottleneck` stage left of a list: `labels` are its photos' class numbers, an int array of shape (n,), and `features`
+    is how many of these each photo has."""
+
+    def __init__(self) -> None:
+        self.rows = np.load(ROWS, mmap_mode="r")
+        self.labels = np.array(self.rows[:, 2])
+        self.shards = [numbers(opened(path)) for path in sorted(SHARDS.glob("*.arrow"))]
+        self.features = self.shards[0].shape[1]
+
+    def read(self, photos: np.ndarray) -> np.ndarray:
+        """The features of the photos of these numbers: float16 of shape (k, features)."""
+        found = np.empty((len(photos), self.features), np.float16)
+        for place, (shard, row, _) in zip(found, self.rows[photos]):
+            place[:] = self.shards[shard][row]
+        return found

@@ -89,6 +89,15 @@ def top(feature_shape: tuple[int, int, int], num_classes: int, params: Mapping) 
     return keras.Model(inputs, classifier(inputs, num_classes, params), name="top")
 
 
+def on_averages(top: keras.Model) -> keras.Model:
+    """A classifier that averages features over the picture, on features that are averaged already, of shape (1, 1, channels); it
+    shares the classifier's layers."""
+    inputs = x = keras.Input((1, 1, top.input_shape[-1]), name="averages")
+    for layer in top.layers[1:]:
+        x = layer(x)
+    return keras.Model(inputs, x, name=top.name)
+
+
 def loss(model: keras.Model) -> str:
     """The loss that goes with the model's output, for what `targets` gives."""
     return "binary_crossentropy" if model.output_shape[-1] == 1 else "categorical_crossentropy"

@@ -11,11 +11,10 @@ it comes after them. `git log -S` with dvc.lock's md5 of the file finds it.
 import json
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 from stages.core import files, stage
-from stages.frozen import to_onnx
+from stages.frozen import inputs, to_onnx
 from stages.networks import backbone, keras, models
 from stages.photos import dataset
 from stages.pictures import deep, images
@@ -31,26 +30,12 @@ def model_of(level: str) -> Path:
     return Path("models", f"{level}.keras")
 
 
-def preprocessing(name: str, how: str) -> keras.layers.Conv2D:
-    """What `Frozen.preprocess` does, as a 1x1 convolution: it is a linear map of red, green and blue for every network."""
-
-    def of(pixel):
-        return np.float32(pixel) / 255 if how == "rescale" else backbone.preprocess(name, np.uint8([[pixel]]))[0, 0]
-
-    offset = of([0, 0, 0])
-    kernel = np.stack([(of(255 * row) - offset) / 255 for row in np.eye(3)])
-    layer = keras.layers.Conv2D(3, 1, name="preprocessing")
-    layer.build((None, None, None, 3))
-    layer.set_weights([kernel[None, None], offset])
-    return layer
-
-
 def parts(params, level: str) -> list[keras.Layer]:
     """What makes up the whole network, one after the other: preprocessing, the frozen layers, the level on top of them."""
     size, name, unfreeze = params["image_size"], params["backbone"], params["finetune"]["unfreeze"]
     network = backbone.load(name, WEIGHTS, size)
     frozen = backbone.below(network, unfreeze) if level == "finetune" else network
-    return [preprocessing(name, params["preprocessing"]), frozen, keras.saving.load_model(model_of(level), compile=False)]
+    return [inputs.preprocessing(name, params["preprocessing"]), frozen, keras.saving.load_model(model_of(level), compile=False)]
 
 
 def to_keras(parts: list[keras.Layer], size: int, crops: int) -> keras.Model:

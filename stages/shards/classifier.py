@@ -1,4 +1,4 @@
-"""An exported classifier, run by ONNX Runtime; TensorFlow is not imported."""
+"""An exported network, run by ONNX Runtime; TensorFlow is not imported."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,10 @@ FITS = ("squash", "crop", "pad")
 LARGEST = 2048  # px
 
 
-class Classifier:
-    """An exported classifier.
+class Network:
+    """A network that this project has exported.
 
-    `about` says what it is: its `classes` in the order of the probabilities, `image_size` and `fit`, data and metrics.
+    `about` says what it is: its `image_size`, its `fit`, and how many `features` it puts out, or which `classes`.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Classifier:
     Raises
     ------
     UserError
-        If the file is missing or is no classifier of this project.
+        If the file is missing or is none of this project.
     """
 
     def __init__(self, path: Path, data: bytes | None = None) -> None:
@@ -44,19 +44,21 @@ class Classifier:
         try:
             self.session = onnxruntime.InferenceSession(data or str(path), options, providers=["CPUExecutionProvider"])
             self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["about"])
-            self.classes, self.size = self.about["classes"], self.about["image_size"]
+            self.size, self.count = self.about["image_size"], self.width()
             self.fit = self.about.get("fit", "squash")  # files from before these could be chosen don't say
-            if not (isinstance(self.classes, list) and all(isinstance(name, str) for name in self.classes)):
-                raise ValueError("classes")
             if not (type(self.size) is int and images.MIN_SIDE <= self.size <= LARGEST and self.fit in FITS):
                 raise ValueError("image_size or fit")
             self.depth = deep.of_json(self.about.get("depth"))
         except Exception as error:  # ONNX Runtime has a dozen, with no common ancestor of their own
             raise UserError(f"{path} is no classifier that this project exported ({type(error).__name__}).") from None
 
-    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Every class' probability for uint8 pixels of shape (n, size, size, 3): float32 of shape (n, classes). By the thread that
-        calls it; several may at once.
+    def width(self) -> int:
+        """How many numbers it puts out for a picture, by `about`; ValueError where that makes no sense."""
+        return len(_classes(self.about)) if "classes" in self.about else int(self.about["features"])
+
+    def outputs(self, pixels: np.ndarray) -> np.ndarray:
+        """What it puts out for uint8 pixels of shape (n, size, size, 3): float32 of shape (n, outputs). By the thread that calls it;
+        several may at once.
 
         Raises
         ------
@@ -65,15 +67,34 @@ class Classifier:
         """
         try:
             found = self.session.run(None, {"pixels": pixels})[0]
-            if found.shape != (len(pixels), len(self.classes)):
-                raise ValueError("classes")
+            if found.shape != (len(pixels), self.count):
+                raise ValueError("outputs")
             return found
         except Exception as error:  # as above
             raise UserError(f"{self.path} is no classifier that this project exported ({type(error).__name__}).") from None
 
     def read(self, data: bytes, name: str = "") -> np.ndarray:
-        """A picture's pixels as `probabilities` takes them; images.UnreadablePhoto where it is none, or a RAW one by its name:
+        """A picture's pixels as `outputs` takes them; images.UnreadablePhoto where it is none, or a RAW one by its name:
         decoded it would be its thumbnail."""
         if reason := kinds.of(name, data[: kinds.HEAD]):
             raise images.UnreadablePhoto(reason)
         return images.square(data, self.size, self.fit, self.depth)
+
+
+class Classifier(Network):
+    """A network whose outputs are the probabilities of its `classes`, in their order; `about` has its data and metrics."""
+
+    def width(self) -> int:
+        self.classes = _classes(self.about)
+        return len(self.classes)
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """As `outputs`: float32 of shape (n, classes)."""
+        return self.outputs(pixels)
+
+
+def _classes(about: dict) -> list[str]:
+    classes = about["classes"]
+    if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise ValueError("classes")
+    return classes

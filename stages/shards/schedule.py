@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stages.core.errors import UserError
-from stages.shards import predictions
+from stages.shards import work
 from stages.shards.places import Photo
-from stages.shards.predictions import Done, Job
+from stages.shards.work import Done, Job, Shard
 
 VARIABLE = "ENGINE"
 STAGES = Path(__file__).parent.parent
@@ -32,12 +32,12 @@ class Here:
     """This process, on all its cores."""
 
     def kind(self) -> dict[str, str]:
-        """What computes, as `predictions.engine` gives it."""
-        return predictions.engine()
+        """What computes, as `work.engine` gives it."""
+        return work.engine()
 
-    def make(self, job: Job, shards: Iterable[list[Photo]]) -> Iterator[Done]:
+    def make(self, job: Job, shards: Iterable[Shard]) -> Iterator[Done]:
         """Make shards, one after the other."""
-        return (predictions.make(job, photos) for photos in shards)
+        return (work.make(job, shard) for shard in shards)
 
 
 class Cluster:
@@ -73,11 +73,11 @@ class Cluster:
             raise UserError("The Ray cluster has no node with a CPU: start one.")
         (first, kind), *others = found.items()
         for name, other in others:
-            if differs := predictions.difference(kind, other):
-                raise UserError(f"Of the cluster's nodes {name} is of another kind than {first}: {differs}. {predictions.ONE_KIND}")
+            if differs := work.difference(kind, other):
+                raise UserError(f"Of the cluster's nodes {name} is of another kind than {first}: {differs}. {work.ONE_KIND}")
         return kind
 
-    def make(self, job: Job, shards: Iterable[list[Photo]]) -> Iterator[Done]:
+    def make(self, job: Job, shards: Iterable[Shard]) -> Iterator[Done]:
         """Make shards, one a CPU, in any order. What dies is begun again.
 
         Raises
@@ -87,12 +87,12 @@ class Cluster:
         """
         ray, model = self.ray, self.ray.put(Path(job.path).read_bytes())
         # One CPU and one thread a shard: a worker that dies takes one shard with it.
-        task = ray.remote(num_cpus=1, max_retries=RETRIES)(predictions.make)
+        task = ray.remote(num_cpus=1, max_retries=RETRIES)(work.make)
         shards, running, said = iter(shards), {}, time.monotonic()
         while True:
             cpus = int(ray.cluster_resources().get("CPU", 0))
-            while len(running) < max(1, AHEAD * cpus) and (photos := next(shards, None)):
-                running[task.remote(job, photos, model)] = photos
+            while len(running) < max(1, AHEAD * cpus) and (shard := next(shards, None)):
+                running[task.remote(job, shard, model)] = shard
             if not running:
                 return
             ready, _ = ray.wait(list(running), timeout=SECONDS_BETWEEN_LOOKS)
@@ -104,9 +104,9 @@ class Cluster:
                 free = int(ray.available_resources().get("CPU", 0))
                 print(f"waiting for the cluster: {len(running)} shards are handed out, {free} of {cpus} CPUs are free", flush=True)
 
-    def _got(self, reference, photos: list[Photo]) -> Done:
+    def _got(self, reference, shard: Shard) -> Done:
         """What became of a shard."""
-        which, again = f"The shard from {photos[0].key} to {photos[-1].key}", "The same command goes on where it stopped."
+        which, again = f"The shard from {shard.photos[0].key} to {shard.photos[-1].key}", "The same command goes on where it stopped."
         try:
             return self.ray.get(reference)
         except UserError as error:  # the worker's, with Ray's traceback around it
@@ -121,12 +121,30 @@ class Cluster:
 
 
 def _kind() -> dict[str, str]:
-    return predictions.engine()
+    return work.engine()
 
 
 def _last(error: Exception) -> str:
     """What Ray says of an error of a worker's, without the traceback."""
     return str(error).strip().splitlines()[-1]
+
+
+def made(engine: Here | Cluster, job: Job, photos: Iterable[Photo], size: int) -> Iterator[Done]:
+    """Make the shards of sorted photos, of about `size` photos each, that are not there yet; tells of all, in any order."""
+    there = []
+
+    def missing() -> Iterator[Shard]:
+        for shard in work.missing(job, photos, size):
+            if isinstance(shard, Done):
+                there.append(shard)
+            else:
+                yield shard
+
+    for done in engine.make(job, missing()):
+        yield done
+        while there:
+            yield there.pop()
+    yield from there
 
 
 @contextlib.contextmanager

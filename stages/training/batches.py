@@ -108,6 +108,22 @@ def cached(
     return Batches(view, labels, batch_size, seed, look)
 
 
+def averaged(batch_size: int, seed: int, views: int | None) -> Batches:
+    """`Batches` of averaged bottleneck features, of shape (n, 1, 1, channels): of the training photos that were drawn, in the views
+    that `cached` has, and of the other photos of the list."""
+    drawn, listed = cached(activations.BOTTLENECK, batch_size, seed, views=views), activations.Averages()
+    count = len(drawn.labels)
+
+    def view(epoch, rows):
+        own = rows < count
+        batch = np.empty((len(rows), 1, 1, listed.features), np.float32)
+        batch[own] = drawn.view(epoch, rows[own]).astype(np.float32).mean((1, 2), keepdims=True)
+        batch[~own, 0, 0] = listed.read(rows[~own] - count)
+        return batch
+
+    return Batches(view, np.concatenate([drawn.labels, listed.labels]), batch_size, seed)
+
+
 def validation(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """What is cached of the validation photos, an array of shape (n, views, ...), and their classes' numbers."""
     array, photos = activations.read(folder, "validation")

@@ -1,0 +1,90 @@
+"""A store of averaged features, shard by shard: computed once, whatever is drawn.
+
+It lies outside of DVC's outputs, which DVC deletes before a stage runs: in `.cache/shards`, or where SHARDS says, such as
+s3://bucket/shards. It may be deleted at any time.
+"""
+
+import dataclasses
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from stages.core import environment
+from stages.core.progress import progress
+from stages.frozen import inputs, to_onnx
+from stages.networks import backbone, keras
+from stages.shards import features, listing, places, schedule, work
+from stages.shards.places import Photo
+
+VARIABLE = "SHARDS"
+STORE = environment.ROOT / ".cache/shards"
+SIZE = 1000  # photos a shard, about
+
+
+def export(weights: Path, params, depth: dict | None) -> bytes:
+    """The pretrained network as a file from uint8 pixels to its output, averaged over the picture.
+
+    Parameters
+    ----------
+    weights : what the `pretrained` stage wrote
+    params : `backbone`, `image_size`, `preprocessing` and `fit`
+    depth : what is black and white in deep pictures, as `deep.Depth.about` gives it
+    """
+    name, size = params["backbone"], params["image_size"]
+    network = backbone.load(name, weights, size)
+    averaged = keras.Model(network.input, keras.layers.GlobalAveragePooling2D(name="averaged")(network.output))
+    about = {"features": averaged.output_shape[-1], "image_size": size, "fit": params["fit"], "depth": depth}
+    parts = [inputs.preprocessing(name, params["preprocessing"]), averaged]
+    return to_onnx.convert(parts, size, 1, about).SerializeToString()
+
+
+def fill(network: bytes, photos: Iterable[Photo], count: int, folder: Path) -> Iterator[tuple[list[Photo], Path]]:
+    """Bring the shards of sorted photos into a folder, computed where the store has none.
+
+    Parameters
+    ----------
+    network : what `export` gives
+    photos : to be gone through several times; their names are whole paths or addresses
+    count : how many they are
+
+    Yields
+    ------
+    (photos, file)
+        Every shard, in order: so are the files' names.
+    """
+    sha256 = hashlib.sha256(network).hexdigest()
+    with schedule.engine() as engine, tempfile.TemporaryDirectory(prefix="features-") as temporary:
+        model = Path(temporary, "features.onnx")
+        model.write_bytes(network)
+        job = work.Job("features", sha256, str(model), "", "", engine.kind())
+        place = os.environ.get(VARIABLE) or str(STORE.resolve())
+        job = dataclasses.replace(job, to=f"{place.rstrip('/')}/{job.origin()[:16]}")
+        if not places.is_bucket(job.to):
+            os.makedirs(job.to, exist_ok=True)
+        fresh = wrong = 0
+        with progress(count, "listed photos") as bar:
+            for done in schedule.made(engine, job, photos, SIZE):
+                bar.update(done.photos)
+                fresh, wrong = fresh + done.fresh, wrong + done.wrong
+        work.note(job, photos, SIZE)
+        unread = f", {wrong} have no features" if wrong else ""
+        print(f"{count} listed photos, {fresh} of them computed{unread}", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, shard in enumerate(listing.cut(photos, SIZE)):
+        file = folder / f"{number:06}{features.ENDING}"
+        _bring(job.to, job.name(shard), file)
+        yield shard, file
+
+
+def _bring(store: str, name: str, file: Path) -> None:
+    """A shard from the store: by a hard link where the disk can, since nobody ever writes to it again."""
+    if places.is_bucket(store):
+        file.write_bytes(places.at(store).read(name))
+        return
+    try:
+        os.link(Path(store, name), file)
+    except OSError:
+        shutil.copyfile(Path(store, name), file)
