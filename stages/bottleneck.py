@@ -53,7 +53,9 @@ def add_listed(params) -> None:
         raise UserError(f"top.listed takes averaged features, and top.pooling is {params['top']['pooling']}: set it to average.")
     photos = listed.Listed()
     if not photos.count:
-        raise UserError("top.listed takes photos of a bucket or a list, and these are of neither: make repro PHOTOS=s3://bucket/photos")
+        raise UserError(
+            "top.listed takes photos of a bucket or a list, and these are of neither: make repro PHOTOS=s3://bucket/photos"
+        )
     network = store.export(WEIGHTS, params, deep.read().about())
     shards = store.fill(network, photos, photos.count, activations.SHARDS)
     rows = np.fromiter(to_learn_from(shards, photos.kinds()), np.dtype((np.int32, 3)))

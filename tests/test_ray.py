@@ -19,7 +19,7 @@ import pytest
 from conftest import ROOT, jpeg, offline
 from PIL import Image
 
-from stages.shards import predictions
+from stages.shards import work
 from studies import s3
 from tools import batch
 
@@ -231,7 +231,7 @@ def test_one_node_writes_the_same_bytes(cluster, server, light, expected):
 
 
 def test_a_node_of_another_kind_is_refused_in_one_line(cluster, server, light):
-    less = [name for name in ("AVX512_SKX", "X86_V4", "X86_V3") if name in predictions.engine()["instructions"].split()]
+    less = [name for name in ("AVX512_SKX", "X86_V4", "X86_V3") if name in work.engine()["instructions"].split()]
     if not less:
         pytest.skip("NumPy knows no instruction set here that it could leave out")
     cluster.start(1, NPY_DISABLE_CPU_FEATURES=" ".join(less))

@@ -22,7 +22,7 @@ import s3fs
 from conftest import ROOT, offline, run
 from pyarrow import dataset, parquet
 
-from stages.shards import listing, places, predictions
+from stages.shards import listing, places, work
 from stages.shards.places import Photo
 from studies import s3
 from tools import batch
@@ -88,7 +88,7 @@ def test_files_hold_what_predict_says_and_why_it_does_not(light, mine, done):
         for kind in "cat", "dog":
             assert row[f"probability_{kind}"] == pytest.approx(float(expected[name][f"probability_{kind}"]), abs=1e-5)
     note = json.loads((done / batch.NOTE).read_text())
-    assert note["finished"] and note["list"]["photos"] == 61 and note["model"] == predictions.files.sha256_of(light)
+    assert note["finished"] and note["list"]["photos"] == 61 and note["model"] == work.files.sha256_of(light)
 
 
 def test_a_row_depends_on_its_photo_alone(light, mine, done, tmp_path):
@@ -166,7 +166,7 @@ def test_another_list_model_machine_or_folder_is_refused_in_one_line(light, mine
     shutil.copyfile(mine / "cat/1.jpg", folder / "cat/1.jpg")
     assert "another list of photos: some were changed. Name another" in to(light, folder, target, check=False)
     words = [sys.executable, "-m", "tools.predict", str(mine), "--to", str(target), "--model", str(light), "--shard", str(SHARD)]
-    less = "AVX512_SKX X86_V4" if "AVX512_SKX" in predictions.engine()["instructions"].split() else ""
+    less = "AVX512_SKX X86_V4" if "AVX512_SKX" in work.engine()["instructions"].split() else ""
     if less:  # NumPy leaves them out, as on a processor without them
         env = offline(NPY_DISABLE_CPU_FEATURES=less)
         found = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True)
@@ -188,6 +188,26 @@ def test_an_update_keeps_what_holds_and_is_what_a_fresh_run_gives(light, mine, d
     to(light, folder, tmp_path / "fresh")
     note = {"source": str(folder)}
     assert content(target) == content(tmp_path / "fresh") and json.loads((target / batch.NOTE).read_text()).items() >= note.items()
+
+
+def test_where_photos_change_here_and_there_the_other_rows_are_copied(light, mine, done, tmp_path):
+    """And the bytes are those of a fresh computation."""
+    folder = shutil.copytree(mine, tmp_path / "mine")
+    target = shutil.copytree(done, tmp_path / "predictions")
+    for number in range(0, 30, 6):
+        for kind in "cat", "dog":
+            os.utime(folder / kind / f"{number}.jpg", (1, 1))
+    (folder / "dog/broken.jpg").write_bytes((mine / "dog/1.jpg").read_bytes())
+    (folder / "cat/7.jpg").unlink()
+    printed = to(light, folder, target, "--update")
+    assert "60 photos in" in printed and " 49 were there" in printed, printed  # ten that changed, and one that was broken, computed
+    to(light, folder, tmp_path / "fresh")
+    assert content(target) == content(tmp_path / "fresh")
+    index = json.loads((target / work.INDEX).read_text())
+    for odd in ("no JSON", json.dumps(index | {"origin": "another"}), json.dumps(index | {"shards": [1]})):
+        (target / work.INDEX).write_text(odd)  # then nothing is copied
+        os.utime(folder / "cat/3.jpg", (1, len(odd)))
+        assert 41 <= int(re.search(r", (\d+) were there", to(light, folder, target, "--update"))[1]) < 59
 
 
 def test_a_mistake_is_one_line_and_leaves_nothing(light, mine, tmp_path):
@@ -248,9 +268,9 @@ def test_a_photo_that_changed_since_it_was_listed_is_a_row_that_says_so(light, m
     with listing.Listing(str(folder), lambda path: Paths(map(str, Path(path).rglob("*.jpg")))) as found:
         (folder / "cat/5.jpg").write_bytes((folder / "cat/6.jpg").read_bytes())
         (folder / "cat/7.jpg").unlink()
-        job = predictions.Job("model", str(light), found.base, str(tmp_path), predictions.engine())
+        job = work.Job("predictions", "model", str(light), found.base, str(tmp_path), work.engine())
         for shard in listing.cut(found, SHARD):
-            predictions.make(job, shard)
+            work.make(job, work.Shard(shard))
     why = {row["file"]: row["why_not"] for row in rows_of(tmp_path.glob("*.parquet"))}
     assert {name: why[name] for name in ("cat/5.jpg", "cat/6.jpg", "cat/7.jpg")} == {
         "cat/5.jpg": places.CHANGED, "cat/6.jpg": None, "cat/7.jpg": "No such file or directory"
@@ -342,9 +362,9 @@ def test_an_object_is_read_as_it_was_listed(light, server, mine, tmp_path):
         with listing.Listing("s3://other/changing", Paths) as found:
             fs.pipe_file("other/changing/1.jpg", (mine / "cat/20.jpg").read_bytes())
             fs.rm("other/changing/2.jpg")
-            job = predictions.Job("model", str(light), found.base, str(tmp_path), predictions.engine())
+            job = work.Job("predictions", "model", str(light), found.base, str(tmp_path), work.engine())
             for shard in listing.cut(found, SHARD):
-                predictions.make(job, shard)
+                work.make(job, work.Shard(shard))
         why = {row["file"]: row["why_not"] for row in rows_of(tmp_path.glob("*.parquet"))}
         assert why == {"0.jpg": None, "1.jpg": places.CHANGED, "2.jpg": "No such file or directory", "3.jpg": None}
         # A list in the bucket, with an etag that isn't the object's any more, and without.

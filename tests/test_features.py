@@ -1,0 +1,177 @@
+"""The store of averaged features: what the network says of every photo of a list, computed once."""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from stages import bottleneck, pretrained
+from stages.core import files, params, tables
+from stages.core.errors import UserError
+from stages.frozen import activations
+from stages.networks import backbone, lite, models
+from stages.photos import dataset
+from stages.pictures import images
+from stages.shards import listed, places, store
+from stages.shards.places import Photo
+from stages.training import batches
+
+GIVEN = {"backbone": lite.NAME, "image_size": 64, "preprocessing": "imagenet", "fit": "squash"}
+TEN = [f"{number:02}" for number in range(10)]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    os.chdir(ROOT)
+    path = tmp_path_factory.mktemp("weights") / "lite.weights.h5"
+    network = lite.build(64)
+    lite.set_weights(network, pretrained.lite_tensors())
+    network.save_weights(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def network(weights) -> bytes:
+    return store.export(weights, GIVEN, None)
+
+
+@pytest.fixture
+def folder(photos, tmp_path, monkeypatch) -> Path:
+    """80 photos and one that is none; shards of ten in a store of its own."""
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "store"))
+    monkeypatch.setattr(store, "SIZE", 10)
+    for kind in photos:
+        (tmp_path / "mine" / kind).mkdir(parents=True)
+        for number, data in enumerate(photos[kind][:40]):
+            (tmp_path / "mine" / kind / f"{number:02}.jpg").write_bytes(data)
+    (tmp_path / "mine/dog/broken.jpg").write_bytes(b"broken")
+    return tmp_path / "mine"
+
+
+def photos_of(folder: Path) -> list[Photo]:
+    return [Photo(str(path), path.stat().st_size, places.stamp(path.stat())) for path in sorted(folder.rglob("*.jpg"))]
+
+
+def filled(network: bytes, photos: list[Photo], folder: Path) -> tuple[list[str], np.ndarray]:
+    """The names and features of what a folder gets from the store."""
+    names, features = [], []
+    for shard, file in store.fill(network, photos, len(photos), folder):
+        table = activations.opened(file)
+        assert table["file"].to_pylist() == [photo.key for photo in shard]
+        usable = [row for row, why_not in enumerate(table["why_not"].to_pylist()) if why_not is None]
+        names += [shard[row].key for row in usable]
+        features.append(activations.numbers(table)[usable])
+    return names, np.concatenate(features)
+
+
+def test_features_are_the_networks_averaged_and_are_computed_once(weights, network, folder, tmp_path, capsys):
+    assert network == store.export(weights, GIVEN, None)
+    photos = photos_of(folder)
+    names, features = filled(network, photos, tmp_path / "one")
+    assert "81 listed photos, 81 of them computed, 1 have no features" in capsys.readouterr().out
+    assert names == [photo.key for photo in photos if "broken" not in photo.key]
+    pixels = np.stack([images.square(Path(name).read_bytes(), 64) for name in names])
+    maps = backbone.load(lite.NAME, weights, 64).predict_on_batch(backbone.preprocess(lite.NAME, pixels))
+    assert features.dtype == np.float16 and features.shape == (80, 1280)
+    np.testing.assert_allclose(features, maps.mean((1, 2)), atol=0.01 * np.abs(maps).max())
+
+    before = {path: path.stat().st_ino for path in (tmp_path / "store").rglob("*.arrow")}
+    assert len(before) > 4 and {path.stat().st_ino for path in (tmp_path / "one").iterdir()} == set(before.values())
+    again = filled(network, photos, tmp_path / "two")
+    assert "81 listed photos, 0 of them computed" in capsys.readouterr().out and np.array_equal(again[1], features)
+    assert {path: path.stat().st_ino for path in (tmp_path / "store").rglob("*.arrow")} == before
+
+
+def test_of_another_list_only_new_photos_are_computed_to_the_same_bytes(network, folder, tmp_path, monkeypatch, capsys):
+    filled(network, photos_of(folder), tmp_path / "one")
+    for number in range(0, 40, 8):
+        os.utime(folder / f"cat/{number:02}.jpg", (1, 1))
+    (folder / "dog/07.jpg").unlink()
+    photos = photos_of(folder)
+    capsys.readouterr()
+    filled(network, photos, tmp_path / "two")
+    computed = re.search(r"80 listed photos, (\d+) of them computed", capsys.readouterr().out)[1]
+    assert computed in ("5", "6")  # with the one that is none, where its shard has changed
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "another store"))
+    filled(network, photos, tmp_path / "three")
+    assert "80 listed photos, 80 of them computed" in capsys.readouterr().out
+    two, three = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("two", "three"))
+    assert two == three
+
+
+def drawn(listed_photos: list[Photo]) -> list[dataset.Photo]:
+    """Write the list and a manifest: ten photos a class are drawn, every second one to train, the others to validate."""
+    Path("data").mkdir()
+    rows = [[photo.key, Path(photo.key).parent.name, photo.size, photo.etag] for photo in listed_photos]
+    tables.write(listed.LISTED, listed.COLUMNS, rows)
+    manifest = []
+    for split in ("train", "validation"):
+        for path in (Path(photo.key) for photo in listed_photos):
+            if path.stem in TEN and TEN.index(path.stem) % 2 == ("train", "validation").index(split):
+                kind, sha256 = path.parent.name, files.sha256_of(path)
+                manifest.append(dataset.Photo(f"{split}/{kind}/{path.name}", kind, split, str(path), sha256))
+    dataset.write_manifest(manifest)
+    return manifest
+
+
+def settings(**changed) -> dict:
+    top = params.load(ROOT / "params.yaml")["top"] | {"listed": True, "units": 0, "epochs": 3} | changed
+    return GIVEN | {"top": top, "finetune": {"unfreeze": ["block5a"]}}
+
+
+def stored(photos: Iterable[dataset.Photo], weights: Path) -> None:
+    """What the stage writes of drawn photos."""
+    whole = backbone.load(lite.NAME, weights, 64)
+    for split in ("train", "validation"):
+        of_split = dataset.of_split(list(photos), split)
+        pixels = np.stack([images.square(Path(photo.original).read_bytes(), 64) for photo in of_split])
+        maps = whole.predict_on_batch(backbone.preprocess(lite.NAME, pixels))
+        with activations.writer(activations.BOTTLENECK, of_split, 1, maps.shape[1:]) as append:
+            append(maps)
+
+
+def test_level_2_learns_from_what_was_not_drawn(weights, folder, tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    (folder / "dog/20.jpg").write_bytes((folder / "dog/01.jpg").read_bytes())  # a copy of one that validates
+    photos = photos_of(folder)
+    manifest = drawn(photos)
+    monkeypatch.setattr(bottleneck, "WEIGHTS", weights)
+    monkeypatch.setattr(bottleneck.deep, "read", lambda: bottleneck.deep.UNKNOWN)
+    stored(manifest, weights)
+    bottleneck.add_listed(settings())
+    rows = np.load(activations.ROWS)
+    assert rows.shape == (80 - 20 - 1, 3) and rows.dtype == np.int32
+    taken = {photo.original for photo in manifest} | {str(folder / "dog/20.jpg"), str(folder / "dog/broken.jpg")}
+    other = [photo.key for photo in photos if photo.key not in taken]
+    found = activations.Averages()
+    named = [activations.opened(file)["file"].to_pylist() for file in sorted(activations.SHARDS.iterdir())]
+    assert [named[shard][row] for shard, row, _ in rows] == other
+    assert [["cat", "dog"][label] for label in found.labels] == [Path(key).parent.name for key in other]
+
+    train = batches.averaged(8, 1, None)
+    assert len(train.labels) == 10 + len(other)
+    batch = train.view(1, np.array([3, 10, 68]))
+    array, _ = activations.read(activations.BOTTLENECK, "train")
+    assert batch.shape == (3, 1, 1, 1280)
+    np.testing.assert_array_equal(batch[0, 0, 0], array[3, 0].astype(np.float32).mean((0, 1)))
+    np.testing.assert_array_equal(batch[1:, 0, 0], found.read(np.array([0, 58])))
+
+    top = models.top((2, 2, 1280), 2, settings()["top"])
+    maps = np.random.default_rng(1).random((3, 2, 2, 1280), np.float32)
+    same = models.on_averages(top).predict_on_batch(maps.mean((1, 2), keepdims=True))
+    np.testing.assert_allclose(same, top.predict_on_batch(maps), rtol=1e-5)
+
+
+def test_what_level_2_can_t_learn_from_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="top.listed takes averaged features, and top.pooling is flatten: set it to average"):
+        bottleneck.add_listed(settings(pooling="flatten"))
+    Path("data").mkdir()
+    listed.LISTED.write_text("file,class,size,etag\n")
+    with pytest.raises(UserError, match="top.listed takes photos of a bucket or a list, and these are of neither"):
+        bottleneck.add_listed(settings())
