@@ -397,3 +397,20 @@ def cut(tmp_path_factory) -> Path:
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "two stages")
     return folder
+
+
+@pytest.fixture(scope="session")
+def lite_features(tmp_path_factory) -> Path:
+    """EfficientNet-Lite0 as a file of averaged features. 64 px."""
+    from stages import pretrained
+    from stages.networks import lite
+    from stages.shards import store
+
+    os.chdir(ROOT)
+    network, folder = lite.build(64), tmp_path_factory.mktemp("features")
+    lite.set_weights(network, pretrained.lite_tensors())
+    network.save_weights(folder / "lite.weights.h5")
+    given = {"backbone": lite.NAME, "image_size": 64, "preprocessing": "imagenet", "fit": "squash"}
+    path = folder / "features.onnx"
+    path.write_bytes(store.export(folder / "lite.weights.h5", given, None))
+    return path

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from stages import bottleneck, pretrained
+from stages import bottleneck
 from stages.core import files, params, tables
 from stages.core.errors import UserError
 from stages.frozen import activations
@@ -24,19 +24,14 @@ GIVEN = {"backbone": lite.NAME, "image_size": 64, "preprocessing": "imagenet", "
 TEN = [f"{number:02}" for number in range(10)]
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    os.chdir(ROOT)
-    path = tmp_path_factory.mktemp("weights") / "lite.weights.h5"
-    network = lite.build(64)
-    lite.set_weights(network, pretrained.lite_tensors())
-    network.save_weights(path)
-    return path
+@pytest.fixture(scope="session")
+def weights(lite_features) -> Path:
+    return lite_features.parent / "lite.weights.h5"
 
 
-@pytest.fixture(scope="module")
-def network(weights) -> bytes:
-    return store.export(weights, GIVEN, None)
+@pytest.fixture(scope="session")
+def network(lite_features) -> bytes:
+    return lite_features.read_bytes()
 
 
 @pytest.fixture

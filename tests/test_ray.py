@@ -205,6 +205,29 @@ def test_what_is_no_cluster_is_one_line(server, light, cluster, tmp_path):
     assert not versions("none")
 
 
+FILL = """\
+import sys
+from pathlib import Path
+from stages.shards import places, store
+from stages.shards.places import Photo
+store.SIZE = 20
+bucket = places.Bucket("s3://photos")
+photos = [Photo(f"s3://photos/{name}", size, etag) for name, size, etag in bucket.objects()]
+for _ in store.fill(Path(sys.argv[1]).read_bytes(), photos, len(photos), Path(sys.argv[2])):
+    pass
+"""
+
+
+def test_averaged_features_are_the_same_with_and_without_it(cluster, server, lite_features, tmp_path):
+    where = {"here": {"SHARDS": str(tmp_path / "store")}, "there": cluster.driver | {"SHARDS": "s3://out/features"}}
+    for name, environment in where.items():
+        words = [sys.executable, "-c", FILL, str(lite_features), str(tmp_path / name)]
+        done = subprocess.run(words, cwd=ROOT, env=offline(**environment), capture_output=True, text=True)
+        assert "400 listed photos, 400 of them computed, 1 have no features\n" in done.stdout, done.stderr
+    here, there = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in where)
+    assert len(here) > 10 and here == there and len(versions("features")) == len(here) + 1
+
+
 def test_photos_that_a_node_does_not_have_are_one_line_and_no_rows(server, light, cluster, tmp_path):
     if not cluster.hidden:
         pytest.skip("takes nodes that don't see the project's folder")

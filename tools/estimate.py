@@ -118,6 +118,7 @@ def seconds(settings: Mapping, counts: Iterable[int]) -> tuple[float, float] | N
     views = plan.views_needed(settings, counts)
     tuning = settings["finetune"]
     missing = max(0, views - remembered(settings))
+    listed = sum(counts) if settings["top"]["listed"] else 0  # whole networks, from pixels to averages
     cnn, level_1 = small_cnn(settings["small_cnn"]), settings["small_cnn"]["epochs"]
     look = min(train, tuning["look"] or train)
     most = tuning["epochs"] * train
@@ -133,8 +134,8 @@ def seconds(settings: Mapping, counts: Iterable[int]) -> tuple[float, float] | N
     fixed = {
         "small_cnn": level_1 * (3 * train + validation * (1 + settings["small_cnn"]["mirror"])) * cnn / SHARES["small_cnn"] / per,
         "activations": missing * below / shares["activations"] / per + views * READ,
-        "bottleneck": views * above / shares["bottleneck"] / per,
-        "top": settings["top"]["epochs"] * train * TOP,
+        "bottleneck": (views * above + listed * (below + above)) / shares["bottleneck"] / per,
+        "top": settings["top"]["epochs"] * (train + listed) * TOP,
         "export": PUBLISH + test * (above + below) / per,
     }
     both = []
