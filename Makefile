@@ -12,7 +12,7 @@ ifeq ($(GPU),0)
 export CUDA_VISIBLE_DEVICES := -1
 endif
 
-.PHONY: help repro back blog accurate canary seeds folds sets views sizes ideas sweep search experiments check publish predict bench bench-ray test test-browser test-ray test-slow table plots remote push pull check-lock report pull-repro mend faults audit comment clean lock
+.PHONY: help repro back blog accurate canary seeds folds sets views sizes ideas sweep search experiments check publish predict bench bench-ray curve test test-browser test-ray test-slow table plots remote push pull check-lock report pull-repro mend faults audit comment clean lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -78,6 +78,9 @@ bench: $(BIN)/.run ## how fast it is, beside the blog's scripts and the machine'
 
 bench-ray: $(BIN)/.test $(BIN)/.ray ## what Ray costs on the cores of this machine: PHOTOS=~/pictures, with the classifier of RECIPE=light
 	@python -m studies.bench_ray "$(or $(PHOTOS),data/photos)" $(if $(MODEL),--model "$(MODEL)")
+
+curve: $(BIN)/.run ## how time, memory and disk grow from 1,000 to 60,000 photos: RECIPE=light
+	@python -m studies.curve $(if $(RECIPE),--recipe $(RECIPE))
 
 test: $(BIN)/.test ## set up and run the tests
 	@python -m pytest -n 2 --dist worksteal

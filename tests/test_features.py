@@ -98,6 +98,29 @@ def test_of_another_list_only_new_photos_are_computed_to_the_same_bytes(network,
     assert two == three
 
 
+def test_a_damaged_shard_is_computed_anew(network, folder, tmp_path, monkeypatch, capsys):
+    photos = photos_of(folder)
+    filled(network, photos, tmp_path / "one")
+    right = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    stored = sorted((tmp_path / "store").rglob("*.arrow"))
+    for path, at in zip(stored, (10, -20, 3000, None)):  # in the head, in the footer, in the features; cut off
+        data = bytearray(path.read_bytes())
+        path.unlink()  # the outs are linked
+        if at is not None:
+            data[at] ^= 4
+        path.write_bytes(data if at is not None else data[: len(data) // 2])
+    os.utime(folder / "cat/20.jpg", (1, 1))  # and rows of damaged ones are not copied
+    photos = photos_of(folder)
+    capsys.readouterr()
+    filled(network, photos, tmp_path / "two")
+    said = capsys.readouterr().out
+    assert 3 <= said.count("is damaged: computed anew") <= 4, said
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "another store"))
+    filled(network, photos, tmp_path / "three")
+    two, three = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("two", "three"))
+    assert two == three and set(two) == set(right)
+
+
 def drawn(listed_photos: list[Photo]) -> list[dataset.Photo]:
     """Write the list and a manifest: ten photos a class are drawn, every second one to train, the others to validate."""
     Path("data").mkdir()

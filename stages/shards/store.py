@@ -69,6 +69,11 @@ def fill(network: bytes, photos: Iterable[Photo], count: int, folder: Path) -> I
             for done in schedule.made(engine, job, photos, SIZE):
                 bar.update(done.photos)
                 fresh, wrong = fresh + done.fresh, wrong + done.wrong
+        for shard in listing.cut(photos, SIZE):
+            if not _intact(job.to, job.name(shard)):
+                print(f"{job.to}/{job.name(shard)} is damaged: computed anew", flush=True)
+                places.at(job.to).remove(job.name(shard))
+                list(engine.make(job, [work.Shard(shard)]))
         work.note(job, photos, SIZE)
         unread = f", {wrong} have no features" if wrong else ""
         print(f"{count} listed photos, {fresh} of them computed{unread}", flush=True)
@@ -77,6 +82,10 @@ def fill(network: bytes, photos: Iterable[Photo], count: int, folder: Path) -> I
         file = folder / f"{number:06}{features.ENDING}"
         _bring(job.to, job.name(shard), file)
         yield shard, file
+
+
+def _intact(store: str, name: str) -> bool:
+    return features.intact(places.at(store).read(name) or b"" if places.is_bucket(store) else Path(store, name))
 
 
 def _bring(store: str, name: str, file: Path) -> None:

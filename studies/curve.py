@@ -1,0 +1,155 @@
+"""How time, memory and disk grow with the number of photos: CIFAR-10's ten classes as own photos. `make curve`
+
+    python -m studies.curve                                   # recipe light: 1, 4, 16 and 60 thousand photos
+    python -m studies.curve 1000 4000 --recipe vgg16
+    python -m studies.curve --show metrics/curve_light.json   # the tables; runs nothing
+
+Each number of photos in a temporary clone of the last commit with empty caches: the stages up to level 2, with one view of each
+photo, `duplicates`, `predict --to`, and DVC's own commands. Above LISTED photos they are read in place as a list (source `bucket`),
+of which LISTED are drawn, with maps, and level 2 learns from the averaged features of all others. Writes metrics/curve_<recipe>.json.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from stages.core import lockfile, measured, params, tables
+from stages.core.errors import UserError
+from stages.photos import fetch
+from studies import bench
+from tools import command, experiment, recipe, repro
+
+PHOTOS = (1000, 4000, 16_000, 60_000)
+CLASSES = 10
+LISTED = 16_000
+STAGES = ("download", "subsample", "activations", "bottleneck", "top", "duplicates")
+DVC = {
+    "status": ["dvc", "status"],
+    "commit": ["dvc", "commit", "--force"],
+    "push": ["dvc", "push", "--remote", "here"],
+    "checkout": ["dvc", "checkout"],
+    "make check-lock": ["tools.lock"],
+}
+
+
+def run(clone: Path, *words: str) -> tuple[float, float]:
+    """Seconds that a module of this Python takes in the clone, and its peak memory in MB; UserError where it fails."""
+    start = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as printed:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words], cwd=clone, env=experiment.environment(), stdout=printed, stderr=subprocess.STDOUT
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        if status:
+            printed.seek(0)
+            raise UserError(f"{printed.read()}`{' '.join(words)}` failed.")
+    return time.perf_counter() - start, used.ru_maxrss / 1024
+
+
+def settled(clone: Path, photos: Path, count: int, name: str) -> None:
+    """Write params.yaml for so many photos of a recipe."""
+    changes = recipe.changes(name) + ["activations.views=1", "download.source=path", f"download.path={photos}"]
+    parts = {"train": 0.6, "validation": 0.2, "test": 0.2}
+    if count > LISTED:
+        changes += ["download.source=bucket", "top.listed=true"]
+        parts = {split: round(share * LISTED / CLASSES) for split, share in parts.items()}
+    settings = repro.changed_by(params.load(), changes)
+    settings["subsample"] |= parts
+    params.check(settings, params.PARAMS)
+    YAML(typ="safe", pure=True).dump(settings, clone / params.PARAMS)
+
+
+def size_of(folder: Path) -> float:
+    """What a folder's files take, in MB; one that has several names counts once."""
+    found = {(about.st_dev, about.st_ino): about.st_size for about in (path.stat() for path in folder.rglob("*") if path.is_file())}
+    return sum(found.values()) / 1e6
+
+
+def measure(count: int, name: str) -> dict:
+    """What so many photos take: seconds, peak MB and MB in DVC's cache of every stage, and of the commands."""
+    with tempfile.TemporaryDirectory(prefix="curve-") as temporary:
+        clone, photos = Path(temporary, "clone"), Path(temporary, "photos")
+        subprocess.run(["git", "clone", "-q", ".", clone], check=True)
+        (clone / fetch.CACHE).parent.mkdir(exist_ok=True)
+        (clone / fetch.CACHE).symlink_to(fetch.CACHE.absolute(), target_is_directory=True)
+        run(clone, "tools.cifar10", str(photos), f"all={count // CLASSES}")
+        settled(clone, photos, count, name)
+        for words in (["cache.type", "hardlink"], ["core.analytics", "false"]):  # a second copy of everything would double the disk
+            run(clone, "dvc", "config", "--local", *words)
+        run(clone, "dvc", "remote", "add", "--local", "here", str(Path(temporary, "remote")))
+        run(clone, "dvc", "repro", "top", "publish/dvc.yaml:duplicates")
+        lock = lockfile.stages(clone / "dvc.lock", clone / "publish/dvc.lock")
+        found: dict[str, dict] = {}
+        for stage in STAGES:
+            found[stage] = measured.of(stage, lock[stage], clone) | {"mb": sum(out["size"] for out in lock[stage]["outs"]) / 1e6}
+        for label, words in DVC.items():
+            if label == "checkout":
+                shutil.rmtree(clone / "data")
+            seconds, memory = run(clone, *words)
+            found[f"dvc {label}".replace("dvc make", "make")] = {"seconds": seconds, "peak_memory_mb": memory}
+        found["dvc push"]["mb"] = size_of(Path(temporary, "remote"))
+        classifier = Path(temporary, "classifier.onnx")
+        classifier.write_bytes(exported(clone))
+        seconds, memory = run(clone, "tools.predict", str(photos), "--to", str(Path(temporary, "to")), "--model", str(classifier))
+        found["predict --to"] = {"seconds": seconds, "peak_memory_mb": memory, "mb": size_of(Path(temporary, "to"))}
+        return found
+
+
+def exported(clone: Path) -> bytes:
+    """The clone's level 2 as a file for `predict`."""
+    from stages.frozen import to_onnx
+    from stages.photos import dataset
+    from stages.publish import export
+
+    settings, here = params.load(clone / params.PARAMS), os.getcwd()
+    os.chdir(clone)  # where all paths of a stage begin
+    try:
+        about = {"classes": dataset.class_names(dataset.read_manifest()), "image_size": settings["image_size"]}
+        return to_onnx.convert(export.parts(settings, "top"), settings["image_size"], 1, about).SerializeToString()
+    finally:
+        os.chdir(here)
+
+
+def table(found: dict) -> str:
+    """Seconds, with MB of memory and on disk, a row each; for each number of photos."""
+    counts = sorted(map(int, found))
+    rows = []
+    for what in found[str(counts[0])]:
+        of = [found[str(count)][what] for count in counts]
+        cells = [
+            f"{one['seconds']:.1f} s, {one['peak_memory_mb']:.0f} MB" + (f", {one['mb']:.0f} MB on disk" if "mb" in one else "")
+            for one in of
+        ]
+        rows.append([what, *cells])
+    return tables.markdown(["", *(f"{count:,} photos" for count in counts)], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", nargs="*", type=int, default=list(PHOTOS), help=f"default: {' '.join(map(str, PHOTOS))}")
+    parser.add_argument("--recipe", default="light", help="default: light")
+    parser.add_argument("--to", type=Path, help="the file to write; default: metrics/curve_<recipe>.json")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="print what this file holds, and run nothing")
+    given = parser.parse_args()
+    if given.show:
+        print(table(json.loads(given.show.read_text())))
+        return
+    to = given.to or Path(f"metrics/curve_{given.recipe}.json")
+    found: dict[str, dict] = json.loads(to.read_text()) if to.exists() else {}
+    for count in given.photos:
+        print(f"{count} photos", flush=True)
+        found[str(count)] = bench.rounded(measure(count, given.recipe))
+        to.write_text(json.dumps(found, indent=2) + "\n")
+    print(table(found))
+
+
+if __name__ == "__main__":
+    command.start(main)
