@@ -22,7 +22,7 @@ WEIGHTS = Path("models/backbone.weights.h5")
 
 def to_learn_from(shards: Iterable[tuple[list, Path]], kinds: Iterator[str]) -> Iterator[tuple[int, int, int]]:
     """Number of the shard, row in it and number of the class of every photo of a list that level 2 may learn from: not of those that
-    were drawn, by name or by content, or that have no features.
+    were drawn, nor of copies of them, and of none without features.
 
     Parameters
     ----------
@@ -31,11 +31,11 @@ def to_learn_from(shards: Iterable[tuple[list, Path]], kinds: Iterator[str]) -> 
     """
     manifest = dataset.read_manifest()
     classes = dataset.class_names(manifest)
-    drawn = {photo.original for photo in manifest} | {photo.sha256 for photo in manifest}
-    for number, (photos, file) in enumerate(shards):
+    drawn = {photo.sha256 for photo in manifest}
+    for number, (_, file) in enumerate(shards):
         contents = activations.opened(file)["sha256"].to_pylist()
-        for row, (photo, sha256, kind) in enumerate(zip(photos, contents, kinds)):
-            if sha256 and not drawn & {photo.key, sha256}:
+        for row, (sha256, kind) in enumerate(zip(contents, kinds)):
+            if sha256 and sha256 not in drawn:
                 yield number, row, classes.index(kind)
 
 

@@ -103,7 +103,7 @@ def test_a_damaged_shard_is_computed_anew(network, folder, tmp_path, monkeypatch
     filled(network, photos, tmp_path / "one")
     right = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
     stored = sorted((tmp_path / "store").rglob("*.arrow"))
-    for path, at in zip(stored, (10, -20, 3000, None)):  # in the head, in the footer, in the features; cut off
+    for path, at in zip(stored, (10, -20, 3000, None)):  # in the head, in the footer, between; cut off
         data = bytearray(path.read_bytes())
         path.unlink()  # the outs are linked
         if at is not None:

@@ -64,9 +64,10 @@ def run(source: str, to: str, model: Path, below: Callable[[str], listing.Paths]
             _agree(to, target, note, update)
             _make(job, photos, size, engine, to)
             work.note(job, photos, size, others=False)
-            for name in set(target.names()) - {job.name(shard) for shard in listing.cut(photos, size)}:
-                if name.endswith((".parquet", ".part")):  # of another list, or of a run that was killed
-                    target.remove(name)
+            stems = {job.stem(shard) for shard in listing.cut(photos, size)}
+            for name in target.names():
+                if name.endswith((".parquet", ".part")) and name.partition("-")[0] not in stems:
+                    target.remove(name)  # of another list, or of a run that was killed
             target.write(NOTE, _text(note | {"finished": True}))
 
 

@@ -69,13 +69,10 @@ class Folder:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{path} is a file: name a folder.")
 
-    def names(self) -> Iterator[str]:
-        """The names of its files."""
+    def names(self, start: str = "") -> Iterator[str]:
+        """The names of its files, or of those that start so."""
         if self.path.is_dir():
-            yield from (entry.name for entry in list(os.scandir(self.path)) if entry.is_file())
-
-    def has(self, name: str) -> bool:
-        return (self.path / name).is_file()
+            yield from (entry.name for entry in list(os.scandir(self.path)) if entry.name.startswith(start) and entry.is_file())
 
     def read(self, name: str) -> bytes | None:
         """What a file holds; None where there is none."""
@@ -121,31 +118,21 @@ class Bucket:
         self.prefix = f"{prefix}/" if prefix else ""
         self.fs = client()
 
-    def objects(self, **options: str) -> Iterator[tuple[str, int, str]]:
-        """Every object as (name, size, etag), in order of the names, page by page. Options are S3's own."""
+    def objects(self, start: str = "", **options: str) -> Iterator[tuple[str, int, str]]:
+        """Every object whose name starts so as (name, size, etag), in order of the names, page by page. Options are S3's own."""
         more: dict[str, str] = {}
         while True:
             with spoken(self.url):
-                page = self.fs.call_s3("list_objects_v2", Bucket=self.bucket, Prefix=self.prefix, **options, **more)
+                page = self.fs.call_s3("list_objects_v2", Bucket=self.bucket, Prefix=self.prefix + start, **options, **more)
             for found in page.get("Contents", ()):
                 yield found["Key"].removeprefix(self.prefix), found["Size"], found["ETag"].strip('"')
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def names(self) -> Iterator[str]:
-        """The names of what lies there, and not further below, as a folder's files."""
-        return (name for name, _, _ in self.objects(Delimiter="/"))
-
-    def has(self, name: str) -> bool:
-        return self._head(name) is not None
-
-    def _head(self, name: str) -> dict | None:
-        with spoken(self.url):
-            try:
-                return self.fs.call_s3("head_object", Bucket=self.bucket, Key=self.prefix + name)
-            except FileNotFoundError:
-                return None
+    def names(self, start: str = "") -> Iterator[str]:
+        """The names of what lies there and starts so, and not of what lies further below, as a folder's files."""
+        return (name for name, _, _ in self.objects(start, Delimiter="/"))
 
     def read(self, name: str) -> bytes | None:
         with spoken(self.url):

@@ -28,21 +28,17 @@ def table(about: dict, origin: str, photos: Sequence[Photo], found: Sequence[Row
         columns[PROBABILITY + name] = pyarrow.array(of_class, pyarrow.float32())
     columns["why_not"] = pyarrow.array([row.why_not for row in found], pyarrow.string())
     written = pyarrow.table(columns, metadata=rows.about(origin, photos))
-    parquet.write_table(written, file := io.BytesIO(), compression="zstd", write_page_checksum=True)
+    parquet.write_table(written, file := io.BytesIO(), compression="zstd")
     return file.getvalue()
 
 
-def read(data: bytes | None, origin: str) -> dict[str, Row]:
-    """A file's rows by their photos' digests, where they are of this origin; those without an answer left out. None of a damaged one."""
-    import pyarrow
+def read(data: bytes, origin: str) -> dict[str, Row]:
+    """A file's rows by their photos' digests, where they are of this origin; those without an answer left out."""
     from pyarrow import parquet
 
-    try:
-        found = parquet.read_table(io.BytesIO(data or b""), page_checksum_verification=True)
-        digests = rows.digests(found.schema.metadata, origin)
-        of_classes = [found[name].to_numpy() for name in found.column_names if name.startswith(PROBABILITY)]
-        numbers = np.stack(of_classes, axis=1) if digests else []
-        reasons = found["why_not"].to_pylist()
-    except (pyarrow.ArrowException, OSError, LookupError, ValueError):
-        return {}
+    found = parquet.read_table(io.BytesIO(data))
+    digests = rows.digests(found.schema.metadata, origin)
+    of_classes = [found[name].to_numpy() for name in found.column_names if name.startswith(PROBABILITY)]
+    numbers = np.stack(of_classes, axis=1) if digests else []
+    reasons = found["why_not"].to_pylist()
     return {digest: Row(row) for digest, row, why_not in zip(digests, numbers, reasons) if why_not is None}

@@ -69,23 +69,28 @@ def fill(network: bytes, photos: Iterable[Photo], count: int, folder: Path) -> I
             for done in schedule.made(engine, job, photos, SIZE):
                 bar.update(done.photos)
                 fresh, wrong = fresh + done.fresh, wrong + done.wrong
-        for shard in listing.cut(photos, SIZE):
-            if not _intact(job.to, job.name(shard)):
-                print(f"{job.to}/{job.name(shard)} is damaged: computed anew", flush=True)
-                places.at(job.to).remove(job.name(shard))
-                list(engine.make(job, [work.Shard(shard)]))
+        _mend(job, photos, engine)
         work.note(job, photos, SIZE)
         unread = f", {wrong} have no features" if wrong else ""
         print(f"{count} listed photos, {fresh} of them computed{unread}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
+    found = work.there(places.at(job.to))
     for number, shard in enumerate(listing.cut(photos, SIZE)):
         file = folder / f"{number:06}{features.ENDING}"
-        _bring(job.to, job.name(shard), file)
+        _bring(job.to, found[job.stem(shard)], file)
         yield shard, file
 
 
-def _intact(store: str, name: str) -> bool:
-    return features.intact(places.at(store).read(name) or b"" if places.is_bucket(store) else Path(store, name))
+def _mend(job: work.Job, photos: Iterable[Photo], engine) -> None:
+    """Have shards that a disk has damaged computed anew."""
+    store = places.at(job.to)
+    found = work.there(store)
+    for shard in listing.cut(photos, SIZE):
+        name = found[job.stem(shard)]
+        if not work.intact(name, store.read(name) or b""):
+            print(f"{job.to}/{name} is damaged: computed anew", flush=True)
+            store.remove(name)
+            list(engine.make(job, [work.Shard(shard)]))
 
 
 def _bring(store: str, name: str, file: Path) -> None:

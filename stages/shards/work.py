@@ -58,12 +58,12 @@ class Job:
         """The digest of all that a row depends on besides its photo."""
         return hashlib.sha256(json.dumps([self.kind, self.model, self.engine], sort_keys=True).encode()).hexdigest()
 
-    def name(self, photos: list[Photo]) -> str:
-        """The file of a shard, named by all that its bytes depend on."""
+    def stem(self, photos: list[Photo]) -> str:
+        """How the name of a shard's file begins: by the digest of all that its bytes depend on. Then comes the bytes' own."""
         digest = hashlib.sha256(self.origin().encode())
         for photo in photos:
             digest.update(photo.line())
-        return f"{digest.hexdigest()[:32]}{FORMATS[self.kind].ENDING}"
+        return digest.hexdigest()[:32]
 
 
 class Shard(NamedTuple):
@@ -119,13 +119,30 @@ def difference(wanted: dict[str, str], found: dict[str, str]) -> str:
     return ""
 
 
+def named(stem: str, data: bytes, ending: str) -> str:
+    """A shard's whole name."""
+    return f"{stem}-{hashlib.sha256(data).hexdigest()[:16]}{ending}"
+
+
+def there(target: places.Folder | places.Bucket) -> dict[str, str]:
+    """The names of the shards that are there, by their stems."""
+    endings = tuple(form.ENDING for form in FORMATS.values())
+    return {name.partition("-")[0]: name for name in target.names() if name.endswith(endings)}
+
+
+def intact(name: str, data: bytes) -> bool:
+    """Whether a shard's file holds what was written to it."""
+    stem, _, rest = name.partition("-")
+    return name == named(stem, data, Path(rest).suffix)
+
+
 def missing(job: Job, photos: Iterable[Photo], size: int) -> Iterator[Shard | Done]:
     """The shards of sorted photos: those to make, and those that are there already."""
     target = places.at(job.to)
-    there, index = set(target.names()), _index(job, target)
-    ranges = [(first, last, name) for name, (first, last) in index.items() if name in there]
+    found, index = there(target), _index(job, target)
+    ranges = [(first, last, found[stem]) for stem, (first, last) in index.items() if stem in found]
     for shard in listing.cut(photos, size):
-        if job.name(shard) in there:
+        if job.stem(shard) in found:
             yield Done(len(shard), fresh=0)
         else:
             first, last = shard[0].key, shard[-1].key
@@ -138,10 +155,10 @@ def note(job: Job, photos: Iterable[Photo], size: int, others: bool = True) -> N
     `others` says whether shards of other lists stay: a store's do.
     """
     target = places.at(job.to)
-    index = _index(job, target) if others else {}
-    index |= {job.name(shard): (shard[0].key, shard[-1].key) for shard in listing.cut(photos, size)}
-    there = set(target.names())
-    kept = {name: keys for name, keys in sorted(index.items()) if name in there}
+    index = dict(_index(job, target)) if others else {}
+    index |= {job.stem(shard): (shard[0].key, shard[-1].key) for shard in listing.cut(photos, size)}
+    found = there(target)
+    kept = {stem: keys for stem, keys in sorted(index.items()) if stem in found}
     target.write(INDEX, json.dumps({"origin": job.origin(), "shards": kept}, indent=0).encode())
 
 
@@ -150,7 +167,7 @@ def _index(job: Job, target: places.Folder | places.Bucket) -> Mapping[str, tupl
     try:
         written = json.loads(target.read(INDEX) or b"{}")
         if written.get("origin") == job.origin():
-            return {str(name): (str(first), str(last)) for name, (first, last) in written["shards"].items()}
+            return {str(stem): (str(first), str(last)) for stem, (first, last) in written["shards"].items()}
     except (ValueError, LookupError, TypeError, AttributeError):
         pass  # rows are computed then
     return {}
@@ -170,18 +187,20 @@ def make(job: Job, shard: Shard, model: bytes | None = None) -> Done:
         If this machine is of another kind than `job.engine`, or a bucket or disk does not do what it is asked for. Then nothing is
         written.
     """
-    target, name, form = places.at(job.to), job.name(shard.photos), FORMATS[job.kind]
-    if target.has(name):
+    target, stem, form = places.at(job.to), job.stem(shard.photos), FORMATS[job.kind]
+    if any(name.endswith(form.ENDING) for name in target.names(stem)):
         return Done(len(shard.photos), fresh=0)
     check(job)
     known: dict[str, Row] = {}
     for older in shard.older:
-        known |= form.read(target.read(older), job.origin())
+        if intact(older, data := target.read(older) or b""):
+            known |= form.read(data, job.origin())
     fresh = [photo for photo in shard.photos if photo.digest() not in known]
     loaded = network(job, model)
     computed = dict(zip(map(Photo.digest, fresh), rows(loaded, job.base, fresh)))
     found = [known.get(digest) or computed[digest] for digest in map(Photo.digest, shard.photos)]
-    target.write(name, form.table(loaded.about, job.origin(), shard.photos, found))
+    written = form.table(loaded.about, job.origin(), shard.photos, found)
+    target.write(named(stem, written, form.ENDING), written)
     return Done(len(found), fresh=len(fresh), wrong=sum(row.numbers is None for row in found))
 
 
