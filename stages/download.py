@@ -110,7 +110,13 @@ def say(params, found: archive.Listing | classes.Summary, route: str) -> None:
 def main(params) -> None:
     params = params["download"]
     source = sources.SOURCES[params["source"]]
-    note = {"source": params["source"], "sha256": "", "terms": source.terms, "layout": source.layout, "classes": dict(source.classes)}
+    note = {
+        "source": params["source"],
+        "sha256": "",
+        "terms": source.terms,
+        "layout": source.layout,
+        "classes": dict(source.classes),
+    }
     note |= listed(params) if source.in_place else packed(params, source)
     (RAW / "source.json").write_text(json.dumps(note, indent=2) + "\n")
 

@@ -244,6 +244,7 @@ def dealt(
         raise UserError(f"{has}, too few for every split to get one ({would}).{because}")
     return ((split, *photo) for split, photo in zip(places(params, sizes, len(right)), right))
 
+
 def from_archive(source: Mapping, params: Mapping, skipped: Skipped, bar) -> Iterator[tuple]:
     """Draw from a zip, all of whose photos are read: (class, split, photo, sha256, what writes it to a path)."""
     with archive.listing(RAW / "photos.zip", source["layout"]) as found:

@@ -8,14 +8,14 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 
 from stages.core import files
 from stages.core.errors import UserError
 from stages.photos import archive, dataset, fetch, layout
-from stages.shards import listing, places
+from stages.shards import listing
 from stages.shards.places import Photo
 
 LATEST = fetch.CACHE / "list"  # the last list, which `make repro` makes and then the stage `download` takes
@@ -77,8 +77,6 @@ def bring(source: str, folder: Path) -> Summary:
         counts, outside = _Counts(), Counter()
         with files.whole(folder / LIST) as file:
             listing.write(file, counts.of(_placed(found, place, outside)))
-    if outside:
-        found.left_out["outside class folders"] += outside.total()
     of_class = dict(sorted(counts.photos.items()))
     summary = Summary(
         path=source, base=found.base, sha256=files.sha256_of(folder / LIST), of_class=of_class, bytes=counts.bytes,
@@ -97,6 +95,14 @@ def brought(folder: Path) -> Summary | None:
         return found if files.sha256_of(folder / LIST) == found.sha256 else None
     except (OSError, ValueError, TypeError):
         return None
+
+
+def of_note(note: Mapping) -> Summary:
+    """What data/raw/source.json says of a list."""
+    names = {"of_class": "counts", "given": "splits"}
+    return Summary(
+        **{field.name: note[names.get(field.name, field.name)] for field in fields(Summary) if field.name != "notes"}, notes=[]
+    )
 
 
 class _Counts:
@@ -166,7 +172,9 @@ def _of_list(photos: listing.Listing):
         return lambda photo: (photo.kind, None), []
     splits = {word: layout.split_of(word) for word in words}
     if wrong := [word for word, split in splits.items() if not split]:
-        raise UserError(f"{source}: a photo has the split {wrong[0]!r}; expected {', '.join(dataset.SPLITS)} for each, or none at all.")
+        raise UserError(
+            f"{source}: a photo has the split {wrong[0]!r}; expected {', '.join(dataset.SPLITS)} for each, or none at all."
+        )
     if "train" not in splits.values():
         raise UserError(f"{source}: no photo has the split train.")
     used = layout.two_or_three(splits.values())

@@ -118,7 +118,7 @@ class Listing:
     def _in_bucket(self, bucket: places.Bucket) -> Iterator[Photo]:
         """The objects that may be pictures by their names; those without an ending are, and are looked into when it is their turn."""
         for name, size, etag in bucket.objects():
-            if name.endswith("/"):
+            if not name or name.endswith("/"):
                 continue  # how consoles make a folder
             ending = names.ending(name)
             if where := names.system(name):

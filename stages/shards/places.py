@@ -21,6 +21,8 @@ READERS = 16 * environment.THREADS  # photos that are on their way from a bucket
 TRIES = 5  # of a photo whose bytes break off on the way
 CHANGED = "changed since it was listed"
 GONE = "No such file or directory"  # as the system says it of a file
+
+
 class Photo(NamedTuple):
     """A photo of a listing: its name, its size in bytes (-1: not listed), and what changes when it does ("": not listed). A name
     holds bytes that are no UTF-8 as `os.fsdecode` does. Its class and its split are "" where the list does not give them."""
