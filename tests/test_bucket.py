@@ -1,14 +1,11 @@
 """Photos that stay where they are: in a bucket, in a folder that is read in place, or where a list says. Real stages, a real S3 server."""
 
 import csv
-import io
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,16 +14,16 @@ import pyarrow
 import pytest
 import requests
 import s3fs
-from conftest import ROOT, change, clone, run, settings, stages_run
+from conftest import ROOT, change, clone, git, run, settings, stages_run
 from pyarrow import parquet
 
-from stages.core.errors import UserError
 from stages.photos import dataset
-from stages.shards import classes, listing, places
+from stages.shards import listing, places
 from studies import s3
 
 SETS = ROOT.parent / "shared/photosets"
 SIZES = {"subsample__train": 20, "subsample__validation": 6, "subsample__test": 6}
+SHARES = dict(zip(SIZES, (0.6, 0.2, 0.2)))
 ODD = {"ants": "Ameisen & Käfer #1/100 % echt?.jpg", "bees": "a+b=c/IMG (1).JPG"}  # keys with what URLs quote
 
 
@@ -127,20 +124,20 @@ def test_a_bucket_and_the_same_folder_read_in_place_give_the_same_photos(folder,
 
 
 def test_what_cannot_be_used_is_named_and_the_next_takes_its_place(folder, mine, server):
-    """Nearly all photos are drawn, so that all bad ones are met: 53 bees hold 49 usable ones, and ants one that is a bee as well."""
-    bring(folder, "s3://team/photos")
-    files, skipped = drawn(folder, subsample__train=36)
-    assert Counter(name.split("/")[1] for name in files) == {"ants": 48, "bees": 48}
+    """All photos are drawn, so that all bad ones are met: 53 bees hold 49 usable ones, and ants one that is a bee as well."""
+    bring(folder, "s3://team/photos", **SHARES)
+    files, skipped = drawn(folder)
+    assert Counter(name.split("/")[1] for name in files) == {"ants": 52, "bees": 49}
     either = {name: skipped.pop(name) for name in ("bees/copy.jpg", "bees/1.jpg") if name in skipped}
     assert set(either.values()) in ({"a copy: the same bytes as bees/1.jpg"}, {"a copy: the same bytes as bees/copy.jpg"})
     assert skipped.pop("ants/both.jpg") == "in two classes: the same bytes as bees/2.jpg"
     assert skipped.pop("bees/2.jpg") == "in two classes: the same bytes as ants/both.jpg"
-    assert set(skipped) == {"bees/broken.jpg", "bees/empty.jpg"} and all("can't be decoded" in why for why in skipped.values())
+    assert skipped == {"bees/broken.jpg": "can't be decoded: Truncated File Read", "bees/empty.jpg": "the file is empty"}
     before = files
     assert drawn(folder)[0] == before
     others, _ = drawn(folder, subsample__seed=2)
     assert set(others) != set(before) and {Path(name).name for name in others} != {Path(name).name for name in before}
-    change(folder, subsample__train=38)
+    change(folder, **SIZES | {"subsample__train": 38})
     said = run(folder, "stages.subsample", check=False).splitlines()[-1]
     assert "the class bees has 49 usable photos of 53; 38 + 6 + 6 = 50 are asked for" in said and "Skipped in all classes: " in said
     change(folder, subsample__train=50)
@@ -179,8 +176,6 @@ def test_shares_are_of_what_the_list_has(folder, server):
     assert Counter(tuple(name.split("/")[:2]) for name in files) == Counter(
         {(split, kind): count for split, count in (("train", 11), ("validation", 5), ("test", 5)) for kind in ODD}
     )
-    files, skipped = drawn(folder, **dict(zip(SIZES, (0.6, 0.2, 0.2))))
-    assert len(files) == 52 - 1 + 49 + 1 and len(skipped) == 5
 
 
 def test_folds_of_a_list_validate_every_photo_once(folder, server):
@@ -255,7 +250,7 @@ def test_what_a_bucket_refuses_is_one_line_and_nothing_half_written(folder, serv
         ("s3://nobody/photos", "s3://nobody/photos: there is no such bucket."),
         ("s3://empty", "no picture in s3://empty"),
         ("s3://team/nothing/", "no picture in s3://team/nothing/"),
-        ("s3://team/photos/ants", "s3://team/photos/ants holds no photos in class folders"),
+        ("s3://team/photos/ants", "s3://team/photos/ants holds one class (Ameisen & Käfer #1): at least two are needed"),
         ("s3://team/no.csv", "s3://team/no.csv: there is no such list."),
         ("s3://", "s3:// names no bucket: expected s3://bucket/prefix."),
         ("azure://team/photos", "azure://team/photos is no folder: expected one, s3://bucket/prefix"),
@@ -280,6 +275,75 @@ def test_what_a_bucket_refuses_is_one_line_and_nothing_half_written(folder, serv
         requests.post(address + auth, data=b"inf", **ask)
     forget()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     line = bring(folder, "s3://team/photos", check=False).splitlines()[-1]
     assert "download: s3://team/photos: Could not connect to the endpoint URL" in line
     forget()
+
+
+def test_a_command_lists_again_and_dvc_takes_the_list_that_it_tracks(cut, server, photos, tmp_path):
+    folder, theirs = shutil.copytree(cut, tmp_path / "first"), tmp_path / "theirs"
+    said = run(folder, "tools.repro", "--photos", "s3://other/grows", check=False)
+    assert "no picture in s3://other/grows" in said.splitlines()[-1] and not (folder / "data/raw").exists()
+    client = s3.client(server)
+    for kind, of_kind in photos.items():
+        for number, data in enumerate(of_kind[:20]):
+            client.put_object(Bucket="other", Key=f"grows/{kind}/{number}.jpg", Body=data)
+    said = run(
+        folder, "tools.repro", "--photos", "s3://other/grows", "subsample.train=4", "subsample.validation=2", "subsample.test=2"
+    )
+    assert "Photos from bucket: you asked for it." in said and "2 classes, 40 photos: cat 20, dog 20." in said
+    assert "Drawn from them: 8 train, 4 validation, 4 test" in said and "Recipe light" in said
+    assert stages_run(said) == ["download", "subsample"]
+    first = settings(folder)["download"]
+    assert first == {"source": "bucket", "path": "s3://other/grows", "sha256": note(folder)["sha256"]}
+
+    client.put_object(Bucket="other", Key="grows/cat/new.jpg", Body=photos["cat"][30])
+    said = run(folder, "tools.repro", "subsample.seed=2")
+    assert "The list of photos is that of the last time; PHOTOS=... lists them again." in said and stages_run(said) == ["subsample"]
+    assert settings(folder)["download"] == first
+
+    run(folder, "dvc", "remote", "add", "--default", "team", str(tmp_path / "remote"))
+    run(folder, "dvc", "push", "--run-cache")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "a bucket's photos")
+    git(folder, "clone", "--quiet", str(folder), str(theirs))
+    said = run(theirs, "tools.repro")
+    assert "The list of photos is not on this machine" in said and stages_run(said) == [] and "No tracked file changed." in said
+
+    said = run(folder, "tools.repro", "--source", "bucket")
+    assert "cat 21, dog 20" in said and stages_run(said) == ["download", "subsample"]
+    assert settings(folder)["download"]["sha256"] == note(folder)["sha256"] != first["sha256"]
+    assert "are the source bucket" in run(folder, "tools.repro", "--source", "path", "--photos", "list.csv", check=False)
+    assert "make check reads every photo of a folder or a zip" in run(folder, "tools.check", "s3://other/grows", check=False)
+
+
+def test_a_hundred_thousand_photos_are_listed_and_drawn_from_in_flat_memory(tmp_path, photos):
+    """As a list of objects they would take 60 MB and more."""
+    peaks = []
+    for count in (2_000, 100_000):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        (folder / "a.jpg").write_bytes(photos["cat"][0])
+        with open(folder / "list.csv", "w") as file:
+            file.write("file,class,size,etag\n")
+            file.writelines(
+                f"a photo with a name of some length {number:07}.jpg,{'ab'[number % 2]},1,x\n" for number in range(count)
+            )
+        code = f"""
+import contextlib
+from pathlib import Path
+from stages.core import stage
+from stages.core.progress import progress
+from stages.shards import classes, drawing, listing
+found = classes.bring("{folder}/list.csv", Path("{folder}"))
+assert found.counts() == dict(a={count} // 2, b={count} // 2)
+skipped = []
+with progress(None, "") as bar:
+    drawing.draw(listing.read(Path("{folder}/photos.csv")), found.base, lambda number, photo: b"%07d" % (number % 1000),
+                 dict(a=0, b=0), Path("{folder}/drawn"), skipped, bar)
+print(stage.peak_memory_mb())
+"""
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout.splitlines()[-1]))
+    assert peaks[1] < peaks[0] + 15, peaks

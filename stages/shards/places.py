@@ -203,8 +203,10 @@ class Google:
 
     def get(self, bucket: str, key: str, etag: str = "") -> bytes:
         condition = {"ifGenerationMatch": etag} if etag else {}
-        _, data = self._call("GET", "b/{}/o/{}", bucket, key, alt="media", **condition)
+        headers, data = self._call("GET", "b/{}/o/{}", bucket, key, alt="media", **condition)
         check(len(data))
+        if etag and headers.get("x-goog-generation", etag) != etag:
+            raise Unavailable(CHANGED)
         return data
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
@@ -255,7 +257,8 @@ class Bucket:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self.store, self.bucket, prefix = parted(self.url)
+        self.store, self.bucket, key = parted(url)
+        prefix = key.rstrip("/")
         self.prefix = f"{prefix}/" if prefix else ""
 
     def objects(self, below: bool = True) -> Iterator[tuple[str, int, str]]:
