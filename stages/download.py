@@ -79,7 +79,7 @@ def packed(params, source: sources.Source) -> dict:
 def listed(params) -> dict:
     """List photos that stay where they are; returns the note of it. The list that `make repro` has just made is taken, if it is the
     one that params name: in a bucket that grows the next one would be another."""
-    path = sources.in_place(params["path"])
+    path, route = sources.bring(params)
     found = classes.brought(classes.LATEST)
     if found is None or (found.path, found.sha256) != (path, params["sha256"]):
         found = classes.bring(path, classes.LATEST)
@@ -89,7 +89,7 @@ def listed(params) -> dict:
     RAW.mkdir(parents=True, exist_ok=True)
     with files.whole(RAW / classes.LIST) as file, open(classes.LATEST / classes.LIST, "rb") as brought:
         shutil.copyfileobj(brought, file)
-    say(params, found, path)
+    say(params, found, route)
     return {
         "sha256": found.sha256,
         "skipped": [],

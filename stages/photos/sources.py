@@ -39,13 +39,13 @@ COMMANDS = f"""\
 class Source:
     """A source's facts and the function that brings its zip.
 
-    fetch : params of `download` -> (zip or folder, the route it came by); raises Unreachable or UserError
+    fetch : params of `download` -> (zip, folder or what is to be listed, the route it came by); raises Unreachable or UserError
     layout : as `archive.listing` has it
     classes : the names that classes must have in the zip and what they are called here; empty: as they are
     in_place : whether photos stay where they are, and a list is brought in place of a zip
     """
 
-    fetch: Callable[[Mapping], tuple[Path, str]]
+    fetch: Callable[[Mapping], tuple[Path | str, str]]
     terms: str
     layout: str = "folder"
     classes: Mapping[str, str] = ()
@@ -225,6 +225,10 @@ def in_place(path: str | None) -> str:
     return path if path and "://" in path else os.path.abspath(own_photos(path))
 
 
+def _in_place(params: Mapping) -> tuple[str, str]:
+    return in_place(params["path"]), in_place(params["path"])
+
+
 def digest(source: str, path: str | None) -> str | None:
     """What the archive or folder behind a source holds at this moment, as one sha256; None where only the source
     itself can tell before it is asked for the photos, or where the code pins the digest."""
@@ -249,13 +253,13 @@ SOURCES = {
         "CIFAR-10 (Krizhevsky, 2009, cs.toronto.edu/~kriz/cifar.html): free for research, cite the tech report",
     ),
     "path": Source(_path, "the user's own photos"),
-    "bucket": Source(_path, "the user's own photos", layout="list", in_place=True),
+    "bucket": Source(_in_place, "the user's own photos", layout="list", in_place=True),
 }
 OWN = ("path", "bucket")  # the user's
 
 
-def bring(params: Mapping) -> tuple[Path, str]:
-    """Bring the zip of `params['source']`, or find the user's own folder; returns it and the route it came by.
+def bring(params: Mapping) -> tuple[Path | str, str]:
+    """Bring the zip of `params['source']`, or find what the user names; returns it and the route it came by.
 
     Raises
     ------

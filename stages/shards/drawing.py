@@ -2,17 +2,19 @@
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-from stages.core import files
+from stages.core import environment, files
 from stages.pictures import images, kinds
 from stages.shards import listing, places
 from stages.shards.places import Photo
 
 SOME = 1000  # photos that are handed to the readers at once
+DECODING = threading.BoundedSemaphore(environment.THREADS)  # a large picture takes 0.4 GB
 LEARNT_LAST = ("test", "validation", "train")  # of copies in given splits the first one counts
 
 
@@ -126,7 +128,8 @@ def _copied(base: str, photo: Photo, to: Path) -> tuple[str, str]:
         data = places.photo(base, photo)
         if reason := kinds.of(photo.name, data[: kinds.HEAD]):
             return "", reason
-        images.decode(data, images.LOOK)
+        with DECODING:
+            images.decode(data, images.LOOK)
     except (places.Unavailable, images.UnreadablePhoto) as error:
         return "", str(error)
     sha256 = hashlib.sha256(data).hexdigest()

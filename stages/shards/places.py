@@ -245,10 +245,10 @@ def google_client():
 
 def parted(url: str) -> tuple[S3 | Google, str, str]:
     """A bucket's address as the store that it is of, the bucket and the key."""
-    scheme = next(scheme for scheme in STORES if url.startswith(scheme))
+    scheme = next((scheme for scheme in STORES if url.startswith(scheme)), "")
     bucket, _, key = url.removeprefix(scheme).partition("/")
-    if not bucket:
-        raise UserError(f"{url} names no bucket: expected {scheme}bucket/prefix.")
+    if not (scheme and bucket):
+        raise UserError(f"{url} names no bucket: expected s3://bucket/prefix, or gs://.")
     return STORES[scheme](), bucket, key
 
 
