@@ -157,7 +157,7 @@ def _splits_above(top: Folder, parted: dict[str, str], notes: list[str]) -> Layo
         notes += more
         classes |= {folder.path: (kind, split_names[split]) for kind, folder in inner.below.items()}
         kinds.setdefault(split, set()).update(inner.below)
-    _check_same(kinds, {split: name for name, split in parted.items()}, "the classes")
+    check_same(kinds, {split: name for name, split in parted.items()}, "the classes")
     return Layout(classes, notes + [how(parted)])
 
 
@@ -167,7 +167,7 @@ def _splits_below(top: Folder, below: dict[str, dict[str, str]], notes: list[str
         raise UserError(
             f"the folder {kind} is parted into {names.some(parted)}, and {names.some(without)} not: part all classes, or none."
         )
-    _check_same({kind: set(parted.values()) for kind, parted in below.items()}, {kind: kind for kind in below}, "the splits")
+    check_same({kind: set(parted.values()) for kind, parted in below.items()}, {kind: kind for kind in below}, "the splits")
     split_names = two_or_three(next(iter(below.values())).values())
     classes = {
         top.below[kind].below[name].path: (kind, split_names[split]) for kind in below for name, split in below[kind].items()
@@ -187,7 +187,7 @@ def _splits_beside(top: Folder, joined: dict[str, tuple[str, str]], notes: list[
     kinds: dict[str, set[str]] = {}
     for kind, split in joined.values():
         kinds.setdefault(split, set()).add(kind)
-    _check_same(kinds, {split: split for split in kinds}, "the classes")
+    check_same(kinds, {split: split for split in kinds}, "the classes")
     split_names = two_or_three(kinds)
     classes = {top.below[name].path: (kind, split_names[split]) for name, (kind, split) in joined.items()}
     return Layout(classes, notes + [how({name: split for name, (_, split) in joined.items()})])
@@ -207,7 +207,7 @@ def how(parted: dict[str, str], whose: str = "folders") -> str:
     return f"Splits are those of the {whose}: {folders}{drawn}."
 
 
-def _check_same(found: dict[str, set[str]], folders: dict[str, str], what: str) -> None:
+def check_same(found: dict[str, set[str]], folders: dict[str, str], what: str) -> None:
     """Raise UserError unless all have the same: `found` by a key each, `folders` the name to call each by."""
     every = set().union(*found.values())
     for key, own in found.items():

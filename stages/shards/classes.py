@@ -177,5 +177,9 @@ def _of_list(photos: listing.Listing):
         )
     if "train" not in splits.values():
         raise UserError(f"{source}: no photo has the split train.")
+    kinds: dict[str, set[str]] = {}
+    for word, kind in photos.table.execute("SELECT DISTINCT split, kind FROM photos ORDER BY split"):
+        kinds.setdefault(word, set()).add(kind)
+    layout.check_same(kinds, dict(zip(words, words)), "the classes")
     used = layout.two_or_three(splits.values())
     return lambda photo: (photo.kind, used[splits[photo.split]]), [layout.how(splits, "list")]
