@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-# DVC's part for each kind of remote that is set, where it needs one: s3, ssh, gs or azure. And Ray, where it is asked for.
-SCHEMES = $(foreach address,$(URL) $(TO) $(findstring s3://,$(PHOTOS)),$(firstword $(subst ://, ,$(address)))) $(ENGINE) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-)
+# DVC's part for each kind of remote or bucket that is set, where it needs one: s3, ssh, gs or azure. And Ray, where it is asked for.
+SCHEMES = $(foreach address,$(URL) $(TO) $(filter s3://% gs://%,$(PHOTOS)),$(firstword $(subst ://, ,$(address)))) $(ENGINE) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-) $(shell sed -n 's|^  path: *\([a-z0-9]*\)://.*|\1|p' params.yaml)
 PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure ray,$(sort $(SCHEMES))))))
 
 # No process sees a GPU: CUDA is not installed, and the processor computes.
@@ -20,7 +20,7 @@ help: ## list the commands
 COMMANDS := $(BIN)/predict $(BIN)/submit
 REPRO = python -m tools.repro $(if $(RECIPE),--recipe $(RECIPE)) $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS),--photos "$(PHOTOS)")
 
-repro: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## set up, choose where photos come from, run the pipeline, show the results; RECIPE=accurate, GPU=0
+repro: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## set up, choose where photos come from, run the pipeline, show the results; PHOTOS=s3://bucket/photos, RECIPE=accurate, GPU=0
 	@python -m tools.gpu
 	@$(REPRO) $(SET)
 

@@ -2,7 +2,7 @@
 
 Writes data/bottleneck/<split>.npy and .csv, the network's output (VGG16's: that of block5's pooling) for every view. With
 `top.listed` also the averaged output for all other photos of a bucket or list, which are read from there, shard by shard: on this
-machine, or with ENGINE=ray on a cluster. `averages` says what is written of them.
+machine, or with ENGINE=ray on a cluster. `activations` says what is written of them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,27 +16,22 @@ from stages.core.progress import progress
 from stages.frozen import activations, layers
 from stages.photos import dataset
 from stages.pictures import deep
+from stages.shards import listing
 
 WEIGHTS = Path("models/backbone.weights.h5")
+LISTED = Path("data/listed.csv")
 
 
-def to_learn_from(shards: Iterable[tuple[list, Path]], kinds: Iterator[str]) -> Iterator[tuple[int, int, int]]:
-    """Number of the shard, row in it and number of the class of every photo of a list that level 2 may learn from: not of those that
-    were drawn, nor of copies of them, and of none without features.
-
-    Parameters
-    ----------
-    shards : as `store.fill` gives them
-    kinds : the class of every photo, in their order
-    """
-    manifest = dataset.read_manifest()
-    classes = dataset.class_names(manifest)
-    drawn = {photo.sha256 for photo in manifest}
-    for number, (_, file) in enumerate(shards):
+def to_learn_from(shards: Iterable[Path]) -> Iterator[tuple[int, int, int]]:
+    """Number of the shard, row in it and number of the class of every photo of the list that level 2 may learn from: not of those
+    that were drawn, nor of copies of them, and of none without features. `shards` are as `store.fill` gives them."""
+    manifest, photos = dataset.read_manifest(), listing.read(LISTED)
+    classes, drawn = dataset.class_names(manifest), {photo.sha256 for photo in manifest}
+    for number, file in enumerate(shards):
         contents = activations.opened(file)["sha256"].to_pylist()
-        for row, (sha256, kind) in enumerate(zip(contents, kinds)):
+        for row, (sha256, photo) in enumerate(zip(contents, photos)):
             if sha256 and sha256 not in drawn:
-                yield number, row, classes.index(kind)
+                yield number, row, classes.index(photo.kind)
 
 
 def add_listed(params) -> None:
@@ -45,20 +40,16 @@ def add_listed(params) -> None:
     Raises
     ------
     UserError
-        Where there is no list, or level 2 needs more than activations.
+        Where there is no list, or level 2 needs more than averages.
     """
-    from stages.shards import listed, store
+    from stages.shards import store
 
     if params["top"]["pooling"] != "average":
         raise UserError(f"top.listed takes averaged features, and top.pooling is {params['top']['pooling']}: set it to average.")
-    photos = listed.Listed()
-    if not photos.count:
-        raise UserError(
-            "top.listed takes photos of a bucket or a list, and these are of neither: make repro PHOTOS=s3://bucket/photos"
-        )
+    if not any(True for _ in listing.read(LISTED)):
+        raise UserError("top.listed takes photos of a bucket or a list, and these are of neither: make repro PHOTOS=s3://bucket/photos")
     network = store.export(WEIGHTS, params, deep.read().about())
-    shards = store.fill(network, photos, photos.count, activations.SHARDS)
-    rows = np.fromiter(to_learn_from(shards, photos.kinds()), np.dtype((np.int32, 3)))
+    rows = np.fromiter(to_learn_from(store.fill(network, LISTED, activations.SHARDS)), np.dtype((np.int32, 3)))
     np.save(activations.ROWS, rows)
     print(f"level 2 learns from {len(rows)} photos that were not drawn, besides those that were")
 

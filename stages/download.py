@@ -1,9 +1,9 @@
-"""Bring the photos as one archive, with a note of where they come from.
+"""Bring the photos as one archive, or a list of photos that stay where they are, with a note of where they come from.
 
-    dvc exp run -S download.source=microsoft          # or kaggle, cifar10, path
+    dvc exp run -S download.source=microsoft          # or kaggle, cifar10, path, bucket
 
-Writes data/raw/photos.zip and data/raw/source.json. The note holds no date and no path: it is the same whichever
-route brought the same bytes.
+Writes data/raw/photos.zip, or for the source `bucket` data/raw/photos.csv, and data/raw/source.json. The note holds no date, and
+of an archive no path: it is the same whichever route brought the same bytes. Of a list it says what its names are relative to.
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stages.core import files, stage
 from stages.core.errors import UserError
+from stages.lists import classes
 from stages.photos import archive, fetch, names, sources
 
 RAW = Path("data/raw")
@@ -21,9 +22,9 @@ RAW = Path("data/raw")
 def check_digest(params, held: str) -> None:
     """Raise UserError where the photos are not those whose digest params.yaml has.
 
-    Kaggle's archive, and above all a folder, may not be what it was when its digest was noted.
+    Kaggle's archive, and above all a folder or a bucket, may not be what it was when its digest was noted.
     """
-    if params["source"] in ("kaggle", "path") and params["sha256"] not in (None, held):
+    if params["source"] in ("kaggle", "path", "bucket") and params["sha256"] not in (None, held):
         raise UserError(
             f"the photos behind the source {params['source']} have sha256 {held}, download.sha256 says otherwise. "
             f"Take them as they are: `dvc exp run -S download.sha256={held}`."
@@ -49,9 +50,8 @@ def fill(part: Path, found: archive.Listing, params) -> None:
         found.check()  # once more, without those that could not be read
 
 
-def main(params) -> None:
-    params = params["download"]
-    source = sources.SOURCES[params["source"]]
+def packed(params, source: sources.Source) -> dict:
+    """Bring a zip, or pack a folder; returns the note of it."""
     brought, route = sources.bring(params)
     with archive.listing(brought, source.layout) as found:
         print(*found.lines(), sep="\n", end="\n" if found.lines() else "")
@@ -65,21 +65,60 @@ def main(params) -> None:
             os.replace(part, RAW / "photos.zip")
         finally:
             part.unlink(missing_ok=True)
+    say(params, found, route)
+    if found.skipped:
+        print(f"can't be used: {len(found.skipped)}, which subsample lists in data/skipped.csv")
+    return {
+        "sha256": files.sha256_of(RAW / "photos.zip"),
+        "skipped": [] if found.archive else found.skipped,  # what isn't in the zip
+        "left_out": dict(sorted(found.left_out.items())),
+        "splits": found.splits(),
+    }
+
+
+def listed(params) -> dict:
+    """List photos that stay where they are; returns the note of it. The list that `make repro` has just made is taken, if it is the
+    one that params name: in a bucket that grows the next one would be another."""
+    path, route = sources.bring(params)
+    found = classes.brought(classes.LATEST)
+    if found is None or (found.path, found.sha256) != (path, params["sha256"]):
+        found = classes.bring(path, classes.LATEST)
+    print(*found.lines(), sep="\n", end="\n" if found.lines() else "")
+    found.check()
+    check_digest(params, found.sha256)
+    RAW.mkdir(parents=True, exist_ok=True)
+    with files.whole(RAW / classes.LIST) as file, open(classes.LATEST / classes.LIST, "rb") as brought:
+        shutil.copyfileobj(brought, file)
+    say(params, found, route)
+    return {
+        "sha256": found.sha256,
+        "skipped": [],
+        "left_out": found.left_out,
+        "splits": found.given,
+        "path": found.path,
+        "base": found.base,
+        "counts": found.of_class,
+        "bytes": found.bytes,
+    }
+
+
+def say(params, found: archive.Listing | classes.Summary, route: str) -> None:
+    counts = names.some((f"{count} {name}" for name, count in found.counts().items()), 20)
+    print(f"{params['source']}: {found.size() / 1e6:.0f} MB by {route}: {counts}")
+
+
+def main(params) -> None:
+    params = params["download"]
+    source = sources.SOURCES[params["source"]]
     note = {
         "source": params["source"],
-        "sha256": files.sha256_of(RAW / "photos.zip"),
+        "sha256": "",
         "terms": source.terms,
         "layout": source.layout,
         "classes": dict(source.classes),
-        "skipped": [] if found.archive else found.skipped,  # what isn't in the zip
-        "left_out": dict(sorted(found.left_out.items())),
-        "splits": sorted({photo.split for photo in found.photos if photo.split}),  # that folders give
     }
+    note |= listed(params) if source.in_place else packed(params, source)
     (RAW / "source.json").write_text(json.dumps(note, indent=2) + "\n")
-    counts = names.some((f"{count} {name}" for name, count in found.counts().items()), 20)
-    print(f"{params['source']}: {found.size() / 1e6:.0f} MB by {route}: {counts}")
-    if found.skipped:
-        print(f"can't be used: {len(found.skipped)}, which subsample lists in data/skipped.csv")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw the photos of each split from the archive, and say which.
+"""Draw the photos of each split from the archive, or from the list of what lies elsewhere, and say which.
 
     dvc exp run -S subsample.seed=2                   # another draw
     dvc exp run -S subsample.order=archive            # the blog's: the first 1000 train, the next 400 validate
@@ -7,7 +7,7 @@
     dvc exp run -S subsample.train=0.6 -S subsample.validation=0.2 -S subsample.test=0.2      # shares of every class
 
 Writes data/photos/<split>/<class>/, data/manifest.csv, data/skipped.csv and data/depth.json, the range of training photos of
-more than 8 bits. A photo's place in the draw and its file's name come from its own digest and the seed, so that one photo more or
+more than 8 bits; and data/listed.csv, all photos of a list, drawn or not, by their whole addresses. A photo's place in the draw and its file's name come from its own digest and the seed, so that one photo more or
 less moves hardly another one. All photos of the archive are read; decoded are as many as are needed. A photo that can't be used is
 skipped and listed, and the next one takes its place; so is a copy of another one. A photo that is in two classes is not used in
 either. Where folders give splits, all their photos are taken as they stand.
@@ -15,22 +15,28 @@ either. Where folders give splits, all their photos are taken as they stand.
 
 import hashlib
 import json
+import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
 
-from stages.core import stage, tables
+from stages.core import files, stage, tables
 from stages.core.errors import UserError
 from stages.core.progress import progress
+from stages.lists import drawing
 from stages.photos import archive, dataset, names
 from stages.pictures import deep, images
+from stages.shards import listing
+from stages.shards.places import Photo, joined
 
 RAW = Path("data/raw")
 NOTE = RAW / "source.json"
+LIST = RAW / "photos.csv"  # of photos that lie elsewhere, in place of the archive
+LISTED = Path("data/listed.csv")
 SKIPPED = Path("data/skipped.csv")
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}  # of every class, where it has fewer photos than are asked for
 DIGITS = 16  # of a photo's sha256, in its file's name
@@ -67,6 +73,15 @@ def in_order(photos: list[tuple[archive.Found, str]], params: Mapping) -> list[t
     if params["order"] == "archive":
         return photos
     return sorted(photos, key=lambda photo: hashlib.sha256(f"{params['seed']} {photo[1]}".encode()).digest())
+
+
+def order(params: Mapping) -> Callable[[int, Photo], bytes]:
+    """What photos of a list are ordered by: seed and name, since the bytes of those that are not drawn are not known; or their number
+    in the list."""
+    if params["order"] == "archive":
+        return lambda number, photo: number.to_bytes(8)
+    start = f"{params['seed']} ".encode()
+    return lambda number, photo: hashlib.sha256(start + os.fsencode(photo.key)).digest()
 
 
 def read(found: archive.Listing, skipped: Skipped) -> Iterator[tuple[archive.Found, str]]:
@@ -189,32 +204,81 @@ def given(
     return learnt + of["test"], sizes
 
 
-def drawn(kind: str, photos: list, params: Mapping, found: archive.Listing, skipped: Skipped, bar) -> Iterator:
-    """Draw from a class' photos: (split, photo, sha256).
+def check_folds(params: Mapping, splits: Sequence[str]) -> None:
+    """Raise UserError where all photos are to be dealt into parts, and folders say which ones are for testing."""
+    if splits and tested(params):
+        raise UserError("The folders of these photos give their splits: subsample.folded can't be test. Take validation.")
+
+
+def too_few(has: str, sizes: Mapping[str, int]) -> str:
+    return (
+        f"{has}; {' + '.join(map(str, sizes.values()))} = {sum(sizes.values())} are asked for. Lower subsample.train, "
+        "subsample.validation or subsample.test, or give shares of each class, such as 0.6, 0.2 and 0.2."
+    )
+
+
+def dealt(
+    kind: str, right: list, sizes: dict[str, int], of: int, params: Mapping, splits: Sequence[str], skipped: Skipped
+) -> Iterator:
+    """Deal a class' usable photos, in the order in which they were drawn, to splits: (split, photo, sha256).
+
+    Parameters
+    ----------
+    sizes : how many photos params ask for in each split
+    of : how many photos the class has, usable or not
+    splits : those that folders give; then they are taken as they are
 
     Raises
     ------
     UserError
-        Where too few of them can be used, with what was wrong with the others.
+        Where they are too few, with what was wrong with the others.
     """
-    splits = {photo.split for photo in found.photos if photo.split}
-    if splits and tested(params):
-        raise UserError("The folders of these photos give their splits: subsample.folded can't be test. Take validation.")
-    wanted = None if splits or shares(params) else sum(counts(params).values())
-    right = list(islice(usable(found, in_order(photos, params), skipped, bar), None if params["rest"] else wanted))
-    right, sizes = given(right, splits, params) if splits else (right, counts(params, len(right)))
+    if splits:
+        right, sizes = given(right, set(splits), params)
+    wanted = None if splits or shares(params) else sum(sizes.values())
     why = archive.counted(Counter(archive.brief(reason) for _, reason in skipped))
-    has = f"the class {kind} has {len(right)} usable photos of {found.counts()[kind]}"
+    has = f"the class {kind} has {len(right)} usable photos of {of}"
     because = f" Skipped in all classes: {why}; {SKIPPED} lists them." if why else ""
     if wanted and len(right) < wanted:
-        raise UserError(
-            f"{has}; {' + '.join(map(str, sizes.values()))} = {wanted} are asked for. Lower subsample.train, subsample.validation "
-            f"or subsample.test, or give shares of each class, such as 0.6, 0.2 and 0.2.{because}"
-        )
+        raise UserError(too_few(has, sizes) + because)
     if not all(sizes.values()) or params["folds"] > sum(sizes.values()) - (0 if tested(params) else sizes["test"]):
         would = ", ".join(f"{size} {split}" for split, size in sizes.items())
         raise UserError(f"{has}, too few for every split to get one ({would}).{because}")
     return ((split, *photo) for split, photo in zip(places(params, sizes, len(right)), right))
+
+
+def from_archive(source: Mapping, params: Mapping, skipped: Skipped, bar) -> Iterator[tuple]:
+    """Draw from a zip, all of whose photos are read: (class, split, photo, sha256, what writes it to a path)."""
+    with archive.listing(RAW / "photos.zip", source["layout"]) as found:
+        skipped += [(name, reason) for name, reason in source.get("skipped", [])] + found.skipped
+        found.check()
+        splits = found.splits()
+        check_folds(params, splits)
+        most = None if splits or shares(params) or params["rest"] else sum(counts(params).values())
+        for kind, photos in to_draw_from(found, skipped, bar).items():
+            right = list(islice(usable(found, in_order(photos, params), skipped, bar), most))
+            sizes = counts(params, len(right))
+            for split, photo, sha256 in dealt(kind, right, sizes, found.counts()[kind], params, splits, skipped):
+                yield kind, split, photo, sha256, lambda path, photo=photo: path.write_bytes(found.read(photo))
+
+
+def from_list(source: Mapping, params: Mapping, skipped: Skipped, bar) -> Iterator[tuple]:
+    """As `from_archive`, from a list of photos that lie elsewhere: only those that are drawn are read. Shares are of what the list
+    has; where too few of its photos can be used for that, of those that can."""
+    here, there, splits = dataset.PHOTOS / "drawn", source["counts"], source["splits"]
+    check_folds(params, splits)
+    sizes = {kind: counts(params, count) for kind, count in there.items()}
+    most = {kind: None if splits or params["rest"] else sum(of_class.values()) for kind, of_class in sizes.items()}
+    if not (splits or shares(params)):
+        for kind, count in there.items():  # before photos are read for nothing
+            if count < sum(sizes[kind].values()):
+                raise UserError(too_few(f"the list has {count} photos of the class {kind}", sizes[kind]))
+    drawn = drawing.draw(listing.read(LIST), source["base"], order(params), most, here, skipped, bar)
+    for kind, right in drawn.items():
+        of_class = sizes[kind] if len(right) == most[kind] else counts(params, len(right))
+        for split, photo, sha256 in dealt(kind, right, of_class, there[kind], params, splits, skipped):
+            yield kind, split, photo, sha256, (here / sha256).rename
+    shutil.rmtree(here)
 
 
 def draw(params, skipped: Skipped, bar) -> list[dataset.Photo]:
@@ -222,19 +286,24 @@ def draw(params, skipped: Skipped, bar) -> list[dataset.Photo]:
     source = json.loads(NOTE.read_text())
     counts(params)  # before photos are read, whether params make sense
     manifest = []
-    with archive.listing(RAW / "photos.zip", source["layout"]) as found:
-        skipped += [(name, reason) for name, reason in source.get("skipped", [])] + found.skipped
-        found.check()
-        for name, photos in to_draw_from(found, skipped, bar).items():
-            kind = source["classes"].get(name, name)
-            for split, photo, sha256 in drawn(name, photos, params, found, skipped, bar):
-                file = f"{split}/{kind}/{sha256[:DIGITS]}{names.ending(photo.name)}"
-                target = dataset.PHOTOS / file
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(found.read(photo))
-                manifest.append(dataset.Photo(file, kind, split, photo.name, sha256))
-    order = dataset.splits(manifest)
-    return sorted(manifest, key=lambda photo: (order.index(photo.split), photo.file))
+    draw_from = from_list if LIST.exists() else from_archive
+    for name, split, photo, sha256, write in draw_from(source, params, skipped, bar):
+        kind = source["classes"].get(name, name)
+        file = f"{split}/{kind}/{sha256[:DIGITS]}{names.ending(photo.name)}"
+        target = dataset.PHOTOS / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(target)
+        manifest.append(dataset.Photo(file, kind, split, photo.name, sha256))
+    splits = dataset.splits(manifest)
+    return sorted(manifest, key=lambda photo: (splits.index(photo.split), photo.file))
+
+
+def listed() -> Iterator[Photo]:
+    """All photos of a list; none where there is an archive."""
+    if LIST.exists():
+        base = json.loads(NOTE.read_text())["base"]
+        for photo in listing.read(LIST):
+            yield photo._replace(key=joined(base, photo.key))
 
 
 def main(params) -> None:
@@ -248,6 +317,8 @@ def main(params) -> None:
     finally:  # above all where photos are too few
         tables.write(SKIPPED, ["file", "reason"], skipped)
     dataset.write_manifest(manifest)
+    with files.whole(LISTED) as file:
+        listing.write(file, listed())
     deep.write(deep.depth_of(images.extent(photo.read()) for photo in dataset.of_split(manifest, "train")))
     print(f"{len(manifest)} photos, {len(skipped)} skipped (listed in {SKIPPED})")
 

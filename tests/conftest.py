@@ -346,8 +346,9 @@ def copied(pipeline: Path, folder: Path) -> Path:
 def light(tmp_path_factory) -> Path:
     """A classifier of cats and dogs: EfficientNet-Lite0 as it was trained, and one layer on it, untrained. 64 px."""
     from stages import pretrained
-    from stages.frozen import inputs, to_onnx
+    from stages.frozen import to_onnx
     from stages.networks import keras, lite, models
+    from stages.shards import inputs
 
     os.chdir(ROOT)
     keras.utils.set_random_seed(1)

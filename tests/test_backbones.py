@@ -10,12 +10,12 @@ from conftest import ROOT, change, clone, copied, run, with_downloads
 
 from stages import pretrained
 from stages.core.errors import UserError
-from stages.frozen import inputs, memo, to_onnx
+from stages.frozen import memo, to_onnx
 from stages.networks import backbone, keras, models
 from stages.photos import fetch
 from stages.pictures import images
 from stages.publish import export
-from stages.shards import model_file
+from stages.shards import inputs, model_file
 from tools import predict
 
 CUTS = {  # one of each family

@@ -10,13 +10,13 @@ import pytest
 from conftest import ROOT
 
 from stages import bottleneck
-from stages.core import files, params, tables
+from stages.core import files, params
 from stages.core.errors import UserError
 from stages.frozen import activations
 from stages.networks import backbone, lite, models
 from stages.photos import dataset
 from stages.pictures import images
-from stages.shards import listed, places, store
+from stages.shards import listing, places, store
 from stages.shards.places import Photo
 from stages.training import batches
 
@@ -48,18 +48,26 @@ def folder(photos, tmp_path, monkeypatch) -> Path:
 
 
 def photos_of(folder: Path) -> list[Photo]:
-    return [Photo(str(path), path.stat().st_size, places.stamp(path.stat())) for path in sorted(folder.rglob("*.jpg"))]
+    paths = sorted(folder.rglob("*.jpg"))
+    return [Photo(str(path), path.stat().st_size, places.stamp(path.stat()), path.parent.name) for path in paths]
+
+
+def written(photos: list[Photo], path: Path) -> Path:
+    with open(path, "wb") as file:
+        listing.write(file, photos)
+    return path
 
 
 def filled(network: bytes, photos: list[Photo], folder: Path) -> tuple[list[str], np.ndarray]:
     """The names and features of what a folder gets from the store."""
-    names, features = [], []
-    for shard, file in store.fill(network, photos, len(photos), folder):
+    names, features, every = [], [], []
+    for file in store.fill(network, written(photos, folder.with_suffix(".csv")), folder):
         table = activations.opened(file)
-        assert table["file"].to_pylist() == [photo.key for photo in shard]
+        every += table["file"].to_pylist()
         usable = [row for row, why_not in enumerate(table["why_not"].to_pylist()) if why_not is None]
-        names += [shard[row].key for row in usable]
+        names += [table["file"][row].as_py() for row in usable]
         features.append(activations.numbers(table)[usable])
+    assert every == [photo.key for photo in photos]
     return names, np.concatenate(features)
 
 
@@ -124,8 +132,7 @@ def test_a_damaged_shard_is_computed_anew(network, folder, tmp_path, monkeypatch
 def drawn(listed_photos: list[Photo]) -> list[dataset.Photo]:
     """Write the list and a manifest: ten photos a class are drawn, every second one to train, the others to validate."""
     Path("data").mkdir()
-    rows = [[photo.key, Path(photo.key).parent.name, photo.size, photo.etag] for photo in listed_photos]
-    tables.write(listed.LISTED, listed.COLUMNS, rows)
+    written(listed_photos, bottleneck.LISTED)
     manifest = []
     for split in ("train", "validation"):
         for path in (Path(photo.key) for photo in listed_photos):
@@ -190,6 +197,6 @@ def test_what_level_2_can_t_learn_from_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="top.listed takes averaged features, and top.pooling is flatten: set it to average"):
         bottleneck.add_listed(settings(pooling="flatten"))
     Path("data").mkdir()
-    listed.LISTED.write_text("file,class,size,etag\n")
+    written([], bottleneck.LISTED)
     with pytest.raises(UserError, match="top.listed takes photos of a bucket or a list, and these are of neither"):
         bottleneck.add_listed(settings())

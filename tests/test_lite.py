@@ -22,11 +22,12 @@ from sklearn.linear_model import LogisticRegression
 
 from stages import pretrained
 from stages.core import environment, params
-from stages.frozen import activations, gpu, inputs, layers, to_onnx
+from stages.frozen import activations, gpu, layers, to_onnx
 from stages.networks import backbone, keras, lite, models
 from stages.photos import dataset, sources
 from stages.pictures import images
 from stages.publish import quantize
+from stages.shards import inputs
 from stages.weights import torch_file
 
 GIVEN = os.environ.get(sources.ARCHIVE_VARIABLE)

@@ -61,6 +61,14 @@ def test_changed_code_names_the_stages_that_import_it(project):
     assert [line.split(" is ")[0] for line in lines] == [f"{stage}: stages/scores/metrics.py" for stage in READERS]
 
 
+def test_a_file_in_a_folder_that_a_stage_made_is_taken_on_trust_where_it_is_not_here(project):
+    """data/raw is one output, and stages read a file of it."""
+    assert not (project / "data/raw").exists() and check(project) == []
+    (project / "data/raw").mkdir()
+    (project / "data/raw/source.json").write_text("{}")
+    assert [line.split(" is ")[0] for line in check(project)] == [f"{stage}: data/raw/source.json" for stage in ("export", "card")]
+
+
 def test_a_changed_metric_and_a_lost_plot(project):
     with open(project / "metrics/metrics.json", "a") as file:
         file.write("\n")

@@ -20,12 +20,13 @@ from written import png16, tiff
 
 from stages import evaluate
 from stages.core import params
-from stages.frozen import inputs, to_onnx
+from stages.frozen import to_onnx
 from stages.networks import backbone, keras, models
 from stages.photos import dataset
 from stages.pictures import deep, images
 from stages.publish import export, quantize
 from stages.scores import levels, metrics, predicted
+from stages.shards import inputs
 from tools import predict
 
 NOTHING = {"dropout": 0.0, "l1": 0.0, "l2": 0.0}

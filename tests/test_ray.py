@@ -208,13 +208,15 @@ def test_what_is_no_cluster_is_one_line(server, light, cluster, tmp_path):
 FILL = """\
 import sys
 from pathlib import Path
-from stages.shards import places, store
+from stages.shards import listing, places, store
 from stages.shards.places import Photo
 store.SIZE = 20
 bucket = places.Bucket("s3://photos")
 photos = [Photo(f"s3://photos/{name}", size, etag) for name, size, etag in bucket.objects()]
-for _ in store.fill(Path(sys.argv[1]).read_bytes(), photos, len(photos), Path(sys.argv[2])):
-    pass
+folder = Path(sys.argv[2])
+with open(folder.with_suffix(".csv"), "wb") as file:
+    listing.write(file, photos)
+list(store.fill(Path(sys.argv[1]).read_bytes(), folder.with_suffix(".csv"), folder))
 """
 
 

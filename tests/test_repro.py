@@ -213,8 +213,8 @@ def test_folds_that_test_test_every_photo_once(pipeline):
     [
         ("data/photos", "data/photos is or lies in data/photos"),
         ("data/photos/train/mine", "data/photos/train/mine is or lies in data/photos"),
-        ("data", "data holds data/raw/photos.zip"),
-        (".", ". holds data/raw/photos.zip"),
+        ("data", "data holds data/raw"),
+        (".", ". holds data/raw"),
         ("data/../data/photos", "is or lies in data/photos"),
         ("link", "link is or lies in data/photos"),
     ],

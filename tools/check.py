@@ -33,6 +33,7 @@ from stages.photos import archive, dataset
 from stages.pictures import deep, images
 from stages.publish import duplicates
 from stages.scores import metrics
+from stages.shards import listing
 from tools import command, experiment, plan
 
 CSV = Path("data/check.csv")
@@ -239,8 +240,14 @@ def check(listed: archive.Listing) -> str | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].partition(" `")[0])
-    parser.add_argument("folder", type=Path, help="a folder of class folders, or a zip of it")
-    folder = parser.parse_args().folder.expanduser()
+    parser.add_argument("folder", help="a folder of class folders, or a zip of it")
+    asked = parser.parse_args().folder
+    if "://" in asked or asked.lower().endswith(listing.LISTS):
+        raise UserError(
+            f"{asked}: make check reads every photo of a folder or a zip. Photos of a bucket or a list are looked at when they are drawn: "
+            "make repro lists what can't be used in data/skipped.csv."
+        )
+    folder = Path(asked).expanduser()
     if not folder.exists():
         raise UserError(f"There is no folder {folder}: name one with a folder of photos for every class, or a zip of it.")
     with archive.listing(folder) as listed:

@@ -83,8 +83,9 @@ def due(settings: Mapping) -> set[str]:
     pipeline, lock = lockfile.stages(*params.PIPELINES), lockfile.stages(*lockfile.LOCKS)
     makers, made, found = makers_of(pipeline), lockfile.made(), set()
     for stage, declared in pipeline.items():  # they stand in the order in which they run
-        changed = any(makers.get(path) in found for path in lockfile.paths(declared, "deps"))
-        if changed or stage not in lock or lockfile.due(declared, settings, made) != lockfile.ins(lock[stage]):
+        changed = any(makers.get(lockfile.holder(path, makers)) in found for path in lockfile.paths(declared, "deps"))
+        locked = lockfile.ins(lock.get(stage, {}))
+        if changed or stage not in lock or lockfile.due(declared, settings, made, locked) != locked:
             found.add(stage)
     return found
 

@@ -27,7 +27,8 @@ def differences() -> list[str]:
         if stage not in lock:
             lines.append(f"{stage}: dvc.lock does not have this stage")
             continue
-        right, given = lockfile.due(declared, settings, made), lockfile.entries(lock[stage])
+        given = lockfile.entries(lock[stage])
+        right = lockfile.due(declared, settings, made, given)
         for path, flags in lockfile.paths(declared, "outs", "metrics", "plots").items():
             right[path] = made[path] if flags.get("cache", True) else lockfile.md5(path)
         for key in sorted(right.keys() | given.keys()):

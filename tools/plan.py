@@ -5,19 +5,20 @@ from pathlib import Path
 
 from stages import subsample
 from stages.core.errors import UserError
+from stages.lists import classes
 from stages.photos import archive, dataset
 
 SHOWN = 12  # classes
 KNOWN = {"kaggle": (0.6e9, [12_500] * 2), "microsoft": (0.9e9, [12_500] * 2), "cifar10": (0.5e9, [6_000] * 2)}  # bytes, photos
 
 
-def own_photos(found: archive.Listing, sizes: dict, changes: list[str]) -> list[str]:
+def own_photos(found: archive.Listing | classes.Summary, sizes: dict, changes: list[str]) -> list[str]:
     """Say what a run will do with the user's own photos. Returns changes of params where the numbers in them can't be met.
 
     Parameters
     ----------
     found : Listing
-        The user's folder or zip.
+        The user's folder, zip or list.
     sizes : dict
         The params of `subsample`, as the run would have them.
     changes : list of str
@@ -35,7 +36,7 @@ def own_photos(found: archive.Listing, sizes: dict, changes: list[str]) -> list[
     if len(counts) > SHOWN:
         each = f"from {counts[rarest]} ({rarest}) to {counts[most]} ({most}) a class"
     print(*found.lines(), f"{len(counts)} classes, {sum(counts.values())} photos: {each}.", sep="\n")
-    if any(photo.split for photo in found.photos):
+    if found.splits():
         return []
     asked, sizes = sizes, met(sizes, counts[rarest])
     if sizes is not asked:
@@ -83,6 +84,13 @@ def space_needed(settings: dict, archive_bytes: float, counts: Iterable[int]) ->
     size, block = settings["image_size"], 5 - len(settings["finetune"]["unfreeze"])
     values = 2 * (size >> block) ** 2 * min(512, 32 << block) + (size >> 5) ** 2 * 512
     return int(2 * archive_bytes + 0.5e9 + views_needed(settings, counts) * values * 2)
+
+
+def bytes_kept(found: archive.Listing | classes.Summary, settings: dict) -> float:
+    """The size of the photos that come here: all of a folder or zip, and those that are drawn from a list, by their mean size."""
+    counts = found.counts().values()
+    everything = isinstance(found, archive.Listing) or found.splits() or settings["subsample"]["rest"]
+    return found.size() * (1 if everything else sum(drawn(settings, counts)) / sum(counts))
 
 
 def space_taken() -> int:

@@ -3,6 +3,7 @@
     python -m tools.repro                                   # make repro
     python -m tools.repro --source microsoft                # make repro SOURCE=microsoft
     python -m tools.repro --source path --photos ~/pictures # make repro SOURCE=path PHOTOS=~/pictures
+    python -m tools.repro --photos s3://team/photos         # make repro PHOTOS=s3://team/photos
     python -m tools.repro --recipe accurate                 # make repro RECIPE=accurate, or make accurate
     python -m tools.repro finetune.lr=0.001                 # make repro SET=finetune.lr=0.001, with other params
 
@@ -11,6 +12,7 @@ here it is noted in .cache/source, so that a later run on another network doesn'
 """
 
 import argparse
+import contextlib
 import copy
 import hashlib
 import json
@@ -24,7 +26,9 @@ from ruamel.yaml import YAML
 
 from stages.core import environment, lockfile, params
 from stages.core.errors import UserError
+from stages.lists import classes
 from stages.photos import archive, fetch, sources
+from stages.shards import listing
 from tools import back, command, estimate, experiment, mend, plan, recipe, table
 
 CHOSEN = Path(".cache/source")
@@ -76,9 +80,12 @@ def choose(asked: str | None, settings: dict) -> tuple[str, str]:
 def recipe_of_own(source: str, settings: dict, changes: list[str]) -> str | None:
     """The recipe of own photos that are new here: `light`, unless params.yaml or the user's changes have a network of their own."""
     named = {change.partition("=")[0] for change in changes} & {"backbone", "finetune.unfreeze"}
-    if source != "path" or settings["download"]["source"] == "path" or settings["backbone"] != "VGG16" or named:
+    new = source in sources.OWN and settings["download"]["source"] not in sources.OWN
+    if not new or settings["backbone"] != "VGG16" or named:
         return None
-    print("Recipe light, as good as VGG16 on own photos or better, in less time (docs/own-photos.md). VGG16: RECIPE=vgg16", flush=True)
+    print(
+        "Recipe light, as good as VGG16 on own photos or better, in less time (docs/own-photos.md). VGG16: RECIPE=vgg16", flush=True
+    )
     return "light"
 
 
@@ -96,11 +103,23 @@ def changed_by(settings: dict, changes: list[str]) -> dict:
 
 
 def locked_elsewhere(settings: dict) -> bool:
-    """Whether the user's own photos lie on another machine, and dvc.lock is of them: a colleague has run this."""
+    """Whether the user's own photos, or the list of them, lie on another machine, and dvc.lock is of them: a colleague has run this."""
     path, locked = settings["download"]["path"], lockfile.stages(*lockfile.LOCKS).get("download")
-    if not path or (environment.ROOT / Path(path).expanduser()).exists() or not locked:
+    if not path or (environment.ROOT / Path(path).expanduser()).exists() or listed_before(settings) or not locked:
         return False
     return params.chosen(params.declared("download"), settings) == locked["params"][str(params.PARAMS)]
+
+
+def stays(photos: str | None) -> bool:
+    """Whether PHOTOS can only be the source `bucket`."""
+    return bool(photos) and ("://" in photos or photos.lower().endswith(listing.LISTS))
+
+
+def listed_before(settings: dict) -> classes.Summary | None:
+    """The list that params.yaml names, where it is here."""
+    note = json.loads(BROUGHT.read_text()) if BROUGHT.exists() else {}
+    right = note.get("path"), note.get("sha256")
+    return classes.of_note(note) if right == (settings["download"]["path"], settings["download"]["sha256"]) else None
 
 
 def located(source: str, own: str | None, settings: dict) -> dict[str, str | None]:
@@ -113,6 +132,21 @@ def located(source: str, own: str | None, settings: dict) -> dict[str, str | Non
     if held or source != settings["download"]["source"] or not (CHOSEN.exists() or brought()):
         wanted["download.sha256"] = held
     return wanted
+
+
+def looked_at(
+    source: str, own: str | None, again: bool, settings: dict
+) -> tuple[archive.Listing | classes.Summary | None, dict[str, str | None]]:
+    """What the user's own photos are, if it is these, and what params.yaml has to say of a source. A bucket is listed `again`, or
+    where there is no list yet."""
+    if source != "bucket":
+        with archive.listing(sources.own_photos(own)) if source == "path" else contextlib.nullcontext() as found:
+            return found, located(source, own, settings)
+    if not again and (found := listed_before(settings)):
+        print("The list of photos is that of the last time; PHOTOS=... lists them again.", flush=True)
+        return found, {}
+    found = classes.bring(sources.in_place(own), classes.LATEST)
+    return found, {"download.source": source, "download.path": found.path, "download.sha256": found.sha256}
 
 
 def snapshot() -> dict[str, str]:
@@ -153,12 +187,14 @@ def say_what_changed(before: dict[str, str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", choices=sources.SOURCES, help="where photos come from")
-    parser.add_argument("--photos", help="your folder of class folders, or a zip of it; goes with --source path")
+    parser.add_argument("--photos", help="your folder of class folders, or a zip of it; or s3://bucket/folder, or a list of photos")
     parser.add_argument("--recipe", help="params to change: recipes/<name>.yaml")
     parser.add_argument("set", nargs="*", metavar="PARAM=VALUE", help="params to change besides, as for `dvc exp run -S`")
     options = parser.parse_args()
-    if options.photos and options.source not in (None, "path"):
+    if options.photos and options.source not in (None, *sources.OWN):
         parser.error("your own photos are the source path: leave --source (SOURCE) out")
+    if stays(options.photos) and options.source == "path":
+        parser.error("photos in a bucket or a list are the source bucket: leave --source (SOURCE) out")
     if any(change.startswith("download.") for change in options.set):
         parser.error("where photos come from is said by --source and --photos (SOURCE and PHOTOS)")
     start = time.monotonic()
@@ -166,23 +202,25 @@ def main() -> None:
     mend.after_a_kill()
     back.lead_back()
     settings = params.load()
-    source, why = choose("path" if options.photos else options.source, settings)
+    own_source = ("bucket" if stays(options.photos) else "path") if options.photos else None
+    source, why = choose(options.source or own_source, settings)
     print(f"Photos from {source}: {why}.", flush=True)
     changes = recipe.changes(options.recipe or recipe_of_own(source, settings, options.set)) + options.set
 
-    elsewhere = source == "path" and not options.photos and locked_elsewhere(settings)
+    again = options.photos or options.source == "bucket"
+    elsewhere = source in sources.OWN and not again and locked_elsewhere(settings)
     pull = ["--pull", "--allow-missing"] if elsewhere else []
     if elsewhere:
-        print("That folder is not on this machine: a run takes what the team's remote has of it.", flush=True)
+        what = "That folder" if source == "path" else "The list of photos"
+        print(f"{what} is not on this machine: a run takes what the team's remote has of it.", flush=True)
         wanted: dict[str, str | None] = {}
     else:
-        own = options.photos or settings["download"]["path"]
-        wanted, needed = located(source, own, settings), plan.KNOWN.get(source)
-        if source == "path":
-            with archive.listing(sources.own_photos(own)) as found:
-                changes += plan.own_photos(found, changed_by(settings, changes)["subsample"], changes)
-                needed = found.size(), found.counts().values()
-        will = changed_by(settings, changes)
+        found, wanted = looked_at(source, options.photos or settings["download"]["path"], again, settings)
+        will, needed = changed_by(settings, changes), plan.KNOWN.get(source)
+        if found:
+            changes += plan.own_photos(found, will["subsample"], changes)
+            will = changed_by(settings, changes)
+            needed = plan.bytes_kept(found, will), found.counts().values()
         will["download"] |= {name.removeprefix("download."): value for name, value in wanted.items()}
         print(estimate.words(will, needed[1]), flush=True)
         fetch.check_space(Path(), plan.space_needed(will, *needed) - plan.space_taken())

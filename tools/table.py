@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from stages import subsample
 from stages.core import lockfile, measured, params
-from stages.photos import dataset
+from stages.photos import dataset, sources
 from stages.scores import levels, metrics
 from tools import command
 
@@ -54,7 +54,7 @@ def main() -> None:
     drawn = f"{train} training, {validation} validation and {test} test photos a class"
     if subsample.NOTE.exists() and json.loads(subsample.NOTE.read_text()).get("splits"):
         drawn = "splits as its folders give them"
-    print(table(scores, settings["download"]["source"] != "path"))
+    print(table(scores, settings["download"]["source"] not in sources.OWN))
     for remark in levels.remarks(scores):
         print(remark)
     print(

@@ -3,9 +3,10 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -64,7 +65,14 @@ def entries(locked: dict) -> dict[str, object]:
     return ins(locked) | outs(locked)
 
 
-def due(declared: dict, settings: Mapping, made: Mapping[str, str | None]) -> dict[str, object]:
+def holder(path: str, outs: Iterable[str]) -> str | None:
+    """Which of the stages' outs a path is or lies in, if any."""
+    return next((str(out) for out in (Path(path), *Path(path).parents) if str(out) in outs), None)
+
+
+def due(
+    declared: dict, settings: Mapping, made: Mapping[str, str | None], locked: Mapping[str, object] = MappingProxyType({})
+) -> dict[str, object]:
     """List what goes into a stage now, in the form of `ins`. A missing dep has None.
 
     Parameters
@@ -75,6 +83,8 @@ def due(declared: dict, settings: Mapping, made: Mapping[str, str | None]) -> di
         params.yaml.
     made : mapping of path to md5
         Every stage's outs by the lock. A stage that reads one takes its md5 from here, since the data may be elsewhere.
+    locked : mapping, optional
+        The stage's own `ins` by the lock, which alone know of a file in a folder that another stage made and that is not here.
     """
     flat: dict[str, object] = {"cmd": declared["cmd"]}
     for key in declared.get("params", []):
@@ -82,7 +92,10 @@ def due(declared: dict, settings: Mapping, made: Mapping[str, str | None]) -> di
         with contextlib.suppress(KeyError):
             value = params.value(settings, key)
         flat |= {f"param {name}": value for name, value in params.leaves({key: value})}
-    return flat | {path: made[path] if path in made else md5(path) for path in paths(declared, "deps")}
+    for path in paths(declared, "deps"):
+        elsewhere = locked.get(path) if holder(path, made) else None
+        flat[path] = made[path] if path in made else md5(path) or elsewhere
+    return flat
 
 
 def outputs() -> list[str]:

@@ -95,8 +95,8 @@ SCHEMA: dict[str, Any] = {
     "backbone": _one_of(*BACKBONES),
     "preprocessing": _one_of("imagenet", "rescale"),
     "download": {
-        "source": _one_of("kaggle", "microsoft", "cifar10", "path"),
-        "path": _text("a folder or zip"),
+        "source": _one_of("kaggle", "microsoft", "cifar10", "path", "bucket"),
+        "path": _text("a folder, a zip, a bucket's address or a list"),
         "sha256": _text("64 hexadecimal digits", length=64),
     },
     "subsample": {

@@ -93,6 +93,10 @@ class Listing:
         self.skipped.append((photo.name, reason))
         self.unusable.setdefault(place(photo.kind, photo.split), Counter())[brief(reason)] += 1
 
+    def splits(self) -> list[str]:
+        """The splits that folders give."""
+        return sorted({photo.split for photo in self.photos if photo.split})
+
     def lines(self) -> list[str]:
         """What people should read of it."""
         left = [f"left out: {counted(self.left_out)}"] if self.left_out else []
@@ -106,17 +110,36 @@ class Listing:
                 raise UserError(
                     f"{self.path}: no photo of the class {where} can be used ({counted(reasons)}). Convert some, or move it away."
                 )
-        found = list(self.counts())
-        if not found:
-            others = counted(self.left_out + Counter(brief(reason) for _, reason in self.skipped))
-            there = f"; it holds {others}" if others else ""
-            raise UserError(
-                f"{self.path} holds no photos in class folders{there}: expected {self.path}/<class>/<photo>.jpg or the like."
-            )
-        if long := [kind for kind in found if len(kind.encode()) > MAX_NAME_BYTES]:
-            raise UserError(f"{self.path}: the class {long[0]} has a name too long for most disks: rename its folder.")
-        if len(found) < 2:
-            raise UserError(f"{self.path} holds one class ({found[0]}): at least two are needed, a folder of photos each.")
+        check_classes(self.path, list(self.counts()), self.left_out + Counter(brief(reason) for _, reason in self.skipped))
+
+
+def check_classes(path: str | os.PathLike, found: list[str], others: Counter) -> None:
+    """Raise UserError unless there are two classes or more, whose names a disk takes. `others` is what else was found there."""
+    if not found:
+        there = f"; it holds {counted(others)}" if others else ""
+        raise UserError(f"{path} holds no photos in class folders{there}: expected {path}/<class>/<photo>.jpg or the like.")
+    if long := [kind for kind in found if len(kind.encode()) > MAX_NAME_BYTES]:
+        raise UserError(f"{path}: the class {long[0]} has a name too long for most disks: rename its folder.")
+    if wrong := [kind for kind in found if "/" in kind or kind in ("", ".", "..")]:
+        raise UserError(f"{path}: the class {wrong[0]!r} can't be a folder's name: rename it.")
+    if len(found) < 2:
+        raise UserError(f"{path} holds one class ({found[0]}): at least two are needed, a folder of photos each.")
+
+
+def outside_line(outside: Counter) -> list[str]:
+    """A line about photos that lie outside class folders, counted by their folder, if there are any."""
+    of = [f"{count} in {'the folder itself' if folder == '.' else folder}" for folder, count in outside.most_common(5)]
+    return [f"skipped, outside class folders: {', '.join(of)}"] if of else []
+
+
+def alike_lines(kinds: Iterable[str]) -> list[str]:
+    """Lines about classes whose names differ in upper and lower case alone."""
+    ordered = sorted(kinds, key=lambda kind: (kind.casefold(), kind))
+    return [
+        f"{one} and {other} are two classes: name them alike if they are one."
+        for one, other in pairwise(ordered)
+        if one.casefold() == other.casefold()
+    ]
 
 
 def place(kind: str, split: str | None) -> str:
@@ -150,7 +173,7 @@ def listing(path: str | os.PathLike, layout: str = "folder") -> Listing:
     path = Path(path)
     found = Listing(path, None if path.is_dir() else open_zip(path))
     folders: set[str] = set()
-    there = _in_zip(found.archive, folders) if found.archive else _in_folder(path, folders)
+    there = _in_zip(found.archive, folders) if found.archive else in_folder(path, folders)
     pictures, others = _sorted_out(found, there)
     known = LAYOUTS[layout](file.name for file, _ in pictures)
     outside: Counter = Counter()
@@ -166,12 +189,7 @@ def listing(path: str | os.PathLike, layout: str = "folder") -> Listing:
         else:
             found.photos.append(Found(file.name, *where, file))
     found.notes += known.notes
-    if outside:
-        of = ", ".join(f"{count} in {'the folder itself' if folder == '.' else folder}" for folder, count in outside.most_common(5))
-        found.notes.append(f"skipped, outside class folders: {of}")
-    for one, other in pairwise(sorted(found.counts(), key=lambda kind: (kind.casefold(), kind))):
-        if one.casefold() == other.casefold():
-            found.notes.append(f"{one} and {other} are two classes: name them alike if they are one.")
+    found.notes += outside_line(outside) + alike_lines(found.counts())
     found.notes += _without_photos(set(known.classes), folders, others)
     return found
 
@@ -208,6 +226,15 @@ def _kind(archive: zipfile.ZipFile | None, file: File) -> str | None:
     except Unreadable as error:
         return str(error)
     return f"absurdly large: {file.size / 1e6:.0f} MB" if kind == "" and file.size > MAX_PHOTO_BYTES else kind
+
+
+def other(file: File) -> str:
+    """What a folder's file is where it is no picture: where it lies, its ending, or what is wrong with it; "" for a picture."""
+    if system := names.system(file.name):
+        return system
+    if file.problem:
+        return brief(file.problem)
+    return "" if _kind(None, file) is not None else names.ending(file.name) or "without an ending"
 
 
 def _without_photos(classes: set[layouts.Folders], folders: set[str], others: list[str]) -> list[str]:
@@ -289,8 +316,8 @@ def _in_zip(archive: zipfile.ZipFile, folders: set[str]) -> Iterator[File]:
             yield File(name, entry.file_size, entry)
 
 
-def _in_folder(top: Path, folders: set[str]) -> Iterator[File]:
-    """The files below a folder, also through links, each folder once. `folders` takes all folders' names."""
+def in_folder(top: Path, folders: set[str]) -> Iterator[File]:
+    """The files below a folder, one after the other, also through links, each folder once. `folders` takes all folders' names."""
     seen: dict[str, str] = {}
     todo, links = deque([(top, "")]), deque()
     while todo or links:  # what people link lies elsewhere; where it doesn't, its own place counts

@@ -151,14 +151,14 @@ def _parted(splits: dict[str, str | None], folder: Folder) -> dict[str, str]:
 def _splits_above(top: Folder, parted: dict[str, str], notes: list[str]) -> Layout:
     classes: dict[Folders, tuple[str, str]] = {}
     kinds: dict[str, set[str]] = {}
-    split_names = _two_or_three(parted.values())
+    split_names = two_or_three(parted.values())
     for name, split in parted.items():
         inner, more = _inside(top.below[name])
         notes += more
         classes |= {folder.path: (kind, split_names[split]) for kind, folder in inner.below.items()}
         kinds.setdefault(split, set()).update(inner.below)
-    _check_same(kinds, {split: name for name, split in parted.items()}, "the classes")
-    return Layout(classes, notes + [_how(parted)])
+    check_same(kinds, {split: name for name, split in parted.items()}, "the classes")
+    return Layout(classes, notes + [how(parted)])
 
 
 def _splits_below(top: Folder, below: dict[str, dict[str, str]], notes: list[str]) -> Layout:
@@ -167,12 +167,12 @@ def _splits_below(top: Folder, below: dict[str, dict[str, str]], notes: list[str
         raise UserError(
             f"the folder {kind} is parted into {names.some(parted)}, and {names.some(without)} not: part all classes, or none."
         )
-    _check_same({kind: set(parted.values()) for kind, parted in below.items()}, {kind: kind for kind in below}, "the splits")
-    split_names = _two_or_three(next(iter(below.values())).values())
+    check_same({kind: set(parted.values()) for kind, parted in below.items()}, {kind: kind for kind in below}, "the splits")
+    split_names = two_or_three(next(iter(below.values())).values())
     classes = {
         top.below[kind].below[name].path: (kind, split_names[split]) for kind in below for name, split in below[kind].items()
     }
-    return Layout(classes, notes + [_how({name: split for parted in below.values() for name, split in parted.items()})])
+    return Layout(classes, notes + [how({name: split for parted in below.values() for name, split in parted.items()})])
 
 
 def _joined(folder: str) -> tuple[str, str] | None:
@@ -187,26 +187,27 @@ def _splits_beside(top: Folder, joined: dict[str, tuple[str, str]], notes: list[
     kinds: dict[str, set[str]] = {}
     for kind, split in joined.values():
         kinds.setdefault(split, set()).add(kind)
-    _check_same(kinds, {split: split for split in kinds}, "the classes")
-    split_names = _two_or_three(kinds)
+    check_same(kinds, {split: split for split in kinds}, "the classes")
+    split_names = two_or_three(kinds)
     classes = {top.below[name].path: (kind, split_names[split]) for name, (kind, split) in joined.items()}
-    return Layout(classes, notes + [_how({name: split for name, (_, split) in joined.items()})])
+    return Layout(classes, notes + [how({name: split for name, (_, split) in joined.items()})])
 
 
-def _two_or_three(given: Iterable[str]) -> dict[str, str]:
+def two_or_three(given: Iterable[str]) -> dict[str, str]:
     """What given splits are used as: of two the one beside train is the test split, whatever it is called."""
     given = set(given)
     return {split: split if len(given) == 3 or split == "train" else "test" for split in given}
 
 
-def _how(parted: dict[str, str]) -> str:
-    used = _two_or_three(parted.values())
+def how(parted: dict[str, str], whose: str = "folders") -> str:
+    """A line about splits that are given, each by its name."""
+    used = two_or_three(parted.values())
     folders = ", ".join(name if name == used[split] else f"{name} as {used[split]}" for name, split in parted.items())
     drawn = "" if len(used) == 3 else "; validation photos are drawn from train"
-    return f"Splits are those of the folders: {folders}{drawn}."
+    return f"Splits are those of the {whose}: {folders}{drawn}."
 
 
-def _check_same(found: dict[str, set[str]], folders: dict[str, str], what: str) -> None:
+def check_same(found: dict[str, set[str]], folders: dict[str, str], what: str) -> None:
     """Raise UserError unless all have the same: `found` by a key each, `folders` the name to call each by."""
     every = set().union(*found.values())
     for key, own in found.items():

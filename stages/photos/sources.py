@@ -31,22 +31,25 @@ COMMANDS = f"""\
   Kaggle, with your API token     KAGGLE_API_TOKEN=... make repro SOURCE=kaggle
   Microsoft's public archive      make repro SOURCE=microsoft
   CIFAR-10's cats and dogs        make repro SOURCE=cifar10
-  your own photos                 make repro SOURCE=path PHOTOS=/path/to/folder-of-class-folders"""
+  your own photos                 make repro SOURCE=path PHOTOS=/path/to/folder-of-class-folders
+  your own in a bucket            make repro PHOTOS=s3://bucket/folder-of-class-folders"""
 
 
 @dataclass(frozen=True)
 class Source:
     """A source's facts and the function that brings its zip.
 
-    fetch : params of `download` -> (zip or folder, the route it came by); raises Unreachable or UserError
+    fetch : params of `download` -> (zip, folder or what is to be listed, the route it came by); raises Unreachable or UserError
     layout : as `archive.listing` has it
     classes : the names that classes must have in the zip and what they are called here; empty: as they are
+    in_place : whether photos stay where they are, and a list is brought in place of a zip
     """
 
-    fetch: Callable[[Mapping], tuple[Path, str]]
+    fetch: Callable[[Mapping], tuple[Path | str, str]]
     terms: str
     layout: str = "folder"
     classes: Mapping[str, str] = ()
+    in_place: bool = False
 
 
 def by_hand() -> Path | None:
@@ -192,7 +195,7 @@ def _path(params: Mapping) -> tuple[Path, str]:
 
 
 def own_photos(path: str | None) -> Path:
-    """The user's own folder or zip, from `download.path`.
+    """The user's own folder, zip or list, from `download.path`.
 
     Raises
     ------
@@ -200,7 +203,7 @@ def own_photos(path: str | None) -> Path:
         Where there is none, or where a run would remove it: DVC removes what stages make before it makes it anew.
     """
     if not path:
-        raise UserError("download.source is path and download.path is null: name a folder of class folders, or a zip.")
+        raise UserError("download.path is null: name a folder of class folders, or a zip, by PHOTOS.")
     given = environment.ROOT / Path(path).expanduser()
     try:
         path.encode()
@@ -215,6 +218,15 @@ def own_photos(path: str | None) -> Path:
             how = "holds" if made != own and made.is_relative_to(own) else "is or lies in"
             raise UserError(f"{path} {how} {out}, which every run removes and makes anew. Move your photos to another folder.")
     return given
+
+
+def in_place(path: str | None) -> str:
+    """Where photos lie that stay there, from `download.path`: a bucket's address, or as `own_photos` has it."""
+    return path if path and "://" in path else os.path.abspath(own_photos(path))
+
+
+def _in_place(params: Mapping) -> tuple[str, str]:
+    return in_place(params["path"]), in_place(params["path"])
 
 
 def digest(source: str, path: str | None) -> str | None:
@@ -241,11 +253,13 @@ SOURCES = {
         "CIFAR-10 (Krizhevsky, 2009, cs.toronto.edu/~kriz/cifar.html): free for research, cite the tech report",
     ),
     "path": Source(_path, "the user's own photos"),
+    "bucket": Source(_in_place, "the user's own photos", layout="list", in_place=True),
 }
+OWN = ("path", "bucket")  # the user's
 
 
-def bring(params: Mapping) -> tuple[Path, str]:
-    """Bring the zip of `params['source']`, or find the user's own folder; returns it and the route it came by.
+def bring(params: Mapping) -> tuple[Path | str, str]:
+    """Bring the zip of `params['source']`, or find what the user names; returns it and the route it came by.
 
     Raises
     ------

@@ -14,11 +14,12 @@ from pathlib import Path
 import onnx
 
 from stages.core import files, stage
-from stages.frozen import inputs, to_onnx
+from stages.frozen import to_onnx
 from stages.networks import backbone, keras, models
 from stages.photos import dataset
 from stages.pictures import deep, images
 from stages.scores import levels, metrics
+from stages.shards import inputs
 
 WEIGHTS = Path("models/backbone.weights.h5")
 SOURCE = Path("data/raw/source.json")

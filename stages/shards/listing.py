@@ -1,4 +1,4 @@
-"""The photos that are meant, sorted by name, and how they are cut into shards."""
+"""The photos that are meant, sorted by name, the file that holds such a list, and how it is cut into shards."""
 
 import csv
 import hashlib
@@ -6,11 +6,10 @@ import io
 import itertools
 import os
 import sqlite3
-import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from stages.core.errors import UserError
 from stages.core.progress import progress
@@ -21,6 +20,23 @@ from stages.shards.places import Photo
 
 LISTS = (".csv", ".parquet")
 NAMES = ("file", "uri", "path")  # what the column of a list may be called
+COLUMNS = ("file", "class", "split", "size", "etag")  # of a list that is written
+AS_BYTES = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}  # a name may be any bytes
+
+
+# Of a photo that is listed twice the first line counts. Where another one gives it another class or split, that is noted.
+ADD = """INSERT INTO photos VALUES (?, ?, ?, ?, ?, NULL) ON CONFLICT DO UPDATE
+         SET again = excluded.kind || CASE excluded.split WHEN '' THEN '' ELSE ' in ' || excluded.split END
+         WHERE (kind, split) IS NOT (excluded.kind, excluded.split)"""
+
+
+def on_disk(columns: str) -> sqlite3.Connection:
+    """A table `photos` on disk: a million photos take 0.1 to 0.2 GB of the temporary folder and nothing of the memory."""
+    table = sqlite3.connect("", isolation_level=None)  # SQLite removes it with the connection, or with this process
+    table.execute("PRAGMA journal_mode = OFF")
+    table.execute("PRAGMA synchronous = OFF")
+    table.execute(f"CREATE TABLE photos ({columns}) WITHOUT ROWID")
+    return table
 
 
 class Paths(Protocol):
@@ -32,14 +48,14 @@ class Paths(Protocol):
 
 
 class Listing:
-    """Photos, held on disk: a million of them take 0.1 GB of the temporary folder and nothing of the memory.
+    """Photos, held on disk.
 
     Parameters
     ----------
     source : str
         A folder or s3://bucket/prefix, with all below it, or a list that is a CSV or Parquet file, here or in a bucket. A list has a
         column `file`, `uri` or `path`, of s3:// addresses or of files, relative to the list; and, if it is to be noticed that one
-        has changed, their `size` and `etag`.
+        has changed, their `size` and `etag`. Its columns `class` and `split` are taken as they are.
     below : callable
         Gives the paths of the pictures in a folder of this machine, as `Paths`.
 
@@ -54,17 +70,12 @@ class Listing:
 
     def __init__(self, source: str, below: Callable[[str], Paths]) -> None:
         self.source, self.left_out = source, Counter()
-        self.folder = tempfile.TemporaryDirectory(prefix="predict-")
-        self.table = sqlite3.connect(Path(self.folder.name, "photos.db"), isolation_level=None)
-        self.table.execute("PRAGMA journal_mode = OFF")  # nobody reads it again
-        self.table.execute("PRAGMA synchronous = OFF")
-        self.table.execute("CREATE TABLE photos (key BLOB PRIMARY KEY, size INTEGER, etag TEXT) WITHOUT ROWID")
+        self.table = on_disk("key BLOB PRIMARY KEY, size INTEGER, etag TEXT, kind TEXT, split TEXT, again TEXT")
         found = self._found(below)
         self.table.execute("BEGIN")
         with progress(None, "listed") as bar:
             while some := list(itertools.islice(found, 1000)):
-                rows = ((os.fsencode(photo.key), photo.size, photo.etag) for photo in some)
-                self.table.executemany("INSERT OR IGNORE INTO photos VALUES (?, ?, ?)", rows)
+                self.table.executemany(ADD, ((os.fsencode(photo.key), *photo[1:]) for photo in some))
                 bar.update(len(some))
         self.table.execute("COMMIT")
         self.count, digest = 0, hashlib.sha256()
@@ -81,12 +92,11 @@ class Listing:
 
     def __exit__(self, *_) -> None:
         self.table.close()
-        self.folder.cleanup()
 
     def __iter__(self) -> Iterator[Photo]:
         """The photos in order of their names, as bytes."""
-        for key, size, etag in self.table.execute("SELECT key, size, etag FROM photos ORDER BY key"):
-            yield Photo(os.fsdecode(key), size, etag)
+        for key, *about in self.table.execute("SELECT key, size, etag, kind, split FROM photos ORDER BY key"):
+            yield Photo(os.fsdecode(key), *about)
 
     def _found(self, below: Callable[[str], Paths]) -> Iterator[Photo]:
         source = self.source
@@ -108,7 +118,7 @@ class Listing:
     def _in_bucket(self, bucket: places.Bucket) -> Iterator[Photo]:
         """The objects that may be pictures by their names; those without an ending are, and are looked into when it is their turn."""
         for name, size, etag in bucket.objects():
-            if name.endswith("/"):
+            if not name or name.endswith("/"):
                 continue  # how consoles make a folder
             ending = names.ending(name)
             if where := names.system(name):
@@ -138,14 +148,18 @@ def _listed(source: str, base: str) -> Iterator[Photo]:
                 f"{source}: a row without a photo; expected a column `file`, `uri` or `path`, found the columns {known}."
             )
         size, etag = lowered.get("size"), lowered.get("etag")
-        name = str(name)
+        name, given = str(name), [_text(lowered.get(column)) for column in ("class", "split")]
         if not places.is_bucket(places.joined(base, name)) and not etag:
-            yield _on_disk(base, name)
+            yield _on_disk(base, name)._replace(kind=given[0], split=given[1])
             continue
         try:
-            yield Photo(name, -1 if size in (None, "") else int(size), str(etag or "").strip('"'))
+            yield Photo(name, -1 if size in (None, "") else int(size), str(etag or "").strip('"'), *given)
         except ValueError:
             raise UserError(f"{source}: the size of {name} is {size!r}; expected a number of bytes.") from None
+
+
+def _text(value: object) -> str:
+    return "" if value is None else names.of_file(os.fsencode(str(value)))
 
 
 def _rows(source: str) -> Iterator[dict]:
@@ -153,7 +167,7 @@ def _rows(source: str) -> Iterator[dict]:
     try:
         with _of_bucket(source) if places.is_bucket(source) else open(source, "rb") as file:
             if source.lower().endswith(".csv"):
-                yield from csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline=""))
+                yield from csv.DictReader(io.TextIOWrapper(file, **AS_BYTES | {"encoding": "utf-8-sig"}))
             else:
                 from pyarrow import parquet
 
@@ -173,6 +187,23 @@ def _of_bucket(source: str) -> io.BytesIO:
     if data is None:
         raise UserError(f"{source}: there is no such list.")
     return io.BytesIO(data)
+
+
+def write(file: BinaryIO, photos: Iterable[Photo]) -> None:
+    """Write a list of photos: a CSV file with `COLUMNS`."""
+    text = io.TextIOWrapper(file, **AS_BYTES)
+    writer = csv.writer(text)  # its lines end with \r\n: else a \r in a name would end one
+    writer.writerow(COLUMNS)
+    writer.writerows((photo.key, photo.kind, photo.split, photo.size, photo.etag) for photo in photos)
+    text.detach()
+
+
+def read(path: Path) -> Iterator[Photo]:
+    """The photos of a list that `write` wrote, in order and in flat memory."""
+    with open(path, **AS_BYTES) as file:
+        rows = csv.reader(file)
+        next(rows)
+        yield from (Photo(key, int(size), etag, kind, split) for key, kind, split, size, etag in rows)
 
 
 def cut(photos: Iterable[Photo], size: int) -> Iterator[list[Photo]]:

@@ -1,5 +1,5 @@
-"""Where photos and shards lie: in a folder, or in a bucket that speaks S3. Credentials and the endpoint are AWS' own settings, of
-the machine that reads: environment, ~/.aws, or the role of the instance.
+"""Where photos and shards lie: in a folder, in a bucket that speaks S3, or in one of Google's. Credentials and the endpoint are AWS'
+and Google's own settings, of the machine that reads: environment, ~/.aws or gcloud's, or the role of the instance.
 """
 
 import contextlib
@@ -14,30 +14,30 @@ from typing import NamedTuple
 
 from stages.core import environment
 from stages.core.errors import UserError, of_disk
+from stages.photos import names
 from stages.photos.archive import MAX_PHOTO_BYTES
 
-BUCKET = "s3://"
-EXTRA = "s3:// takes what DVC takes for it: .venv/bin/python tools/install.py requirements/s3.txt"
+EXTRA = "{0}:// takes what DVC takes for it: .venv/bin/python tools/install.py requirements/{0}.txt"
 READERS = 16 * environment.THREADS  # photos that are on their way from a bucket at once, so that no core waits for one
 TRIES = 5  # of a photo whose bytes break off on the way
 CHANGED = "changed since it was listed"
 GONE = "No such file or directory"  # as the system says it of a file
-ROWS = {
-    "PreconditionFailed": CHANGED,
-    "412": CHANGED,
-    "NoSuchKey": GONE,
-    "404": GONE,
-    "InvalidObjectState": "archived: restore it first",
-}
 
 
 class Photo(NamedTuple):
     """A photo of a listing: its name, its size in bytes (-1: not listed), and what changes when it does ("": not listed). A name
-    holds bytes that are no UTF-8 as `os.fsdecode` does."""
+    holds bytes that are no UTF-8 as `os.fsdecode` does. Its class and its split are "" where the list does not give them."""
 
     key: str
     size: int
     etag: str
+    kind: str = ""
+    split: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name as people read it."""
+        return names.of_file(os.fsencode(self.key))
 
     def line(self) -> bytes:
         """What digests of a list are taken of."""
@@ -53,12 +53,12 @@ class Unavailable(Exception):
 
 
 def is_bucket(path: str) -> bool:
-    return path.startswith(BUCKET)
+    return path.startswith(tuple(STORES))
 
 
 def joined(base: str, name: str) -> str:
-    """Where a name lies. `base` is "" or ends with a slash."""
-    return name if is_bucket(name) or os.path.isabs(name) else base + name
+    """Where a name lies. `base` is "" or ends with a slash. In a bucket a name that begins with a slash is one like any other."""
+    return name if is_bucket(name) or (os.path.isabs(name) and not is_bucket(base)) else base + name
 
 
 class Folder:
@@ -109,52 +109,113 @@ def _umask() -> int:
     return mask
 
 
-class Bucket:
-    """What lies below a prefix of a bucket."""
+class S3:
+    """What speaks S3, by s3fs. `reason` says of an error why a photo has no bytes, where that is the photo's own fault."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-        self.bucket, _, prefix = self.url.removeprefix(BUCKET).partition("/")
-        self.prefix = f"{prefix}/" if prefix else ""
+    rows = {
+        "PreconditionFailed": CHANGED,
+        "412": CHANGED,
+        "NoSuchKey": GONE,
+        "404": GONE,
+        "InvalidObjectState": "archived: restore it first",
+    }
+
+    def __init__(self) -> None:
         self.fs = client()
+        from botocore.exceptions import BotoCoreError
 
-    def objects(self, start: str = "", **options: str) -> Iterator[tuple[str, int, str]]:
-        """Every object whose name starts so as (name, size, etag), in order of the names, page by page. Options are S3's own."""
-        more: dict[str, str] = {}
-        while True:
-            with spoken(self.url):
-                page = self.fs.call_s3("list_objects_v2", Bucket=self.bucket, Prefix=self.prefix + start, **options, **more)
-            for found in page.get("Contents", ()):
-                yield found["Key"].removeprefix(self.prefix), found["Size"], found["ETag"].strip('"')
-            if not page.get("IsTruncated"):
-                return
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+        self.errors = (OSError, BotoCoreError)
 
-    def names(self, start: str = "") -> Iterator[str]:
-        """The names of what lies there and starts so, and not of what lies further below, as a folder's files."""
-        return (name for name, _, _ in self.objects(start, Delimiter="/"))
+    def reason(self, error: Exception) -> str | None:
+        return self.rows.get(code(error))
 
-    def read(self, name: str) -> bytes | None:
-        with spoken(self.url):
+    def page(self, bucket: str, prefix: str, below: bool, token: str) -> tuple[list[tuple[str, int, str]], str | None]:
+        """Some objects as (key, size, etag), and the token of the next page, if there is one."""
+        more = ({"ContinuationToken": token} if token else {}) | ({} if below else {"Delimiter": "/"})
+        page = self.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+        found = [(about["Key"], about["Size"], about["ETag"].strip('"')) for about in page.get("Contents", ())]
+        return found, page["NextContinuationToken"] if page.get("IsTruncated") else None
+
+    def get(self, bucket: str, key: str, etag: str = "") -> bytes:
+        """An object's bytes, by one GET; with an etag If-Match. Raises what s3fs does, and Unavailable where it is too large."""
+        from fsspec import asyn
+        from s3fs.core import S3_RETRYABLE_ERRORS
+
+        async def get() -> bytes:
+            answer = await self.fs._call_s3("get_object", Bucket=bucket, Key=key, **({"IfMatch": f'"{etag}"'} if etag else {}))
+            async with answer["Body"] as body:
+                check(answer["ContentLength"])
+                return await body.read()
+
+        for left in reversed(range(TRIES)):
             try:
-                return fetched(self.fs, self.bucket, self.prefix + name, "")
-            except FileNotFoundError as error:
-                if code(error) == "NoSuchBucket":
-                    raise
-                return None
+                return asyn.sync(self.fs.loop, get)
+            except S3_RETRYABLE_ERRORS as error:  # s3fs tries again by itself, but not once an answer has begun
+                if not left:
+                    raise OSError(f"{type(error).__name__}: {error}") from None
+        raise AssertionError("the last try returns or raises")
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write an object by one PUT: it is there as a whole, or not."""
-        with spoken(f"{self.url}/{name}"):
-            self.fs.call_s3("put_object", Bucket=self.bucket, Key=self.prefix + name, Body=data)
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        self.fs.call_s3("put_object", Bucket=bucket, Key=key, Body=data)
 
-    def remove(self, name: str) -> None:
-        with spoken(f"{self.url}/{name}"):
-            self.fs.call_s3("delete_object", Bucket=self.bucket, Key=self.prefix + name)
+    def delete(self, bucket: str, key: str) -> None:
+        self.fs.call_s3("delete_object", Bucket=bucket, Key=key)
 
 
-def at(path: str) -> Folder | Bucket:
-    return Bucket(path) if is_bucket(path) else Folder(path)
+class Google:
+    """Google Cloud Storage, by gcsfs, as `S3` has it. An object's etag is here its generation, the number of its last writing."""
+
+    def __init__(self) -> None:
+        self.fs = google_client()
+        from aiohttp import ClientError
+        from gcsfs.retry import HttpError
+        from google.auth.exceptions import GoogleAuthError
+        from requests import RequestException
+
+        self.errors = (OSError, ValueError, HttpError, GoogleAuthError, ClientError, RequestException)  # ValueError: a bad request
+
+    def reason(self, error: Exception) -> str | None:
+        # gcsfs makes FileExistsError of Google's 412, which is that a condition does not hold.
+        return GONE if isinstance(error, FileNotFoundError) else CHANGED if isinstance(error, FileExistsError) else None
+
+    def _call(self, *words: str, **options):
+        try:
+            return self.fs.call(*words, **options)
+        except OSError as error:
+            if str(error).startswith("Forbidden"):
+                raise PermissionError(" ".join(str(error).split())) from None
+            raise
+        except self.errors as error:
+            if getattr(error, "code", None) in (401, "401"):
+                raise PermissionError(" ".join(str(error).split())) from None
+            raise
+
+    def page(self, bucket: str, prefix: str, below: bool, token: str) -> tuple[list[tuple[str, int, str]], str | None]:
+        more = ({"pageToken": token} if token else {}) | ({} if below else {"delimiter": "/"})
+        page = self._call("GET", "b/{}/o", bucket, prefix=prefix, json_out=True, **more)
+        found = [(about["name"], int(about["size"]), str(about["generation"])) for about in page.get("items", ())]
+        return found, page.get("nextPageToken")
+
+    def get(self, bucket: str, key: str, etag: str = "") -> bytes:
+        condition = {"ifGenerationMatch": etag} if etag else {}
+        headers, data = self._call("GET", "b/{}/o/{}", bucket, key, alt="media", **condition)
+        check(len(data))
+        if etag and headers.get("x-goog-generation", etag) != etag:
+            raise Unavailable(CHANGED)
+        return data
+
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        upload = f"{self.fs.base.removesuffix('storage/v1/')}upload/storage/v1/b/{{}}/o"
+        self._call("POST", upload, bucket, uploadType="media", name=key, data=data)
+
+    def delete(self, bucket: str, key: str) -> None:
+        try:
+            self._call("DELETE", "b/{}/o/{}", bucket, key)
+        except FileNotFoundError:
+            pass  # S3 says nothing of it either
+
+
+STORES = {"s3://": S3, "gs://": Google}
 
 
 @functools.cache
@@ -163,8 +224,72 @@ def client():
     try:
         import s3fs
     except ImportError:
-        raise UserError(EXTRA) from None
+        raise UserError(EXTRA.format("s3")) from None
     return s3fs.S3FileSystem(use_listings_cache=False, config_kwargs={"max_pool_connections": READERS})
+
+
+@functools.cache
+def google_client():
+    """As `client`, of Google's."""
+    try:
+        import gcsfs
+    except ImportError:
+        raise UserError(EXTRA.format("gs")) from None
+    return gcsfs.GCSFileSystem(use_listings_cache=False)
+
+
+def parted(url: str) -> tuple[S3 | Google, str, str]:
+    """A bucket's address as the store that it is of, the bucket and the key."""
+    scheme = next((scheme for scheme in STORES if url.startswith(scheme)), "")
+    bucket, _, key = url.removeprefix(scheme).partition("/")
+    if not (scheme and bucket):
+        raise UserError(f"{url} names no bucket: expected s3://bucket/prefix, or gs://.")
+    return STORES[scheme](), bucket, key
+
+
+class Bucket:
+    """What lies below a prefix of a bucket."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self.store, self.bucket, key = parted(url)
+        prefix = key.rstrip("/")
+        self.prefix = f"{prefix}/" if prefix else ""
+
+    def objects(self, start: str = "", below: bool = True) -> Iterator[tuple[str, int, str]]:
+        """Every object whose name starts so as (name, size, etag), in order of the names, page by page. `below`: those that lie
+        further below as well."""
+        token: str | None = ""
+        while token is not None:
+            with spoken(self.url):
+                page, token = self.store.page(self.bucket, self.prefix + start, below, token)
+            yield from ((key.removeprefix(self.prefix), size, etag) for key, size, etag in page)
+
+    def names(self, start: str = "") -> Iterator[str]:
+        """The names of what lies there and starts so, and not of what lies further below, as a folder's files."""
+        return (name for name, _, _ in self.objects(start, below=False))
+
+    def read(self, name: str) -> bytes | None:
+        with spoken(self.url):
+            try:
+                return self.store.get(self.bucket, self.prefix + name)
+            except FileNotFoundError as error:
+                if self.store.reason(error) != GONE:  # but the bucket is
+                    raise
+                return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write an object by one PUT: it is there as a whole, or not."""
+        with spoken(f"{self.url}/{name}"):
+            self.store.put(self.bucket, self.prefix + name, data)
+
+    def remove(self, name: str) -> None:
+        with spoken(f"{self.url}/{name}"):
+            self.store.delete(self.bucket, self.prefix + name)
+
+
+def at(path: str) -> Folder | Bucket:
+    return Bucket(path) if is_bucket(path) else Folder(path)
 
 
 def code(error: BaseException) -> str:
@@ -175,8 +300,6 @@ def code(error: BaseException) -> str:
 @contextlib.contextmanager
 def spoken(url: str) -> Iterator[None]:
     """Say in one line what a bucket answers where it does not do what it is asked for."""
-    from botocore.exceptions import BotoCoreError
-
     again = "The same command goes on where it stopped."
     try:
         yield
@@ -184,28 +307,8 @@ def spoken(url: str) -> Iterator[None]:
         raise UserError(f"{url}: no right to do that ({error}). Ask for it, or set other credentials. {again}") from None
     except FileNotFoundError:
         raise UserError(f"{url}: there is no such bucket.") from None
-    except (OSError, BotoCoreError) as error:
-        raise UserError(f"{url}: {' '.join(str(error).split())}. {again}") from None
-
-
-def fetched(fs, bucket: str, key: str, etag: str) -> bytes:
-    """An object's bytes, by one GET; with an etag If-Match. Raises what s3fs does, and Unavailable where it is too large."""
-    from fsspec import asyn
-    from s3fs.core import S3_RETRYABLE_ERRORS
-
-    async def get() -> bytes:
-        answer = await fs._call_s3("get_object", Bucket=bucket, Key=key, **({"IfMatch": f'"{etag}"'} if etag else {}))
-        async with answer["Body"] as body:
-            check(answer["ContentLength"])
-            return await body.read()
-
-    for left in reversed(range(TRIES)):
-        try:
-            return asyn.sync(fs.loop, get)
-        except S3_RETRYABLE_ERRORS as error:  # s3fs tries again by itself, but not once an answer has begun
-            if not left:
-                raise OSError(f"{type(error).__name__}: {error}") from None
-    raise AssertionError("the last try returns or raises")
+    except parted(url)[0].errors as error:
+        raise UserError(f"{url}: {' '.join(str(error).split()) or type(error).__name__}. {again}") from None
 
 
 def check(size: int) -> None:
@@ -230,12 +333,13 @@ def photo(base: str, listed: Photo) -> bytes:
     """
     where = joined(base, listed.key)
     if is_bucket(where):
-        bucket, _, key = where.removeprefix(BUCKET).partition("/")
+        check(listed.size)
+        store, bucket, key = parted(where)
         with spoken(where):
             try:
-                return fetched(client(), bucket, key, listed.etag)
+                return store.get(bucket, key, listed.etag)
             except OSError as error:
-                if reason := ROWS.get(code(error)):
+                if reason := store.reason(error):
                     raise Unavailable(reason) from None
                 raise
     try:

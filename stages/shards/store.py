@@ -14,9 +14,9 @@ from pathlib import Path
 
 from stages.core import environment
 from stages.core.progress import progress
-from stages.frozen import inputs, to_onnx
+from stages.frozen import to_onnx
 from stages.networks import backbone, keras
-from stages.shards import features, listing, places, schedule, work
+from stages.shards import features, inputs, listing, places, schedule, work
 from stages.shards.places import Photo
 
 VARIABLE = "SHARDS"
@@ -41,19 +41,18 @@ def export(weights: Path, params, depth: dict | None) -> bytes:
     return to_onnx.convert(parts, size, 1, about).SerializeToString()
 
 
-def fill(network: bytes, photos: Iterable[Photo], count: int, folder: Path) -> Iterator[tuple[list[Photo], Path]]:
-    """Bring the shards of sorted photos into a folder, computed where the store has none.
+def fill(network: bytes, photos: Path, folder: Path) -> Iterator[Path]:
+    """Bring the shards of a list of photos into a folder, computed where the store has none.
 
     Parameters
     ----------
     network : what `export` gives
-    photos : to be gone through several times; their names are whole paths or addresses
-    count : how many they are
+    photos : what `listing.write` wrote, with whole paths or addresses as names
 
     Yields
     ------
-    (photos, file)
-        Every shard, in order: so are the files' names.
+    Path
+        Every shard's file, in order: so are their names.
     """
     sha256 = hashlib.sha256(network).hexdigest()
     with schedule.engine() as engine, tempfile.TemporaryDirectory(prefix="features-") as temporary:
@@ -64,21 +63,21 @@ def fill(network: bytes, photos: Iterable[Photo], count: int, folder: Path) -> I
         job = dataclasses.replace(job, to=f"{place.rstrip('/')}/{job.origin()[:16]}")
         if not places.is_bucket(job.to):
             os.makedirs(job.to, exist_ok=True)
-        fresh = wrong = 0
+        count, fresh, wrong = sum(1 for _ in listing.read(photos)), 0, 0
         with progress(count, "listed photos") as bar:
-            for done in schedule.made(engine, job, photos, SIZE):
+            for done in schedule.made(engine, job, listing.read(photos), SIZE):
                 bar.update(done.photos)
                 fresh, wrong = fresh + done.fresh, wrong + done.wrong
-        _mend(job, photos, engine)
-        work.note(job, photos, SIZE)
+        _mend(job, listing.read(photos), engine)
+        work.note(job, listing.read(photos), SIZE)
         unread = f", {wrong} have no features" if wrong else ""
         print(f"{count} listed photos, {fresh} of them computed{unread}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     found = work.there(places.at(job.to))
-    for number, shard in enumerate(listing.cut(photos, SIZE)):
+    for number, shard in enumerate(listing.cut(listing.read(photos), SIZE)):
         file = folder / f"{number:06}{features.ENDING}"
         _bring(job.to, found[job.stem(shard)], file)
-        yield shard, file
+        yield file
 
 
 def _mend(job: work.Job, photos: Iterable[Photo], engine) -> None:
