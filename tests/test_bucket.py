@@ -50,16 +50,16 @@ def mine(photos, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def server(mine) -> Iterator[dict[str, str]]:
     """A bucket with the folder's files below photos/, as consoles and clients leave them; gives the environment of its readers."""
-    with s3.server("team", "empty", "other") as env, pytest.MonkeyPatch.context() as patch:
+    with s3.server("ours", "hollow", "moving") as env, pytest.MonkeyPatch.context() as patch:
         for name, value in env.items():
             patch.setenv(name, value)
         forget()
         client = s3.client(env)
         for path in (path for path in mine.rglob("*") if path.is_file()):
-            client.put_object(Bucket="team", Key=f"photos/{path.relative_to(mine)}", Body=path.read_bytes())
+            client.put_object(Bucket="ours", Key=f"photos/{path.relative_to(mine)}", Body=path.read_bytes())
         for folder in ("photos/", "photos/ants/"):
-            client.put_object(Bucket="team", Key=folder, Body=b"")
-        client.put_object(Bucket="team", Key="photos2/cat/other.jpg", Body=b"of another prefix")
+            client.put_object(Bucket="ours", Key=folder, Body=b"")
+        client.put_object(Bucket="ours", Key="photos2/cat/other.jpg", Body=b"of another prefix")
         yield env
     forget()
 
@@ -103,12 +103,12 @@ def note(folder: Path) -> dict:
 
 
 def test_a_bucket_and_the_same_folder_read_in_place_give_the_same_photos(folder, mine, server):
-    said = bring(folder, "s3://team/photos/")
+    said = bring(folder, "s3://ours/photos/")
     assert "skipped, outside class folders: 1 in the folder itself" in said and "left out: 1 .txt" in said
-    assert "bucket: " in said and "by s3://team/photos/: 53 ants, 53 bees" in said
+    assert "bucket: " in said and "by s3://ours/photos/: 53 ants, 53 bees" in said
     assert sorted(path.name for path in (folder / "data/raw").iterdir()) == ["photos.csv", "source.json"]
     held = note(folder)
-    assert held["base"] == "s3://team/photos/" and held["counts"] == {"ants": 53, "bees": 53}
+    assert held["base"] == "s3://ours/photos/" and held["counts"] == {"ants": 53, "bees": 53}
     listed = list(listing.read(folder / "data/raw/photos.csv"))
     with open(folder / "data/raw/photos.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -125,7 +125,7 @@ def test_a_bucket_and_the_same_folder_read_in_place_give_the_same_photos(folder,
 
 def test_what_cannot_be_used_is_named_and_the_next_takes_its_place(folder, mine, server):
     """All photos are drawn, so that all bad ones are met: 53 bees hold 49 usable ones, and ants one that is a bee as well."""
-    bring(folder, "s3://team/photos", **SHARES)
+    bring(folder, "s3://ours/photos", **SHARES)
     files, skipped = drawn(folder)
     assert Counter(name.split("/")[1] for name in files) == {"ants": 52, "bees": 49}
     either = {name: skipped.pop(name) for name in ("bees/copy.jpg", "bees/1.jpg") if name in skipped}
@@ -151,27 +151,27 @@ def test_only_what_is_drawn_is_read_and_a_photo_that_changed_is_named(folder, se
     for key in "x", "y":
         for number in range(30):
             client.copy_object(
-                Bucket="other",
+                Bucket="moving",
                 Key=f"{key}/{number}.jpg",
-                CopySource=f"team/photos/{'ants' if key == 'x' else 'bees'}/{number + 5}.jpg",
+                CopySource=f"ours/photos/{'ants' if key == 'x' else 'bees'}/{number + 5}.jpg",
             )
-    bring(folder, "s3://other", **{name: 4 for name in SIZES})
+    bring(folder, "s3://moving", **{name: 4 for name in SIZES})
     first, skipped = drawn(folder)
     assert len(first) == 24 and not skipped
     drawn_keys = {photo.original for photo in dataset.read_manifest(folder / "data/manifest.csv")}
     gone, changed = sorted(key for key in drawn_keys if key.startswith("x"))[:2]
-    client.delete_object(Bucket="other", Key=gone)
-    client.copy_object(Bucket="other", Key=changed, CopySource="team/photos/ants/45.jpg")
+    client.delete_object(Bucket="moving", Key=gone)
+    client.copy_object(Bucket="moving", Key=changed, CopySource="ours/photos/ants/45.jpg")
     for key in {f"{kind}/{number}.jpg" for kind in "xy" for number in range(30)} - drawn_keys:
         if key.startswith("y"):
-            client.delete_object(Bucket="other", Key=key)  # nobody asks for it
+            client.delete_object(Bucket="moving", Key=key)  # nobody asks for it
     second, skipped = drawn(folder)
     assert skipped == {gone: "No such file or directory", changed: places.CHANGED}
     assert len(second) == 24 and len({Path(name).name for name in first} & {Path(name).name for name in second}) == 22
 
 
 def test_shares_are_of_what_the_list_has(folder, server):
-    bring(folder, "s3://team/photos", **dict(zip(SIZES, (0.2, 0.1, 0.1))))
+    bring(folder, "s3://ours/photos", **dict(zip(SIZES, (0.2, 0.1, 0.1))))
     files, _ = drawn(folder)
     assert Counter(tuple(name.split("/")[:2]) for name in files) == Counter(
         {(split, kind): count for split, count in (("train", 11), ("validation", 5), ("test", 5)) for kind in ODD}
@@ -179,7 +179,7 @@ def test_shares_are_of_what_the_list_has(folder, server):
 
 
 def test_folds_of_a_list_validate_every_photo_once(folder, server):
-    bring(folder, "s3://team/photos", subsample__folds=3)
+    bring(folder, "s3://ours/photos", subsample__folds=3)
     parts = [
         {Path(name).name for name in drawn(folder, subsample__fold=fold)[0] if name.startswith("validation/")} for fold in (1, 2, 3)
     ]
@@ -195,9 +195,9 @@ def test_given_splits_and_lists(folder, mine, server, tmp_path):
         for number in some
     ]
     text = "class,uri,split\n" + "".join(f"{kind},photos/{kind}/{name},{split}\n" for kind, name, split in keys)
-    s3.client(server).put_object(Bucket="team", Key="list.csv", Body=text.encode())
-    assert "Splits are those of the list: test, train, val as validation" in bring(folder, "s3://team/list.csv")
-    assert note(folder)["base"] == "s3://team/" and note(folder)["splits"] == ["test", "train", "validation"]
+    s3.client(server).put_object(Bucket="ours", Key="list.csv", Body=text.encode())
+    assert "Splits are those of the list: test, train, val as validation" in bring(folder, "s3://ours/list.csv")
+    assert note(folder)["base"] == "s3://ours/" and note(folder)["splits"] == ["test", "train", "validation"]
     of_bucket, _ = drawn(folder)
     assert Counter(name.split("/")[0] for name in of_bucket) == {"train": 20, "validation": 10, "test": 10}
 
@@ -252,58 +252,58 @@ def test_a_class_list_that_does_not_match_is_one_line(folder, tmp_path, rows, sa
 def test_what_a_bucket_refuses_is_one_line_and_nothing_half_written(folder, server, monkeypatch):
     for path, said in (
         ("s3://nobody/photos", "s3://nobody/photos: there is no such bucket."),
-        ("s3://empty", "no picture in s3://empty"),
-        ("s3://team/nothing/", "no picture in s3://team/nothing/"),
-        ("s3://team/photos/ants", "s3://team/photos/ants holds one class (Ameisen & Käfer #1): at least two are needed"),
-        ("s3://team/no.csv", "s3://team/no.csv: there is no such list."),
+        ("s3://hollow", "no picture in s3://hollow"),
+        ("s3://ours/nothing/", "no picture in s3://ours/nothing/"),
+        ("s3://ours/photos/ants", "s3://ours/photos/ants holds one class (Ameisen & Käfer #1): at least two are needed"),
+        ("s3://ours/no.csv", "s3://ours/no.csv: there is no such list."),
         ("s3://", "s3:// names no bucket: expected s3://bucket/prefix, or gs://."),
         ("s3://list.csv", "names no bucket"),
-        ("azure://team/photos", "azure://team/photos is no folder: expected one, s3://bucket/prefix"),
+        ("azure://ours/photos", "azure://ours/photos is no folder: expected one, s3://bucket/prefix"),
         ("/nowhere", "download.path is /nowhere, and there is no such folder or file."),
     ):
         line = bring(folder, path, check=False).splitlines()[-1]
         assert said in line, line
         assert not any((folder / "data/raw").glob("*"))
-    bring(folder, "s3://team/photos")
+    bring(folder, "s3://ours/photos")
     address, auth = server["AWS_ENDPOINT_URL"], "/moto-api/reset-auth"
     ask = {"timeout": 10, "proxies": {"http": ""}}
     requests.post(address + auth, data=b"0", **ask).raise_for_status()  # from here on everybody's rights are looked at
     try:
         line = run(folder, "stages.subsample", check=False).splitlines()[-1]
         assert re.match(
-            r"subsample: s3://team/photos/\S+: no right to do that \(.*\)\. Ask for it, or set other credentials", line
+            r"subsample: s3://ours/photos/\S+: no right to do that \(.*\)\. Ask for it, or set other credentials", line
         ), line
         assert not (folder / "data/photos").exists() and not (folder / "data/manifest.csv").exists()
-        line = bring(folder, "s3://team/photos", check=False).splitlines()[-1]
-        assert line.startswith("download: s3://team/photos: no right to do that (")
+        line = bring(folder, "s3://ours/photos", check=False).splitlines()[-1]
+        assert line.startswith("download: s3://ours/photos: no right to do that (")
     finally:
         requests.post(address + auth, data=b"inf", **ask)
     forget()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    line = bring(folder, "s3://team/photos", check=False).splitlines()[-1]
-    assert "download: s3://team/photos: Could not connect to the endpoint URL" in line
+    line = bring(folder, "s3://ours/photos", check=False).splitlines()[-1]
+    assert "download: s3://ours/photos: Could not connect to the endpoint URL" in line
     forget()
 
 
 def test_a_command_lists_again_and_dvc_takes_the_list_that_it_tracks(cut, server, photos, tmp_path):
     folder = shutil.copytree(cut, tmp_path / "clone")
-    said = run(folder, "tools.repro", "--photos", "s3://other/grows", check=False)
-    assert "no picture in s3://other/grows" in said.splitlines()[-1] and not (folder / "data/raw").exists()
+    said = run(folder, "tools.repro", "--photos", "s3://moving/grows", check=False)
+    assert "no picture in s3://moving/grows" in said.splitlines()[-1] and not (folder / "data/raw").exists()
     client = s3.client(server)
     for kind, of_kind in photos.items():
         for number, data in enumerate(of_kind[:20]):
-            client.put_object(Bucket="other", Key=f"grows/{kind}/{number}.jpg", Body=data)
+            client.put_object(Bucket="moving", Key=f"grows/{kind}/{number}.jpg", Body=data)
     said = run(
-        folder, "tools.repro", "--photos", "s3://other/grows", "subsample.train=4", "subsample.validation=2", "subsample.test=2"
+        folder, "tools.repro", "--photos", "s3://moving/grows", "subsample.train=4", "subsample.validation=2", "subsample.test=2"
     )
     assert "Photos from bucket: you asked for it." in said and "2 classes, 40 photos: cat 20, dog 20." in said
     assert "Drawn from them: 8 train, 4 validation, 4 test" in said and "Recipe light" in said
     assert stages_run(said) == ["download", "subsample"]
     first = settings(folder)["download"]
-    assert first == {"source": "bucket", "path": "s3://other/grows", "sha256": note(folder)["sha256"]}
+    assert first == {"source": "bucket", "path": "s3://moving/grows", "sha256": note(folder)["sha256"]}
 
-    client.put_object(Bucket="other", Key="grows/cat/new.jpg", Body=photos["cat"][30])
+    client.put_object(Bucket="moving", Key="grows/cat/new.jpg", Body=photos["cat"][30])
     said = run(folder, "tools.repro", "subsample.seed=2")
     assert "The list of photos is that of the last time; PHOTOS=... lists them again." in said and stages_run(said) == ["subsample"]
     assert settings(folder)["download"] == first
@@ -312,13 +312,13 @@ def test_a_command_lists_again_and_dvc_takes_the_list_that_it_tracks(cut, server
     assert "cat 21, dog 20" in said and stages_run(said) == ["download", "subsample"]
     assert settings(folder)["download"]["sha256"] == note(folder)["sha256"] != first["sha256"]
     assert "are the source bucket" in run(folder, "tools.repro", "--source", "path", "--photos", "list.csv", check=False)
-    assert "make check reads every photo of a folder or a zip" in run(folder, "tools.check", "s3://other/grows", check=False)
+    assert "make check reads every photo of a folder or a zip" in run(folder, "tools.check", "s3://moving/grows", check=False)
 
 
 @pytest.mark.slow  # three runs of DVC, and it is as with a colleague's folder
 def test_a_colleague_takes_the_list_that_the_remote_has(cut, server, tmp_path):
     folder, theirs = shutil.copytree(cut, tmp_path / "first"), tmp_path / "theirs"
-    run(folder, "tools.repro", "--photos", "s3://team/photos")
+    run(folder, "tools.repro", "--photos", "s3://ours/photos")
     run(folder, "dvc", "remote", "add", "--default", "team", str(tmp_path / "remote"))
     run(folder, "dvc", "push", "--run-cache")
     git(folder, "add", "--all")

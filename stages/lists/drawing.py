@@ -102,13 +102,14 @@ class _Found:
 
 def _ordered(photos: Iterable[Photo], place: Callable[[int, Photo], bytes]):
     """A table of the photos, on disk, by class and place."""
-    table = listing.on_disk("kind TEXT, place BLOB, key BLOB, size INTEGER, etag TEXT, split TEXT, PRIMARY KEY (kind, place, key)")
+    table = listing.on_disk("(kind TEXT, place BLOB, key BLOB, size INTEGER, etag TEXT, split TEXT)")
     rows = (
         (photo.kind, _rank(photo.split) + place(number, photo), os.fsencode(photo.key), photo.size, photo.etag, photo.split)
         for number, photo in enumerate(photos)
     )
     table.execute("BEGIN")
     table.executemany("INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?)", rows)
+    table.execute("CREATE INDEX by_place ON photos (kind, place, key)")  # afterwards: it is sorted then, in half of the time
     table.execute("COMMIT")
     return table
 

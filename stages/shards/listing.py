@@ -30,12 +30,12 @@ ADD = """INSERT INTO photos VALUES (?, ?, ?, ?, ?, NULL) ON CONFLICT DO UPDATE
          WHERE (kind, split) IS NOT (excluded.kind, excluded.split)"""
 
 
-def on_disk(columns: str) -> sqlite3.Connection:
+def on_disk(definition: str) -> sqlite3.Connection:
     """A table `photos` on disk: a million photos take 0.1 to 0.2 GB of the temporary folder and nothing of the memory."""
     table = sqlite3.connect("", isolation_level=None)  # SQLite removes it with the connection, or with this process
     table.execute("PRAGMA journal_mode = OFF")
     table.execute("PRAGMA synchronous = OFF")
-    table.execute(f"CREATE TABLE photos ({columns}) WITHOUT ROWID")
+    table.execute(f"CREATE TABLE photos {definition}")
     return table
 
 
@@ -70,7 +70,7 @@ class Listing:
 
     def __init__(self, source: str, below: Callable[[str], Paths]) -> None:
         self.source, self.left_out = source, Counter()
-        self.table = on_disk("key BLOB PRIMARY KEY, size INTEGER, etag TEXT, kind TEXT, split TEXT, again TEXT")
+        self.table = on_disk("(key BLOB PRIMARY KEY, size INTEGER, etag TEXT, kind TEXT, split TEXT, again TEXT) WITHOUT ROWID")
         found = self._found(below)
         self.table.execute("BEGIN")
         with progress(None, "listed") as bar:
