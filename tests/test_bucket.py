@@ -21,7 +21,6 @@ from stages.photos import dataset
 from stages.shards import listing, places
 from studies import s3
 
-SETS = ROOT.parent / "shared/photosets"
 SIZES = {"subsample__train": 20, "subsample__validation": 6, "subsample__test": 6}
 SHARES = dict(zip(SIZES, (0.6, 0.2, 0.2)))
 ODD = {"ants": "Ameisen & Käfer #1/100 % echt?.jpg", "bees": "a+b=c/IMG (1).JPG"}  # keys with what URLs quote
@@ -358,3 +357,29 @@ print(stage.peak_memory_mb())
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout.splitlines()[-1]))
     assert peaks[1] < peaks[0] + 15, peaks
+
+
+def test_level_2_learns_from_all_photos_of_a_bucket(folder, lite_features, server):
+    """Their averaged features, but for those of photos that were drawn to validate and to test."""
+    bring(folder, "s3://ours/photos")
+    light = {"backbone": "EfficientNetLite0", "image_size": 64, "finetune__unfreeze": ["block5a"], "activations__views": 1}
+    files, skipped = drawn(folder, **light, top__listed=True, top__epochs=2, top__units=0)
+    with open(folder / "data/listed.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 106 and all(row["file"].startswith(f"s3://ours/photos/{row['class']}/") for row in rows)
+    (folder / "models").mkdir(exist_ok=True)
+    shutil.copyfile(lite_features.parent / "lite.weights.h5", folder / "models/backbone.weights.h5")
+    run(folder, "stages.activations")
+    said = run(folder, "stages.bottleneck")
+    assert "106 listed photos, 106 of them computed, 2 have no features" in said
+    # Neither the empty one and the broken one, nor what was drawn and its copies.
+    learnt = int(re.search(r"level 2 learns from (\d+) photos that were not drawn", said)[1])
+    assert 106 - 2 - len(files) - 2 <= learnt <= 106 - 2 - len(files)
+    assert "106 listed photos, 0 of them computed" in run(folder, "stages.bottleneck")  # another draw takes them from the store
+    run(folder, "stages.top")
+    plain = (folder / "models/top.keras").read_bytes()
+    run(folder, "stages.top")
+    assert (folder / "models/top.keras").read_bytes() == plain
+    change(folder, top__listed=False)
+    run(folder, "stages.top")
+    assert (folder / "models/top.keras").read_bytes() != plain
