@@ -5,6 +5,7 @@ and Google's own settings, of the machine that reads: environment, ~/.aws or gcl
 import contextlib
 import functools
 import hashlib
+import logging
 import os
 import stat
 import tempfile
@@ -235,6 +236,7 @@ def google_client():
         import gcsfs
     except ImportError:
         raise UserError(EXTRA.format("gs")) from None
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it would print a traceback of what `spoken` says in a line
     return gcsfs.GCSFileSystem(use_listings_cache=False)
 
 
