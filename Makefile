@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # DVC's part for each kind of remote or bucket that is set, where it needs one: s3, ssh, gs or azure. And Ray, where it is asked for.
-SCHEMES = $(foreach address,$(URL) $(TO) $(SHARDS) $(filter s3://% gs://%,$(PHOTOS)),$(firstword $(subst ://, ,$(address)))) $(ENGINE) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-) $(shell sed -n 's|^  path: *\([a-z0-9]*\)://.*|\1|p' params.yaml)
+SCHEMES = $(foreach address,$(URL) $(TO) $(SHARDS) $(filter s3://% gs://%,$(PHOTOS)),$(firstword $(subst ://, ,$(address)))) $(ENGINE) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-) $(shell sed -n 's|^  path: *\([a-z0-9]*\)://.*|\1|p' params.yaml 2>&-)
 PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure ray,$(sort $(SCHEMES))))))
 
 # No process sees a GPU: CUDA is not installed, and the processor computes.
