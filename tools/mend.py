@@ -54,8 +54,9 @@ def _readable(lock: str) -> bool:
 
 def remove_half_written(project: Path = Path()) -> None:
     """Remove what stages had begun to write when they were killed: it lies beside where it was to be, and is in nobody's way."""
-    for folder in {measured.MEASURED, *(Path(path).parent for path in lockfile.outputs())}:
-        files.remove_abandoned(project / folder)
+    made = {project / Path(path).parent for path in lockfile.outputs()}
+    for folder in {project / measured.MEASURED, *made, *(project / ".cache/shards").glob("*")}:
+        files.remove_abandoned(folder)
 
 
 def objects(cache: Path) -> Iterator[Path]:

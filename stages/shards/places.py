@@ -8,12 +8,11 @@ import hashlib
 import logging
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.core import environment
+from stages.core import environment, files
 from stages.core.errors import UserError, of_disk
 from stages.photos import names
 from stages.photos.archive import MAX_PHOTO_BYTES
@@ -86,28 +85,15 @@ class Folder:
         """Write a file whole or not at all."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            descriptor, part = tempfile.mkstemp(".part", f".{name}.", self.path)
-            try:
-                with open(descriptor, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(descriptor)
-                os.chmod(part, 0o666 & ~_umask())  # mkstemp's own are for one user
-                os.replace(part, self.path / name)
-            except BaseException:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(part)
-                raise
+            with files.whole(self.path / name) as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise UserError(of_disk(error) or f"{self.path}: {error.strerror or error}") from None
 
     def remove(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    os.umask(mask := os.umask(0o077))
-    return mask
 
 
 class S3:

@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=faults.__doc__.splitlines()[0])
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"some of {', '.join(GROUPS)}; default: all")
     parser.add_argument(
-        "--minutes", type=float, default=18, help="so many faults are tried as fit; the last ones take some more; default: 18"
+        "--minutes", type=float, default=15, help="so many faults are tried as fit; the last ones take some more; default: 15"
     )
     parser.add_argument("--seed", type=int, default=1, help="of the places")
     parser.add_argument("--to", type=Path, default=FAULTS, help=f"the file to write; default: {FAULTS}. Other groups' results stay")
