@@ -423,6 +423,15 @@ def spoilt(data: bytes, count: int) -> list[bytes]:
     return [*turned, data[: len(data) // 2], data[:-1], b"", b"no zip", bytes(len(data))]
 
 
+def test_another_kind_of_processor_has_a_memo_of_its_own():
+    less = [name for name in ("AVX512_SKX", "X86_V4", "X86_V3", "AVX2") if name in memo.instructions().split()]
+    assert less, "NumPy knows no instruction set here that it could leave out"
+    code = "from stages.frozen import memo; print(memo.folder('origin').name)"
+    for environment, same in ({}, True), ({"NPY_DISABLE_CPU_FEATURES": " ".join(less)}, False):
+        there = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=offline(**environment), capture_output=True, text=True, check=True)
+        assert (there.stdout.strip() == memo.folder("origin").name) == same
+
+
 def test_a_damaged_memo_is_found_and_computed_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(memo, "MEMOS", tmp_path)
     right = np.arange(512, dtype=np.float16).reshape(1, 2, 2, 128)

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import io
 import os
+import platform
 import shutil
 import time
 import zipfile
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy._core._multiarray_umath import __cpu_features__
 
 from stages.core import environment, files
 
@@ -22,9 +24,14 @@ MEMOS = environment.ROOT / ".cache/memo"
 ABANDONED_SECONDS = 14 * 24 * 3600
 
 
+def instructions() -> str:
+    """The processor's instruction set, as far as NumPy asks for it, on every system: another one rounds differently."""
+    return " ".join(sorted(name for name, has in __cpu_features__.items() if has))
+
+
 def folder(*origin: object) -> Path:
-    """Where arrays of an origin lie."""
-    return MEMOS / hashlib.sha256(repr(origin).encode()).hexdigest()[:16]
+    """Where arrays of an origin lie that this kind of processor has computed."""
+    return MEMOS / hashlib.sha256(repr((platform.machine(), instructions(), *origin)).encode()).hexdigest()[:16]
 
 
 class Memo:
@@ -33,7 +40,7 @@ class Memo:
     Parameters
     ----------
     origin : object
-        All that every array depends on besides its name: another origin is another memo.
+        All that every array depends on besides its name and the kind of processor: another origin is another memo.
     """
 
     def __init__(self, *origin: object) -> None:

@@ -19,11 +19,10 @@ import numpy as np
 import onnxruntime
 import PIL
 import pillow_heif
-from numpy._core._multiarray_umath import __cpu_features__
 
 from stages.core import environment, files
 from stages.core.errors import UserError
-from stages.frozen import layers
+from stages.frozen import layers, memo
 from stages.pictures import images
 from stages.shards import features, listing, places, predictions
 from stages.shards.classifier import Network
@@ -98,8 +97,7 @@ def engine() -> dict[str, str]:
         "pyarrow": pyarrow.__version__,
         "code": digest.hexdigest()[:16],
         "machine": f"{platform.system()} {platform.machine()}",
-        # NumPy asks the processor, on every system.
-        "instructions": " ".join(sorted(name for name, has in __cpu_features__.items() if has)),
+        "instructions": memo.instructions(),
     }
 
 
