@@ -40,12 +40,10 @@ def add_listed(params) -> None:
     Raises
     ------
     UserError
-        Where there is no list, or level 2 needs more than averages.
+        Where there is no list.
     """
     from stages.shards import store
 
-    if params["top"]["pooling"] != "average":
-        raise UserError(f"top.listed takes averaged features, and top.pooling is {params['top']['pooling']}: set it to average.")
     if not any(True for _ in listing.read(LISTED)):
         raise UserError("top.listed takes photos of a bucket or a list, and these are of neither: make repro PHOTOS=s3://bucket/photos")
     network = store.export(WEIGHTS, params, deep.read().about())

@@ -8,6 +8,7 @@ Writes models/top.keras (bottleneck features in, probabilities out), and what el
 
 from stages import networks
 from stages.core import stage
+from stages.core.errors import UserError
 from stages.frozen import activations
 from stages.networks import models
 from stages.training import batches, loop
@@ -15,6 +16,8 @@ from stages.training import batches, loop
 
 def main(params) -> None:
     params = params["top"]
+    if params["listed"] and params["pooling"] != "average":
+        raise UserError(f"top.listed takes averaged features, and top.pooling is {params['pooling']}: set it to average.")
     networks.seed_everything(params["seed"])
     photos, labels = batches.validation(activations.BOTTLENECK)
     model = used = models.top(photos.shape[2:], int(labels.max()) + 1, params)

@@ -18,8 +18,9 @@ from conftest import ROOT, change, clone, git, run, settings, stages_run
 from pyarrow import parquet
 
 from stages.core.errors import UserError
+from stages.lists import classes
 from stages.photos import dataset
-from stages.shards import classes, listing, places
+from stages.shards import listing, places
 from studies import s3
 from tools import plan, repro
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from stages import bottleneck
+from stages import bottleneck, top
 from stages.core import files, params
 from stages.core.errors import UserError
 from stages.frozen import activations
@@ -186,16 +186,16 @@ def test_level_2_learns_from_what_was_not_drawn(weights, folder, tmp_path, monke
     np.testing.assert_array_equal(batch[0, 0, 0], array[3, 0].astype(np.float32).mean((0, 1)))
     np.testing.assert_array_equal(batch[1:, 0, 0], found.read(np.array([0, 58])))
 
-    top = models.top((2, 2, 1280), 2, settings()["top"])
+    whole = models.top((2, 2, 1280), 2, settings()["top"])
     maps = np.random.default_rng(1).random((3, 2, 2, 1280), np.float32)
-    same = models.on_averages(top).predict_on_batch(maps.mean((1, 2), keepdims=True))
-    np.testing.assert_allclose(same, top.predict_on_batch(maps), rtol=1e-5)
+    same = models.on_averages(whole).predict_on_batch(maps.mean((1, 2), keepdims=True))
+    np.testing.assert_allclose(same, whole.predict_on_batch(maps), rtol=1e-5)
 
 
 def test_what_level_2_can_t_learn_from_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="top.listed takes averaged features, and top.pooling is flatten: set it to average"):
-        bottleneck.add_listed(settings(pooling="flatten"))
+        top.main(settings(pooling="flatten"))
     Path("data").mkdir()
     written([], bottleneck.LISTED)
     with pytest.raises(UserError, match="top.listed takes photos of a bucket or a list, and these are of neither"):
