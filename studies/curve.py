@@ -56,7 +56,7 @@ def run(clone: Path, *words: str) -> tuple[float, float]:
 
 def settled(clone: Path, photos: Path, count: int, name: str) -> None:
     """Write params.yaml for so many photos of a recipe."""
-    changes = recipe.changes(name) + ["activations.views=1", "download.source=path", f"download.path={photos}"]
+    changes = recipe.changes(name) + ["activations.views=1", "download.source=path", f"download.path={photos}", "download.sha256=null"]
     parts = {"train": 0.6, "validation": 0.2, "test": 0.2}
     if count > LISTED:
         changes += ["download.source=bucket", "top.listed=true"]
