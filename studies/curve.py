@@ -31,21 +31,23 @@ PHOTOS = (1000, 4000, 16_000, 60_000)
 CLASSES = 10
 LISTED = 16_000
 STAGES = ("download", "subsample", "activations", "bottleneck", "top", "duplicates")
+RUN = ("download", "subsample", "pretrained", "activations", "bottleneck", "top", "publish/dvc.yaml:duplicates")  # no others
 DVC = {
-    "status": ["dvc", "status"],
-    "commit": ["dvc", "commit", "--force"],
-    "push": ["dvc", "push", "--remote", "here"],
-    "checkout": ["dvc", "checkout"],
-    "make check-lock": ["tools.lock"],
+    "dvc status": ["dvc", "status", *RUN],
+    "dvc commit": ["dvc", "commit", "--force", *RUN],
+    "dvc push": ["dvc", "push", "--remote", "here", *RUN],
+    "dvc checkout": ["dvc", "checkout", *RUN],
 }
+LOCK = "from tools import lock; lock.differences()"  # as `make check-lock`; what did not run differs
 
 
-def run(clone: Path, *words: str) -> tuple[float, float]:
-    """Seconds that a module of this Python takes in the clone, and its peak memory in MB; UserError where it fails."""
+def run(clone: Path, *words: str, option: str = "-m") -> tuple[float, float]:
+    """Seconds that a module of this Python, or with the option -c some code, takes in the clone, and its peak memory in MB; UserError
+    where it fails."""
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as printed:
         process = subprocess.Popen(
-            [sys.executable, "-m", *words], cwd=clone, env=experiment.environment(), stdout=printed, stderr=subprocess.STDOUT
+            [sys.executable, option, *words], cwd=clone, env=experiment.environment(), stdout=printed, stderr=subprocess.STDOUT
         )
         _, status, used = os.wait4(process.pid, 0)
         if status:
@@ -56,7 +58,12 @@ def run(clone: Path, *words: str) -> tuple[float, float]:
 
 def settled(clone: Path, photos: Path, count: int, name: str) -> None:
     """Write params.yaml for so many photos of a recipe."""
-    changes = recipe.changes(name) + ["activations.views=1", "download.source=path", f"download.path={photos}", "download.sha256=null"]
+    changes = recipe.changes(name) + [
+        "activations.views=1",
+        "download.source=path",
+        f"download.path={photos}",
+        "download.sha256=null",
+    ]
     parts = {"train": 0.6, "validation": 0.2, "test": 0.2}
     if count > LISTED:
         changes += ["download.source=bucket", "top.listed=true"]
@@ -85,16 +92,18 @@ def measure(count: int, name: str) -> dict:
         for words in (["cache.type", "hardlink"], ["core.analytics", "false"]):  # a second copy of everything would double the disk
             run(clone, "dvc", "config", "--local", *words)
         run(clone, "dvc", "remote", "add", "--local", "here", str(Path(temporary, "remote")))
-        run(clone, "dvc", "repro", "top", "publish/dvc.yaml:duplicates")
+        run(clone, "dvc", "repro", *RUN)
         lock = lockfile.stages(clone / "dvc.lock", clone / "publish/dvc.lock")
         found: dict[str, dict] = {}
         for stage in STAGES:
             found[stage] = measured.of(stage, lock[stage], clone) | {"mb": sum(out["size"] for out in lock[stage]["outs"]) / 1e6}
         for label, words in DVC.items():
-            if label == "checkout":
+            if label == "dvc checkout":
                 shutil.rmtree(clone / "data")
             seconds, memory = run(clone, *words)
-            found[f"dvc {label}".replace("dvc make", "make")] = {"seconds": seconds, "peak_memory_mb": memory}
+            found[label] = {"seconds": seconds, "peak_memory_mb": memory}
+        seconds, memory = run(clone, LOCK, option="-c")
+        found["make check-lock"] = {"seconds": seconds, "peak_memory_mb": memory}
         found["dvc push"]["mb"] = size_of(Path(temporary, "remote"))
         classifier = Path(temporary, "classifier.onnx")
         classifier.write_bytes(exported(clone))
