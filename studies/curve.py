@@ -38,6 +38,13 @@ DVC = {
     "dvc push": ["dvc", "push", "--remote", "here", *RUN],
     "dvc checkout": ["dvc", "checkout", *RUN],
 }
+# Runs a command and ends with its peak memory: a child of this process would begin with what this one has.
+PEAK = """\
+import resource, subprocess, sys
+status = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(status)
+"""
 LOCK = "from tools import lock; lock.differences()"  # as `make check-lock`; what did not run differs
 
 
@@ -45,15 +52,11 @@ def run(clone: Path, *words: str, option: str = "-m") -> tuple[float, float]:
     """Seconds that a module of this Python, or with the option -c some code, takes in the clone, and its peak memory in MB; UserError
     where it fails."""
     start = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as printed:
-        process = subprocess.Popen(
-            [sys.executable, option, *words], cwd=clone, env=experiment.environment(), stdout=printed, stderr=subprocess.STDOUT
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        if status:
-            printed.seek(0)
-            raise UserError(f"{printed.read()}`{' '.join(words)}` failed.")
-    return time.perf_counter() - start, used.ru_maxrss / 1024
+    command = [sys.executable, "-c", PEAK, sys.executable, option, *words]
+    done = subprocess.run(command, cwd=clone, env=experiment.environment(), capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"{done.stdout}{done.stderr}`{' '.join(words)}` failed.")
+    return time.perf_counter() - start, int(done.stderr.splitlines()[-1]) / 1024
 
 
 def settled(clone: Path, photos: Path, count: int, name: str) -> None:
