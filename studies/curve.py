@@ -52,8 +52,8 @@ def run(clone: Path, *words: str, option: str = "-m") -> tuple[float, float]:
     """Seconds that a module of this Python, or with the option -c some code, takes in the clone, and its peak memory in MB; UserError
     where it fails."""
     start = time.perf_counter()
-    command = [sys.executable, "-c", PEAK, sys.executable, option, *words]
-    done = subprocess.run(command, cwd=clone, env=experiment.environment(), capture_output=True, text=True)
+    wrapped = [sys.executable, "-c", PEAK, sys.executable, option, *words]
+    done = subprocess.run(wrapped, cwd=clone, env=experiment.environment(), capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"{done.stdout}{done.stderr}`{' '.join(words)}` failed.")
     return time.perf_counter() - start, int(done.stderr.splitlines()[-1]) / 1024
