@@ -44,7 +44,7 @@ def add_listed(params) -> None:
     """
     from stages.shards import store
 
-    if not any(True for _ in listing.read(LISTED)):
+    if next(listing.read(LISTED), None) is None:
         raise UserError("top.listed takes photos of a bucket or a list, and these are of neither: make repro PHOTOS=s3://bucket/photos")
     network = store.export(WEIGHTS, params, deep.read().about())
     rows = np.fromiter(to_learn_from(store.fill(network, LISTED, activations.SHARDS)), np.dtype((np.int32, 3)))

@@ -106,10 +106,8 @@ class Cluster:
 
     def _got(self, reference, shard: Shard) -> Done:
         """What became of a shard."""
-        which, again = (
-            f"The shard from {shard.photos[0].key} to {shard.photos[-1].key}",
-            "The same command goes on where it stopped.",
-        )
+        which = f"The shard from {shard.photos[0].key} to {shard.photos[-1].key}"
+        again = "The same command goes on where it stopped."
         try:
             return self.ray.get(reference)
         except UserError as error:  # the worker's, with Ray's traceback around it

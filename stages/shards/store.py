@@ -7,9 +7,7 @@ s3://bucket/shards. It may be deleted at any time.
 import dataclasses
 import hashlib
 import os
-import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stages.core import environment
@@ -41,7 +39,7 @@ def export(weights: Path, params, depth: dict | None) -> bytes:
     return to_onnx.convert(parts, size, 1, about).SerializeToString()
 
 
-def fill(network: bytes, photos: Path, folder: Path) -> Iterator[Path]:
+def fill(network: bytes, photos: Path, folder: Path) -> list[Path]:
     """Bring the shards of a list of photos into a folder, computed where the store has none.
 
     Parameters
@@ -49,9 +47,9 @@ def fill(network: bytes, photos: Path, folder: Path) -> Iterator[Path]:
     network : what `export` gives
     photos : what `listing.write` wrote, with whole paths or addresses as names
 
-    Yields
-    ------
-    Path
+    Returns
+    -------
+    list of Path
         Every shard's file, in order: so are their names.
     """
     sha256 = hashlib.sha256(network).hexdigest()
@@ -68,36 +66,29 @@ def fill(network: bytes, photos: Path, folder: Path) -> Iterator[Path]:
             for done in schedule.made(engine, job, listing.read(photos), SIZE):
                 bar.update(done.photos)
                 fresh, wrong = fresh + done.fresh, wrong + done.wrong
-        _mend(job, listing.read(photos), engine)
         work.note(job, listing.read(photos), SIZE)
         unread = f", {wrong} have no features" if wrong else ""
         print(f"{count} listed photos, {fresh} of them computed{unread}", flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    found = work.there(places.at(job.to))
-    for number, shard in enumerate(listing.cut(listing.read(photos), SIZE)):
-        file = folder / f"{number:06}{features.ENDING}"
-        _bring(job.to, found[job.stem(shard)], file)
-        yield file
+        folder.mkdir(parents=True, exist_ok=True)
+        there, files = work.there(places.at(job.to)), []
+        for number, shard in enumerate(listing.cut(listing.read(photos), SIZE)):
+            files.append(folder / f"{number:06}{features.ENDING}")
+            _bring(job, shard, there[job.stem(shard)], files[-1], engine)
+    return files
 
 
-def _mend(job: work.Job, photos: Iterable[Photo], engine) -> None:
-    """Have shards that a disk has damaged computed anew."""
+def _bring(job: work.Job, shard: list[Photo], name: str, file: Path, engine) -> None:
+    """Bring a shard from the store, once it is computed anew where a disk has damaged it: by a hard link where the disk can, since
+    nobody ever writes to it again."""
     store = places.at(job.to)
-    found = work.there(store)
-    for shard in listing.cut(photos, SIZE):
-        name = found[job.stem(shard)]
-        if not work.intact(name, store.read(name) or b""):
-            print(f"{job.to}/{name} is damaged: computed anew", flush=True)
-            store.remove(name)
-            list(engine.make(job, [work.Shard(shard)]))
-
-
-def _bring(store: str, name: str, file: Path) -> None:
-    """A shard from the store: by a hard link where the disk can, since nobody ever writes to it again."""
-    if places.is_bucket(store):
-        file.write_bytes(places.at(store).read(name))
-        return
+    data = store.read(name) or b""
+    if not work.intact(name, data):
+        print(f"{job.to}/{name} is damaged: computed anew", flush=True)
+        store.remove(name)
+        list(engine.make(job, [work.Shard(shard)]))
+        data = store.read(name)  # by its name the same bytes again
+    file.unlink(missing_ok=True)  # it may be a link to another shard
     try:
-        os.link(Path(store, name), file)
-    except OSError:
-        shutil.copyfile(Path(store, name), file)
+        os.link(Path(job.to, name), file)
+    except OSError:  # another disk, or a bucket
+        file.write_bytes(data)
