@@ -7,10 +7,11 @@
     dvc exp run -S subsample.train=0.6 -S subsample.validation=0.2 -S subsample.test=0.2      # shares of every class
 
 Writes data/photos/<split>/<class>/, data/manifest.csv, data/skipped.csv and data/depth.json, the range of training photos of
-more than 8 bits; and data/listed.csv, all photos of a list, drawn or not, by their whole addresses. A photo's place in the draw and its file's name come from its own digest and the seed, so that one photo more or
-less moves hardly another one. All photos of the archive are read; decoded are as many as are needed. A photo that can't be used is
-skipped and listed, and the next one takes its place; so is a copy of another one. A photo that is in two classes is not used in
-either. Where folders give splits, all their photos are taken as they stand.
+more than 8 bits; and data/listed.csv, all photos of a list, drawn or not, by their whole addresses. A photo's place in the draw
+and its file's name come from its own digest and the seed, so that one photo more or less moves hardly another one. All photos of
+the archive are read; decoded are as many as are needed. A photo that can't be used is skipped and listed, and the next one takes
+its place; so is a copy of another one. A photo that is in two classes is not used in either. Where folders give splits, all their
+photos are taken as they stand.
 """
 
 import hashlib
