@@ -85,7 +85,7 @@ def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed
                 round_.append((in_stage, inside, stage, rng.uniform(0, took), TARGETS[(number + place) % 3]))
                 if shutil.which("strace"):
                     round_.append((at_rename, renames, stage, rng.randint(1, 6)))
-            for name, target in itertools.product(COMMANDS, TARGETS):
+            for name, target in itertools.product(COMMANDS, TARGETS * 2):
                 stage = rng.choice(list(seconds)[:9])  # an experiment runs no others
                 round_.append((in_command, whole[name], name, stage, rng.uniform(0.5, 3 + seconds[stage]), target))
             for kill, *words in rng.sample(round_, len(round_)):
