@@ -6,7 +6,8 @@
 
 Each number of photos in a temporary clone of the last commit with empty caches: the stages up to level 2, with one view of each
 photo, `duplicates`, `predict --to`, and DVC's own commands. Above LISTED photos they are read in place as a list (source `bucket`),
-of which LISTED are drawn, with maps, and level 2 learns from the averaged features of all others. Writes metrics/curve_<recipe>.json.
+of which LISTED are drawn, with maps, and level 2 learns from the averaged features of all others. Writes metrics/curve_<recipe>.json,
+from which --show also works out, with what `make bench` measured, what a million photos would take: on paper, nobody has run it.
 """
 
 import argparse
@@ -24,12 +25,14 @@ from ruamel.yaml import YAML
 from stages.core import lockfile, measured, params, tables
 from stages.core.errors import UserError
 from stages.photos import fetch
+from stages.shards.store import SIZE
 from studies import bench
 from tools import command, experiment, recipe, repro
 
 PHOTOS = (1000, 4000, 16_000, 60_000)
 CLASSES = 10
 LISTED = 16_000
+SHARDS = ".cache/shards"
 STAGES = ("download", "subsample", "activations", "bottleneck", "top", "duplicates")
 RUN = ("download", "subsample", "pretrained", "activations", "bottleneck", "top", "publish/dvc.yaml:duplicates")  # no others
 DVC = {
@@ -45,6 +48,11 @@ status = subprocess.call(sys.argv[1:])
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
 sys.exit(status)
 """
+PAPER = (10**6, 10**8)
+# What one pays, in USD. Eight GPUs come with as many cores as CORES' second: a GPU waits for photos to be decoded there.
+CORES = (2, 64)
+CORE_HOUR, GPU_HOUR, GB_MONTH = 0.04, 1.0, 0.023
+GPUS = 8
 LOCK = "from tools import lock; lock.differences()"  # as `make check-lock`; what did not run differs
 
 
@@ -100,6 +108,7 @@ def measure(count: int, name: str) -> dict:
         found: dict[str, dict] = {}
         for stage in STAGES:
             found[stage] = measured.of(stage, lock[stage], clone) | {"mb": sum(out["size"] for out in lock[stage]["outs"]) / 1e6}
+        found["bottleneck"]["shards_mb"] = size_of(clone / SHARDS)
         for label, words in DVC.items():
             if label == "dvc checkout":
                 shutil.rmtree(clone / "data")
@@ -144,6 +153,47 @@ def table(found: dict) -> str:
     return tables.markdown(["", *(f"{count:,} photos" for count in counts)], rows)
 
 
+def paper(found: dict, measured: dict) -> str:
+    """What very many photos would take, a row each: from the curve of a recipe, and from what `make bench` measured of photos at their
+    own sizes and of its exported file. A photo takes what it takes there; the cores share the photos."""
+    few, many = sorted(map(int, found))[0], sorted(map(int, found))[-1]
+
+    def more(what: str, key: str = "seconds") -> float:
+        """What one photo more takes."""
+        return (found[str(many)][what][key] - found[str(few)][what][key]) / (many - few)
+
+    photo, cores = measured["a_photo"], measured["cores"]
+    once = cores / measured["networks"]["light"]["float32"]["photos_a_second"]  # core seconds: decoded, computed, written
+    lists, features, files = more("download", "mb"), found[str(many)]["bottleneck"]["shards_mb"] / many, more("predict --to", "mb")
+    rows = {
+        "photos, in the bucket": lambda n: amount(n * photo["kb"] / 1e3),
+        "their list": lambda n: f"{amount(n * lists)}, {hours(n * more('download'))}",
+        "averaged features, in shards": lambda n: f"{amount(n * features)}, {n / SIZE:,.0f} files",
+        "predictions, in Parquet": lambda n: amount(n * files),
+        "features or predictions, core hours": lambda n: f"{n * once / 3600:,.0f}",
+        **{f"  on {count} cores": lambda n, count=count: hours(n * once / count) for count in CORES},
+        f"  on {GPUS} GPUs beside {CORES[1]} cores": lambda n: hours(n * photo["decode_ms"] / 1e3 / CORES[1]),
+        "level 2 from all features, on 2 cores": lambda n: hours(n * more("top")),
+        f"money: cores at {CORE_HOUR} USD an hour": lambda n: f"{n * once / 3600 * CORE_HOUR:,.0f} USD",
+        f"money: {GPUS} GPUs at {GPU_HOUR} USD, and their cores": lambda n: (
+            f"{n * photo['decode_ms'] / 1e3 / 3600 / CORES[1] * (GPUS * GPU_HOUR + CORES[1] * CORE_HOUR):,.0f} USD"
+        ),
+        f"money: photos and features at {GB_MONTH} USD a GB and month": lambda n: (
+            f"{(n * photo['kb'] / 1e6 + n * features / 1e3) * GB_MONTH:,.0f} USD a month"
+        ),
+    }
+    body = [[name, *(of(count) for count in PAPER)] for name, of in rows.items()]
+    return tables.markdown(["on paper", *(f"{count:,} photos" for count in PAPER)], body)
+
+
+def amount(mb: float) -> str:
+    return f"{mb / 1e6:.1f} TB" if mb >= 1e6 else f"{mb / 1e3:.1f} GB"
+
+
+def hours(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", nargs="*", type=int, default=list(PHOTOS), help=f"default: {' '.join(map(str, PHOTOS))}")
@@ -152,7 +202,10 @@ def main() -> None:
     parser.add_argument("--show", type=Path, metavar="FILE", help="print what this file holds, and run nothing")
     given = parser.parse_args()
     if given.show:
-        print(table(json.loads(given.show.read_text())))
+        found = json.loads(given.show.read_text())
+        print(table(found))
+        if max(map(int, found)) > LISTED:
+            print(f"\n{paper(found, json.loads(bench.BENCHMARK.read_text()))}")
         return
     to = given.to or Path(f"metrics/curve_{given.recipe}.json")
     found: dict[str, dict] = json.loads(to.read_text()) if to.exists() else {}

@@ -60,6 +60,7 @@ def test_a_choice_whose_photos_never_came_is_none(tmp_path):
     folder = clone(tmp_path)
     output = run(folder, "tools.repro", check=False, HOME=str(tmp_path), **NO_INDEX)
     assert "Photos from cifar10" in output and "can't be reached" in output
+    assert "This will take" in output, "a fresh clone has dvc.lock, and nothing that it names"
     assert not (folder / repro.CHOSEN).exists()
     assert output.splitlines()[-1].endswith("The way back from here: make back")
 

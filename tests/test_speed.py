@@ -164,11 +164,15 @@ def test_nothing_is_left_out_of_the_table(pipeline):
 
 
 def test_the_exported_files_of_a_network_are_in_the_table(pipeline):
-    found = bench.network(pipeline, 12.0)
+    try:
+        found = bench.network(pipeline, 12.0)
+    finally:
+        restore(pipeline)
     assert found["float32"]["photos"] == found["int8"]["photos"] == 20 and found["float32"]["same_class"] == 1
     assert found["int8"]["mb"] < 0.3 * found["float32"]["mb"] and found["activations_ms"] > 0 < found["finetune_ms"]
     printed = bench.networks_table({"light": found})
-    assert printed[0].startswith("recipe light: 12 s cold but for level 1") and len(printed) == 3
+    assert printed[0].startswith("recipe light: 12 s cold, but for level 1") and len(printed) == 4
+    assert 0 < found["warm_experiment"]["but_steps_seconds"] < found["warm_experiment"]["seconds"]
 
 
 @pytest.mark.parametrize("script", ["small_cnn", *(pytest.param(name, marks=pytest.mark.slow) for name in bench.PLAIN[1:])])

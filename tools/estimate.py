@@ -2,13 +2,15 @@
 
 What stages compute is counted from params and photos, and divided by this machine's own rate of matrix products, which a probe
 of a second or two measures. `SHARES` says which share of that rate each stage reaches (`make bench`). Stages whose params, code and
-data are those of dvc.lock count as nothing, and so do photos that the memo of frozen layers has.
+data are those of dvc.lock count as nothing where this machine has what they made, and so do photos that the memo of frozen layers
+has.
 """
 
 import time
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+from dvc.repo import Repo
 
 from stages import activations
 from stages.core import environment, lockfile, params
@@ -78,16 +80,22 @@ def small_cnn(settings: Mapping) -> float:
     return found
 
 
+def lacking() -> set[str]:
+    """The stages that have an output neither here nor in DVC's cache, as all have in a fresh clone."""
+    with Repo() as repo:
+        return {stage.name for stage in repo.index.stages if any(not out.exists and out.changed_cache() for out in stage.outs)}
+
+
 def due(settings: Mapping) -> set[str]:
-    """The stages that params, code or data have changed since dvc.lock."""
+    """The stages that params, code or data have changed since dvc.lock, and those whose outputs are gone."""
     pipeline, lock = lockfile.stages(*params.PIPELINES), lockfile.stages(*lockfile.LOCKS)
-    makers, made, found = makers_of(pipeline), lockfile.made(), set()
+    makers, made, changed = makers_of(pipeline), lockfile.made(), set()
     for stage, declared in pipeline.items():  # they stand in the order in which they run
-        changed = any(makers.get(lockfile.holder(path, makers)) in found for path in lockfile.paths(declared, "deps"))
+        follows = any(makers.get(lockfile.holder(path, makers)) in changed for path in lockfile.paths(declared, "deps"))
         locked = lockfile.ins(lock.get(stage, {}))
-        if changed or stage not in lock or lockfile.due(declared, settings, made, locked) != locked:
-            found.add(stage)
-    return found
+        if follows or stage not in lock or lockfile.due(declared, settings, made, locked) != locked:
+            changed.add(stage)
+    return changed | lacking()  # what makes the same once more changes nothing that follows
 
 
 def remembered(settings: Mapping) -> int:
