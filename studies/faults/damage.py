@@ -91,8 +91,10 @@ def in_checkpoint(ground: Ground, fault: Fault, stage: str, rng: random.Random) 
 
 
 def in_runs(ground: Ground, fault: Fault, stage: str, rng: random.Random) -> None:
-    entries = ground.runs(stage)
-    kept = {path: path.read_bytes() for path in entries}
+    if not ground.runs(stage):  # an earlier one of these has taken it
+        ground.forget(stage)
+        ground.again()
+    kept = {path: path.read_bytes() for path in ground.runs(stage)}
     ground.forget(stage)
     for path, content in kept.items():
         path.parent.mkdir()
