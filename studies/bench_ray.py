@@ -24,9 +24,10 @@ import psutil
 from stages.core import environment
 from stages.core.errors import UserError
 from stages.photos import archive
+from stages.shards.classifier import OWN
 from studies import cluster, s3
 from tools import command
-from tools.predict import MODEL, Pictures
+from tools.predict import Pictures
 
 COUNT, PAIRS, BUCKET_COUNT = 5000, 3, 1000
 
@@ -78,7 +79,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path, help="a folder")
     parser.add_argument("--count", type=int, default=COUNT, help=f"how many of them at most ({COUNT})")
     parser.add_argument("--pairs", type=int, default=PAIRS)
-    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--model", type=Path, default=OWN)
     parser.add_argument("--shard", type=int, default=250, help="photos a file, about (250)")
     options = parser.parse_args()
     try:

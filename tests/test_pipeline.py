@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -109,6 +110,15 @@ def test_keras_is_imported_in_one_place():
     for path in [path for top in ("stages", "tools", "studies") for path in (ROOT / top).rglob("*.py")]:
         names = re.findall(r"^ *(?:import|from) (keras|tensorflow)\b", path.read_text(), re.MULTILINE)
         assert not names or path == ROOT / "stages/networks/__init__.py", path
+
+
+def test_every_module_can_be_imported():
+    """Those of studies run once in a while, and would else break in between."""
+    files = [path.relative_to(ROOT) for top in ("stages", "tools", "studies") for path in (ROOT / top).rglob("*.py")]
+    names = sorted(".".join(file.with_suffix("").parts) for file in files if not file.stem.startswith("__"))
+    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
+    done = subprocess.run([sys.executable, "-c", code, *names], cwd=ROOT, capture_output=True, text=True)
+    assert not done.returncode, done.stderr[-1000:]
 
 
 def test_outs_are_cached_and_nothing_turns_the_run_cache_off():
