@@ -6,11 +6,13 @@ data are those of dvc.lock count as nothing where this machine has what they mad
 has.
 """
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnxruntime
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from onnx import TensorProto, helper
 
@@ -94,8 +96,9 @@ def small_cnn(settings: Mapping) -> float:
 
 def lacking() -> set[str]:
     """The stages that have an output neither here nor in DVC's cache, as all have in a fresh clone."""
-    with Repo() as repo:
+    with contextlib.suppress(DvcException), Repo() as repo:  # what is wrong in dvc.yaml DVC says itself, in a moment
         return {stage.name for stage in repo.index.stages if any(not out.exists and out.changed_cache() for out in stage.outs)}
+    return set()
 
 
 def due(settings: Mapping) -> set[str]:
