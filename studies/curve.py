@@ -49,7 +49,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
 sys.exit(status)
 """
 PAPER = (10**6, 10**8)
-# What one pays, in USD. Eight GPUs come with as many cores as CORES' second: a GPU waits for photos to be decoded there.
+# What one pays, in USD. GPUs wait for photos to be decoded by the cores beside them.
 CORES = (2, 64)
 CORE_HOUR, GPU_HOUR, GB_MONTH = 0.04, 1.0, 0.023
 GPUS = 8
@@ -140,58 +140,69 @@ def exported(clone: Path) -> bytes:
 
 
 def table(found: dict) -> str:
-    """Seconds, with MB of memory and on disk, a row each; for each number of photos."""
+    """Seconds, MB of memory and MB written, a row each; for each number of photos."""
     counts = sorted(map(int, found))
     rows = []
     for what in found[str(counts[0])]:
         of = [found[str(count)][what] for count in counts]
         cells = [
-            f"{one['seconds']:.1f} s, {one['peak_memory_mb']:.0f} MB" + (f", {one['mb']:.0f} MB on disk" if "mb" in one else "")
+            f"{one['seconds']:.1f} s, {one['peak_memory_mb']:.0f} MB" + (f", {one['mb']:.1f} MB" if "mb" in one else "")
             for one in of
         ]
         rows.append([what, *cells])
-    return tables.markdown(["", *(f"{count:,} photos" for count in counts)], rows)
+    return tables.markdown(["seconds, memory, written", *(f"{count:,} photos" for count in counts)], rows)
 
 
 def paper(found: dict, measured: dict) -> str:
     """What very many photos would take, a row each: from the curve of a recipe, and from what `make bench` measured of photos at their
-    own sizes and of its exported file. A photo takes what it takes there; the cores share the photos."""
-    few, many = sorted(map(int, found))[0], sorted(map(int, found))[-1]
+    own sizes and of its exported file. What is read from a bucket meanwhile is not counted."""
+    less, most = sorted(map(int, found))[-2:]  # as many are drawn in both
 
     def more(what: str, key: str = "seconds") -> float:
         """What one photo more takes."""
-        return (found[str(many)][what][key] - found[str(few)][what][key]) / (many - few)
+        return (found[str(most)][what][key] - found[str(less)][what][key]) / (most - less)
 
-    photo, cores = measured["a_photo"], measured["cores"]
-    once = cores / measured["networks"]["light"]["float32"]["photos_a_second"]  # core seconds: decoded, computed, written
-    lists, features, files = more("download", "mb"), found[str(many)]["bottleneck"]["shards_mb"] / many, more("predict --to", "mb")
-    rows = {
-        "photos, in the bucket": lambda n: amount(n * photo["kb"] / 1e3),
-        "their list": lambda n: f"{amount(n * lists)}, {hours(n * more('download'))}",
-        "averaged features, in shards": lambda n: f"{amount(n * features)}, {n / SIZE:,.0f} files",
-        "predictions, in Parquet": lambda n: amount(n * files),
-        "features or predictions, core hours": lambda n: f"{n * once / 3600:,.0f}",
-        **{f"  on {count} cores": lambda n, count=count: hours(n * once / count) for count in CORES},
-        f"  on {GPUS} GPUs beside {CORES[1]} cores": lambda n: hours(n * photo["decode_ms"] / 1e3 / CORES[1]),
-        "level 2 from all features, on 2 cores": lambda n: hours(n * more("top")),
-        f"money: cores at {CORE_HOUR} USD an hour": lambda n: f"{n * once / 3600 * CORE_HOUR:,.0f} USD",
-        f"money: {GPUS} GPUs at {GPU_HOUR} USD, and their cores": lambda n: (
-            f"{n * photo['decode_ms'] / 1e3 / 3600 / CORES[1] * (GPUS * GPU_HOUR + CORES[1] * CORE_HOUR):,.0f} USD"
-        ),
-        f"money: photos and features at {GB_MONTH} USD a GB and month": lambda n: (
-            f"{(n * photo['kb'] / 1e6 + n * features / 1e3) * GB_MONTH:,.0f} USD a month"
-        ),
-    }
-    body = [[name, *(of(count) for count in PAPER)] for name, of in rows.items()]
+    photo, (few, many) = measured["a_photo"], CORES
+    features = found[str(most)]["bottleneck"]["shards_mb"] / most
+    once = (
+        measured["cores"] / measured["networks"]["light"]["float32"]["photos_a_second"]
+    )  # core seconds: decoded, computed, written
+    decoded = photo["decode_ms"] / 1e3
+
+    def row(photos: int) -> dict[str, str]:
+        return {
+            "the photos": amount(photos * photo["kb"] / 1e3),
+            "their list": amount(photos * found[str(most)]["download"]["mb"] / most),
+            "averaged features": f"{amount(photos * features)}, {photos / SIZE:,.0f} files",
+            "predictions": amount(photos * more("predict --to", "mb")),
+            f"features or predictions, on {few} cores": duration(photos * once / few),
+            f"on {many} cores": duration(photos * once / many),
+            f"on {GPUS} GPUs, with {many} cores": duration(photos * decoded / many),
+            f"level 2 from all features, on {few} cores": duration(photos * more("top")),
+            f"cores, {CORE_HOUR} USD an hour each": f"{photos * once / 3600 * CORE_HOUR:,.2f} USD",
+            f"or GPUs, {GPU_HOUR} USD an hour each, and cores": (
+                f"{photos * decoded / 3600 / many * (GPUS * GPU_HOUR + many * CORE_HOUR):,.2f} USD"
+            ),
+            f"photos and features, {GB_MONTH} USD a GB and month": (
+                f"{photos * (photo['kb'] / 1e6 + features / 1e3) * GB_MONTH:,.2f} USD a month"
+            ),
+        }
+
+    rows = [row(photos) for photos in PAPER]
+    body = [[name, *(of[name] for of in rows)] for name in rows[0]]
     return tables.markdown(["on paper", *(f"{count:,} photos" for count in PAPER)], body)
 
 
 def amount(mb: float) -> str:
-    return f"{mb / 1e6:.1f} TB" if mb >= 1e6 else f"{mb / 1e3:.1f} GB"
+    """Megabytes, for people."""
+    unit, size = next((unit, size) for unit, size in (("TB", 1e6), ("GB", 1e3), ("MB", 1)) if mb >= size or size == 1)
+    return f"{mb / size:.1f} {unit}"
 
 
-def hours(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
+def duration(seconds: float) -> str:
+    """Seconds, for people."""
+    unit, size = next((unit, size) for unit, size in (("h", 3600), ("min", 60), ("s", 1)) if seconds >= 1.5 * size or size == 1)
+    return f"{seconds / size:,.1f} {unit}"
 
 
 def main() -> None:
