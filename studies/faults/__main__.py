@@ -12,7 +12,7 @@ from studies import faults
 from studies.faults import ground
 from tools import command
 
-GROUPS = {"kill": 7, "disk": 3, "damage": 3, "together": 2, "settings": 2, "remote": 2, "hostile": 2, "repeat": 3}  # shares of time
+GROUPS = {"kill": 8, "disk": 2, "damage": 3, "together": 2, "settings": 4, "remote": 2, "hostile": 6, "repeat": 3}  # shares of time
 FAULTS = Path("metrics/faults.json")
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=faults.__doc__.splitlines()[0])
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"some of {', '.join(GROUPS)}; default: all")
     parser.add_argument(
-        "--minutes", type=float, default=15, help="so many faults are tried as fit; the last ones take some more; default: 15"
+        "--minutes", type=float, default=17, help="so many faults are tried as fit; the last ones take some more; default: 17"
     )
     parser.add_argument("--seed", type=int, default=1, help="of the places")
     parser.add_argument("--to", type=Path, default=FAULTS, help=f"the file to write; default: {FAULTS}. Other groups' results stay")

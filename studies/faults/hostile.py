@@ -34,7 +34,7 @@ from studies.faults.ground import Fault, Ground, beside
 
 SECONDS = 5
 MEMORY = 2**30  # bytes, beside what the modules take
-CHUNKS = {"archives": 500, "models": 100, "pictures": 2000}  # files a child
+CHUNKS = {"archives": (500, 2), "models": (100, 1), "pictures": (2000, 5)}  # files a child, and shares of the time
 SIDE = (40, 24)  # px
 
 
@@ -250,7 +250,7 @@ def child(what: str, seed: int, count: int) -> None:
 def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed: int) -> list[Fault]:
     """So many files a child and seed, one child beside another."""
     faults = []
-    for number, (what, chunk) in enumerate(CHUNKS.items()):
+    for number, (what, (chunk, share)) in enumerate(CHUNKS.items()):
         faults.append(fault := Fault(f"hostile {what}"))
         seeds = itertools.count(seed)
 
@@ -261,7 +261,8 @@ def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed
             fault.note(f"seed {own}", f"ended with {done.returncode}: {done.stdout[-1500:]}" if done.returncode else None, chunk)
 
         start = time.monotonic()
-        beside(itertools.repeat(work), grounds, start + (until - start) / (len(CHUNKS) - number))
+        shares = [own for _, own in CHUNKS.values()][number:]
+        beside(itertools.repeat(work), grounds, start + (until - start) * share / sum(shares))
     return faults
 
 
