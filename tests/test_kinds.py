@@ -1,6 +1,7 @@
 """What a file is, by its contents first and its ending second."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -99,3 +100,14 @@ def test_a_cut_off_head_is_no_accident(length):
     circle = b"MM\0*\xff\xff\xff\xff" + bytes(40)
     for data in (tagged(dng=1), jpeg(Image.new("RGB", (32, 32))), saved("HEIF"), saved("BMP"), circle):
         kinds.of("a", data[:length])
+
+
+@pytest.mark.parametrize("place", [8, 28, None], ids=["its list of tags", "a tag's values", "a whole file's second list"])
+def test_a_big_tiff_that_points_behind_any_file_is_no_accident(place):
+    """`struct` has another error for places that no number of the processor's can hold."""
+    head = b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 1) + struct.pack("<HHQQ", 259, 4, 9, 2**63) + struct.pack("<Q", 2**64 - 1)
+    if place:
+        head = head[:place] + struct.pack("<Q", 2**64 - 1) + head[place + 8 :]
+    assert kinds.of("a.tif", head) == ""
+    with pytest.raises(images.UnreadablePhoto):
+        images.decode(head)

@@ -54,6 +54,7 @@ OTHER_MAGIC = [
 DNG_VERSION, MAKE, SUB_IFDS, SUBFILE_TYPE, PHOTOMETRIC = 50706, 271, 330, 254, 262
 NUMBERS = {1: "B", 2: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q", 18: "Q"}  # of TIFF's types
 VALUES = 64  # of a tag; the pictures here have as many bands at most
+BEHIND = (struct.error, OverflowError)  # what is raised for a place behind the end; a BigTIFF's may lie behind any file's
 SENSOR = {32803, 34892}  # photometric interpretations: a colour filter's mosaic, and its linear form
 
 
@@ -154,7 +155,7 @@ def directories(data: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
                 at += after + struct.calcsize(start_format)
             yield tags
             start = struct.unpack_from(order + start_format, data, at)[0]
-    except struct.error:
+    except BEHIND:
         return
 
 
@@ -167,7 +168,7 @@ def _values(data: bytes, order: str, pointer: str, kind: int, count: int, at: in
         at = struct.unpack_from(order + pointer, data, at)[0]
     try:
         return struct.unpack_from(f"{order}{min(count, VALUES)}{letter}", data, at)
-    except struct.error:
+    except BEHIND:
         return ()
 
 
