@@ -258,7 +258,8 @@ def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed
             words = [sys.executable, "-m", "studies.faults.hostile", what, str(own := next(seeds)), str(chunk)]
             env, streams = os.environ | {"OMP_NUM_THREADS": "1"}, {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
             done = subprocess.run(words, env=env, text=True, errors="replace", **streams)
-            fault.note(f"seed {own}", f"ended with {done.returncode}: {done.stdout[-1500:]}" if done.returncode else None, chunk)
+            why = done.stdout.partition("Failing test case")[0][-600:]  # by the seed it is found again
+            fault.note(f"seed {own}", f"ended with {done.returncode}: {why}" if done.returncode else None, chunk)
 
         start = time.monotonic()
         shares = [own for _, own in CHUNKS.values()][number:]
