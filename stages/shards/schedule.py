@@ -45,13 +45,6 @@ class Cluster:
 
     def __init__(self, ray) -> None:
         self.ray = ray
-        # Workers load Python's packages on all CPUs while nodes are asked for their kind. Where others use the CPUs they come later.
-        warm = ray.remote(num_cpus=1)(_kind)
-        self.warm = [warm.remote() for _ in range(self.cpus())]
-
-    def cpus(self) -> int:
-        """How many CPUs the cluster has now."""
-        return int(self.ray.cluster_resources().get("CPU", 0))
 
     def kind(self) -> dict[str, str]:
         """What computes on every node. It takes no CPU to say that, so nobody waits for those that others use.
@@ -97,7 +90,7 @@ class Cluster:
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(work.make)
         shards, running, said = iter(shards), {}, time.monotonic()
         while True:
-            cpus = self.cpus()
+            cpus = int(ray.cluster_resources().get("CPU", 0))
             while len(running) < max(1, AHEAD * cpus) and (shard := next(shards, None)):
                 running[task.remote(job, shard, model)] = shard
             if not running:
