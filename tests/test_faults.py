@@ -563,6 +563,17 @@ def test_a_lock_that_a_kill_has_cut_off_is_mended(pipeline, tmp_path, end):
         assert not lock.exists()
 
 
+@pytest.mark.parametrize("left", ["", '{"write": {}, "re', '{"write": {"/data": 1}}'])
+def test_a_list_of_readers_and_writers_that_a_kill_has_cut_off_is_removed(pipeline, tmp_path, left):
+    """DVC, which wrote it in place, refuses every command that runs stages until it is gone."""
+    folder = copied(pipeline, tmp_path / "copy")
+    rwlock = folder / ".dvc/tmp/rwlock"
+    rwlock.write_text(left)
+    assert "RWLock-file" in run(folder, "dvc", "repro", check=False)
+    assert f"{rwlock}: not what was written, removed" in run(folder, "tools.mend")
+    assert not stages_run(run(folder, "dvc", "repro"))
+
+
 def test_what_a_killed_stage_had_begun_to_write_is_removed(pipeline, tmp_path):
     folder, ended = copied(pipeline, tmp_path / "copy"), subprocess.Popen(["true"])
     ended.wait()

@@ -17,10 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dvc.dvcfile import Lockfile
-from dvc.lock import LockError
+from dvc.lock import LockError, make_lock
 from dvc.repo import Repo
+from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, SCHEMA
 from dvc.utils import dict_sha256
 from dvc.utils.serialize import load_yaml, parse_yaml
+from voluptuous import Invalid
 
 from stages.core import environment, files, lockfile, measured
 from tools import command
@@ -50,6 +52,18 @@ def _readable(lock: str) -> bool:
         return bool(Lockfile.validate(parse_yaml(lock, "")))
     except Exception:  # no YAML, or stages that have only begun
         return False
+
+
+def rwlock(repo: Repo) -> Iterator[Path]:
+    """DVC's list of who reads and writes what just now, where a kill has left it empty or cut off. DVC writes it in place."""
+    path = Path(repo.tmp_dir, RWLOCK_FILE)
+    with make_lock(str(path.with_name(RWLOCK_LOCK)), tmp_dir=repo.tmp_dir, hardlink_lock=repo.config["core"]["hardlink_lock"]):
+        try:
+            SCHEMA(json.loads(path.read_text()))
+        except FileNotFoundError:
+            pass
+        except (ValueError, Invalid):
+            yield path
 
 
 def remove_half_written(project: Path = Path()) -> None:
@@ -116,7 +130,7 @@ def left_by_a_kill(repo: Repo) -> int:
     for path in locks():
         print(f"{path}: cut off while DVC wrote it; its whole stages are kept, the others come from DVC's cache", flush=True)
         count += 1
-    return count + removed(runs(Path(repo.stage_cache.cache_dir)))
+    return count + removed(rwlock(repo)) + removed(runs(Path(repo.stage_cache.cache_dir)))
 
 
 def removed(damaged: Iterable[Path]) -> int:

@@ -31,7 +31,8 @@ REPRO = ("dvc", "repro", "--all-pipelines")
 SECONDS = 600  # more than any command here takes, on a busy machine
 # What stages, or DVC, say where the answer is `make mend`, by docs/faults.md.
 MEND = re.compile(
-    r"make mend|'[^']*dvc\.lock' validation failed|in line \d+, column \d+|join\(\) argument must be str|failed.*'outs'|unable to read: '[^']*/runs/"
+    r"make mend|'[^']*dvc\.lock' validation failed|in line \d+, column \d+|join\(\) argument must be str|failed.*'outs'"
+    r"|unable to read: '[^']*/runs/|RWLock-file"
 )
 
 
