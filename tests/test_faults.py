@@ -564,14 +564,18 @@ def test_a_lock_that_a_kill_has_cut_off_is_mended(pipeline, tmp_path, end):
 
 
 @pytest.mark.parametrize("left", ["", '{"write": {}, "re', '{"write": {"/data": 1}}'])
-def test_a_list_of_readers_and_writers_that_a_kill_has_cut_off_is_removed(pipeline, tmp_path, left):
-    """DVC, which wrote it in place, refuses every command that runs stages until it is gone."""
+def test_lists_of_readers_and_writers_that_a_kill_has_cut_off_are_removed(pipeline, tmp_path, left):
+    """DVC, which wrote them in place, refuses every command that runs stages, or an experiment, until they are gone."""
     folder = copied(pipeline, tmp_path / "copy")
-    rwlock = folder / ".dvc/tmp/rwlock"
-    rwlock.write_text(left)
+    rwlocks = folder / ".dvc/tmp/rwlock", folder / ".dvc/tmp/exps/rwlock"
+    for path in rwlocks:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(left)
     assert "RWLock-file" in run(folder, "dvc", "repro", check=False)
-    assert f"{rwlock}: not what was written, removed" in run(folder, "tools.mend")
-    assert not stages_run(run(folder, "dvc", "repro"))
+    assert "RWLock-file" in run(folder, "dvc", "exp", "run", check=False)
+    said = run(folder, "tools.mend")
+    assert all(f"{path}: not what was written, removed" in said for path in rwlocks)
+    assert not stages_run(run(folder, "dvc", "exp", "run"))
 
 
 def test_what_a_killed_stage_had_begun_to_write_is_removed(pipeline, tmp_path):

@@ -19,6 +19,7 @@ from pathlib import Path
 from dvc.dvcfile import Lockfile
 from dvc.lock import LockError, make_lock
 from dvc.repo import Repo
+from dvc.repo.experiments.utils import EXEC_TMP_DIR
 from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, SCHEMA
 from dvc.utils import dict_sha256
 from dvc.utils.serialize import load_yaml, parse_yaml
@@ -54,16 +55,16 @@ def _readable(lock: str) -> bool:
         return False
 
 
-def rwlock(repo: Repo) -> Iterator[Path]:
-    """DVC's list of who reads and writes what just now, where a kill has left it empty or cut off. DVC writes it in place."""
-    path = Path(repo.tmp_dir, RWLOCK_FILE)
-    with make_lock(str(path.with_name(RWLOCK_LOCK)), tmp_dir=repo.tmp_dir, hardlink_lock=repo.config["core"]["hardlink_lock"]):
-        try:
-            SCHEMA(json.loads(path.read_text()))
-        except FileNotFoundError:
-            pass
-        except (ValueError, Invalid):
-            yield path
+def rwlocks(repo: Repo) -> Iterator[Path]:
+    """DVC's lists of who reads and writes what just now, where a kill has left one empty or cut off: DVC writes them in place."""
+    for folder in Path(repo.tmp_dir), Path(repo.tmp_dir, EXEC_TMP_DIR):
+        path, guard = folder / RWLOCK_FILE, str(folder / RWLOCK_LOCK)
+        if path.exists():
+            with make_lock(guard, tmp_dir=str(folder), hardlink_lock=repo.config["core"]["hardlink_lock"]):
+                try:
+                    SCHEMA(json.loads(path.read_text()))
+                except (ValueError, Invalid):
+                    yield path
 
 
 def remove_half_written(project: Path = Path()) -> None:
@@ -130,7 +131,7 @@ def left_by_a_kill(repo: Repo) -> int:
     for path in locks():
         print(f"{path}: cut off while DVC wrote it; its whole stages are kept, the others come from DVC's cache", flush=True)
         count += 1
-    return count + removed(rwlock(repo)) + removed(runs(Path(repo.stage_cache.cache_dir)))
+    return count + removed(rwlocks(repo)) + removed(runs(Path(repo.stage_cache.cache_dir)))
 
 
 def removed(damaged: Iterable[Path]) -> int:
