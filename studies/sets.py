@@ -20,6 +20,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -84,7 +85,7 @@ def run(folder: Path, stage: str) -> float:
     """Run a stage in a copy; returns its seconds, with the start of its process."""
     start = time.monotonic()
     environment = {name: value for name, value in os.environ.items() if name != "DVC_ROOT"}
-    if subprocess.run(["python", "-m", f"stages.{stage}"], cwd=folder, env=environment).returncode:
+    if subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=folder, env=environment).returncode:
         raise UserError(f"{folder}: the stage {stage} failed.")
     return time.monotonic() - start
 
