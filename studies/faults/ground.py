@@ -103,8 +103,8 @@ class Ground:
 
     def forget(self, stage: str) -> None:
         """Make a stage due again: neither the lock, nor the run cache, nor the workspace has it."""
-        for path in self.runs(stage):
-            shutil.rmtree(path.parent)  # its one entry; at an empty folder DVC stumbles
+        for folder in {path.parent for path in self.runs(stage)}:  # a killed DVC may have left a copy beside the entry
+            shutil.rmtree(folder)  # at an empty one DVC stumbles
         for name in self.stages:
             stages = self.locked(name)
             if entry := stages.pop(stage.rpartition(".")[2], None):
