@@ -33,11 +33,11 @@ LITE = {
     "stem": 21.7e6, "block1": 20.1e6, "block2": 109.9e6, "block3": 75.9e6, "block4": 87.0e6, "block5": 172.0e6, "block6": 182.3e6,
     "block7": 58.8e6, "top": 40.1e6,
 }  # fmt: skip
-START = 7.0  # s, a stage's own: TensorFlow's import, DVC's hashing
-PUBLISH = 60.0  # s, and a share of a second for each photo that is looked at once more
+START = 4.0  # s, a stage's own: TensorFlow's import, DVC's hashing
+PUBLISH = 40.0  # s, and a share of a second for each photo that is looked at once more
 TOP = 0.5e-3  # s, a view and epoch of level 2
 READ = 4e-3  # s, a view that the memo has
-MARGINS = 0.7, 1.6  # rates differ by so much within an hour on a shared machine
+MARGINS = 0.6, 1.6  # rates differ by so much within an hour on a shared machine
 SECONDS = 1.0  # of the probe
 
 
