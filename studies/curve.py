@@ -22,17 +22,16 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from stages.core import lockfile, measured, params, tables
+from stages.core import environment, lockfile, measured, params, tables
 from stages.core.errors import UserError
 from stages.photos import fetch
-from stages.shards.store import SIZE
+from stages.shards.store import SIZE, STORE
 from studies import bench
 from tools import command, experiment, recipe, repro
 
 PHOTOS = (1000, 4000, 16_000, 60_000)
 CLASSES = 10
 LISTED = 16_000
-SHARDS = ".cache/shards"
 STAGES = ("download", "subsample", "activations", "bottleneck", "top", "duplicates")
 RUN = ("download", "subsample", "pretrained", "activations", "bottleneck", "top", "publish/dvc.yaml:duplicates")  # no others
 DVC = {
@@ -108,7 +107,7 @@ def measure(count: int, name: str) -> dict:
         found: dict[str, dict] = {}
         for stage in STAGES:
             found[stage] = measured.of(stage, lock[stage], clone) | {"mb": sum(out["size"] for out in lock[stage]["outs"]) / 1e6}
-        found["bottleneck"]["shards_mb"] = size_of(clone / SHARDS)
+        found["bottleneck"]["shards_mb"] = size_of(clone / STORE.relative_to(environment.ROOT))
         for label, words in DVC.items():
             if label == "dvc checkout":
                 shutil.rmtree(clone / "data")
