@@ -40,7 +40,7 @@ folds: $(BIN)/.run ## 5-fold cross-validation over training and validation photo
 	@python -m studies.seeds --folds $(or $(FOLDS),5) $(SET)
 
 sets: $(BIN)/.run ## the recipe on several sets of photos, each photo tested once: SETS="a.zip b/"
-	@test -n "$(SETS)" || { echo 'make sets SETS="a.zip b/"' >&2; exit 1; }
+	$(if $(SETS),,@echo 'make sets SETS="a.zip b/"' >&2; exit 1)
 	@python -m studies.sets $(SETS) $(if $(RECIPE),--recipe $(RECIPE)) $(SET)
 
 views: $(BIN)/.run ## what 1, 2, 4 and 8 augmented views bring and cost (half an hour)

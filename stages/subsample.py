@@ -205,10 +205,12 @@ def given(
     return learnt + of["test"], sizes
 
 
-def check_folds(params: Mapping, splits: Sequence[str]) -> None:
-    """Raise UserError where all photos are to be dealt into parts, and folders say which ones are for testing."""
+def kept(splits: Sequence[str], params: Mapping) -> Sequence[str]:
+    """The splits that folders give; none where all photos are to be dealt into parts, each of which tests once."""
     if splits and tested(params):
-        raise UserError("The folders of these photos give their splits: subsample.folded can't be test. Take validation.")
+        print("The folders' own splits are set aside: subsample.folded is test.", flush=True)
+        return []
+    return splits
 
 
 def too_few(has: str, sizes: Mapping[str, int]) -> str:
@@ -242,9 +244,11 @@ def dealt(
     because = f" Skipped in all classes: {why}; {SKIPPED} lists them." if why else ""
     if wanted and len(right) < wanted:
         raise UserError(too_few(has, sizes) + because)
-    if not all(sizes.values()) or params["folds"] > sum(sizes.values()) - (0 if tested(params) else sizes["test"]):
-        would = ", ".join(f"{size} {split}" for split, size in sizes.items())
+    would = ", ".join(f"{size} {split}" for split, size in sizes.items())
+    if not all(sizes.values()):
         raise UserError(f"{has}, too few for every split to get one ({would}).{because}")
+    if params["folds"] > sum(sizes.values()) - (0 if tested(params) else sizes["test"]):
+        raise UserError(f"{has}, too few for {params['folds']} folds ({would}).{because}")
     return ((split, *photo) for split, photo in zip(places(params, sizes, len(right)), right))
 
 
@@ -253,8 +257,7 @@ def from_archive(source: Mapping, params: Mapping, skipped: Skipped, bar) -> Ite
     with archive.listing(RAW / "photos.zip", source["layout"]) as found:
         skipped += [(name, reason) for name, reason in source.get("skipped", [])] + found.skipped
         found.check()
-        splits = found.splits()
-        check_folds(params, splits)
+        splits = kept(found.splits(), params)
         most = None if splits or shares(params) or params["rest"] else sum(counts(params).values())
         for kind, photos in to_draw_from(found, skipped, bar).items():
             right = list(islice(usable(found, in_order(photos, params), skipped, bar), most))
@@ -266,8 +269,7 @@ def from_archive(source: Mapping, params: Mapping, skipped: Skipped, bar) -> Ite
 def from_list(source: Mapping, params: Mapping, skipped: Skipped, bar) -> Iterator[tuple]:
     """As `from_archive`, from a list of photos that lie elsewhere: only those that are drawn are read. Shares are of what the list
     has; where too few of its photos can be used for that, of those that can."""
-    here, there, splits = dataset.PHOTOS / "drawn", source["counts"], source["splits"]
-    check_folds(params, splits)
+    here, there, splits = dataset.PHOTOS / "drawn", source["counts"], kept(source["splits"], params)
     sizes = {kind: counts(params, count) for kind, count in there.items()}
     most = {kind: None if splits or params["rest"] else sum(of_class.values()) for kind, of_class in sizes.items()}
     if not (splits or shares(params)):

@@ -6,12 +6,12 @@
     python -m studies.sets --show metrics/sets.json                # what a file holds; runs nothing
 
 Each set has a copy of the workspace under .cache/sets, in which the stages run; level 1 is left out. Five folds, whose test parts
-are disjoint: in each one part tests, another validates, three train. Frozen layers come from the memo. Writes metrics/sets.json,
-or metrics/sets_<recipe>.json, set by set; what it has of other sets with the same params stays. For each level: accuracy (Wilson's
-interval), balanced accuracy and log loss (percentiles of 1,000 bootstrap samples of the tested photos), fold by fold as well. For
-level 3: the photos won and lost against level 2, the difference of the accuracies with its interval, McNemar's p, photo-steps,
-seconds, and in how many runs it ended where it began. And for each way to choose the better level by validation photos, how much
-test accuracy it loses against the better one of each fold.
+are disjoint: in each one part tests, another validates, three train. Splits that folders give are set aside. Frozen layers come
+from the memo. Writes metrics/sets.json, or metrics/sets_<recipe>.json, fold by fold; what it has of other sets with the same
+params stays. For each level: accuracy (Wilson's interval), balanced accuracy and log loss (percentiles of 1,000 bootstrap samples
+of the tested photos), fold by fold as well. For level 3: the photos won and lost against level 2, the difference of the accuracies
+with its interval, McNemar's p, photo-steps, seconds, and in how many runs it ended where it began. And for each way to choose the
+better level by validation photos, how much test accuracy it loses against the better one of each fold.
 """
 
 import argparse
@@ -21,18 +21,20 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from ruamel.yaml import YAML
 
-from stages.core import params, tables
+from stages.core import files, params, tables
 from stages.core.errors import UserError
 from stages.photos import dataset, sources
 from stages.scores import metrics, temperature
-from tools import command, experiment, recipe, repro
+from tools import command, recipe, repro
 
 SETS = Path("metrics/sets.json")
 COPIES = Path(".cache/sets")
@@ -41,7 +43,9 @@ ONCE = STAGES[:2]  # no fold changes them
 LEVELS = ("top", "finetune")
 FOLDS = 5
 PARTS = {"train": 0.6, "validation": 0.2, "test": 0.2}
+OTHERWISE = ("download", "subsample", "small_cnn", "export")  # params that say nothing of what is measured
 SAMPLES = 1000
+SAME = 1e-4  # probabilities that differ by less are the same answers, rounded in other places
 CRITERIA: dict[str, Callable[[dict, np.ndarray], str]] = {
     "log loss": lambda said, labels: min(LEVELS, key=lambda level: temperature.losses(labels, said[level]).mean()),
     "accuracy, then log loss": lambda said, labels: min(
@@ -53,8 +57,8 @@ CRITERIA: dict[str, Callable[[dict, np.ndarray], str]] = {
 
 
 def workspace(folder: Path) -> Path:
-    """Copy the tracked files as they are here into a folder. Downloads and the memo are the project's own."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Copy the tracked files as they are here into a folder, which is empty or not there. Downloads and the memo are the project's
+    own."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], capture_output=True, check=True, text=True)
     for file in map(Path, filter(None, listed.stdout.split("\0"))):
         if file.is_file():
@@ -68,17 +72,38 @@ def workspace(folder: Path) -> Path:
     return folder
 
 
-def write_params(folder: Path, changes: Sequence[str], path: Path, fold: int) -> dict:
-    """Write a copy's params.yaml: the recipe with `name=value` changes, on a fold of own photos; returns all params, checked."""
-    settings = params.read(params.PARAMS)
-    for change in changes:
-        experiment.value(settings, change.partition("=")[0])  # a name that is misspelt
-    settings = repro.changed_by(settings, changes)
-    settings["download"] |= {"source": "path", "path": str(path), "sha256": None}
-    settings["subsample"] |= {**PARTS, "folds": FOLDS, "fold": fold, "folded": "test"}
+def located(given: Sequence[str]) -> dict[str, Path]:
+    """The place of each set, by its name: a zip's without its ending, a folder's as it is; the whole path where two are alike.
+
+    Raises
+    ------
+    UserError
+        Where one is no folder or zip that is here.
+    """
+    if elsewhere := next((one for one in given if "://" in one), None):
+        raise UserError(f"{elsewhere}: a set is a folder or a zip that is here.")
+    places = [sources.own_photos(str(Path(one).expanduser().absolute())) for one in dict.fromkeys(given)]
+    called = [place.resolve() if place.name == ".." else place for place in places]
+    names = [place.name if place.is_dir() else place.stem for place in called]
+    times = Counter(names)
+    return {str(place) if times[name] > 1 else name: place for name, place in zip(names, places)}
+
+
+def settings_of(changes: Sequence[str]) -> dict:
+    """All params: params.yaml's with `name=value` changes, checked."""
+    settings = repro.changed_by(params.read(params.PARAMS), changes)
     params.check(settings, params.PARAMS)
-    YAML(typ="safe", pure=True).dump(settings, folder / params.PARAMS)
     return settings
+
+
+def write_params(folder: Path, settings: Mapping, path: Path, fold: int) -> None:
+    """Write a copy's params.yaml: those of the recipe, on a fold of own photos."""
+    settings = {
+        **settings,
+        "download": {**settings["download"], "source": "path", "path": str(path), "sha256": None},
+        "subsample": {**settings["subsample"], **PARTS, "folds": FOLDS, "fold": fold, "folded": "test"},
+    }
+    YAML(typ="safe", pure=True).dump(settings, folder / params.PARAMS)
 
 
 def run(folder: Path, stage: str) -> float:
@@ -116,9 +141,9 @@ def tested(folder: Path, settings: Mapping) -> tuple[dict[str, np.ndarray], dict
     return found[0], found[1]
 
 
-def fold_of(folder: Path, number: int, changes: Sequence[str], path: Path) -> dict:
+def fold_of(folder: Path, number: int, settings: Mapping, path: Path) -> dict:
     """Run one fold; returns what it predicted and what level 3 took."""
-    settings = write_params(folder, changes, path, number)
+    write_params(folder, settings, path, number)
     took = {stage: run(folder, stage) for stage in STAGES if stage not in ONCE or not (folder / "data/manifest.csv").exists()}
     validation, test = tested(folder, settings)
     seen, train = looks(folder), len(tables.rows(folder / "data/activations/train.csv"))
@@ -128,7 +153,7 @@ def fold_of(folder: Path, number: int, changes: Sequence[str], path: Path) -> di
         "test": test,
         "photo_steps": round(seen[-1][0] * -(-train // batch)) * batch,
         "seconds": round(took["finetune"]),
-        "ended_where_it_began": min(seen, key=lambda look: look[1])[0] == 0,
+        "ended_where_it_began": np.allclose(validation["top"], validation["finetune"], atol=SAME),
     }
 
 
@@ -164,7 +189,8 @@ def difference(labels: np.ndarray, said: Mapping[str, np.ndarray]) -> dict:
     mean = (won - lost) / n
     half = 1.96 * np.sqrt((won + lost) / n - mean**2) / np.sqrt(n)
     ends = [round(mean - half, 4), round(mean + half, 4)]
-    return {"won": won, "lost": lost, "difference": round(mean, 4), "interval": ends, "p": round(metrics.mcnemar(won, lost), 6)}
+    p = float(f"{metrics.mcnemar(won, lost):.2g}")
+    return {"won": won, "lost": lost, "difference": round(mean, 4), "interval": ends, "p": p}
 
 
 def regrets(folds: Sequence[Mapping]) -> dict[str, float]:
@@ -192,54 +218,73 @@ def summary(folds: Sequence[Mapping]) -> dict:
     return found | {"regret": regrets(folds)}
 
 
-def lines(found: Mapping) -> list[str]:
-    header = ["set", "tested", "level 2", "level 3", "difference", "won, lost, p", "log loss", "photo-steps", "seconds", "as begun"]
-    body = []
-    for name, one in found["sets"].items():
-        cells = [
-            f"{one[level]['accuracy']:.3f} ({one[level]['accuracy_interval'][0]:.3f}-{one[level]['accuracy_interval'][1]:.3f})"
-            for level in LEVELS
-        ]
+def with_ends(one: Mapping, score: str) -> str:
+    """A score with its interval."""
+    low, high = one[f"{score}_interval"]
+    return f"{one[score]:.3f} ({low:.3f}-{high:.3f})"
+
+
+def lines(sets: Mapping[str, Mapping]) -> list[str]:
+    """What a file has of sets: the levels, what level 3 wins, and what each way to choose loses."""
+    names = {name: tables.plain(name) for name in sets}
+    of_levels, gains = [], []
+    for name, one in sets.items():
+        for number, level in enumerate(LEVELS, start=2):
+            each = (with_ends(one[level], score) for score in ("accuracy", "balanced_accuracy", "log_loss"))
+            of_levels.append([names[name], f"{one['n']}, {one['folds']} of {FOLDS} folds", number, *each])
         gain = one["level 3 less level 2"]
-        body.append([
-            tables.plain(name), one["n"], *cells, f"{gain['difference']:+.3f} ({gain['interval'][0]:+.3f} to {gain['interval'][1]:+.3f})",
-            f"+{gain['won']} -{gain['lost']}, {gain['p']:.2g}", f"{one['top']['log_loss']:.3f}, {one['finetune']['log_loss']:.3f}",
-            f"{min(one['photo_steps'])}-{max(one['photo_steps'])}", f"{min(one['seconds'])}-{max(one['seconds'])}",
-            f"{one['ended_where_it_began']} of {one['folds']}",
+        gains.append([
+            names[name], f"{gain['difference']:+.3f} ({gain['interval'][0]:+.3f} to {gain['interval'][1]:+.3f})",
+            f"+{gain['won']} -{gain['lost']}, {gain['p']:.2g}", f"{min(one['photo_steps'])}-{max(one['photo_steps'])}",
+            f"{min(one['seconds'])}-{max(one['seconds'])}", f"{one['ended_where_it_began']} of {one['folds']}",
         ])  # fmt: skip
-    ways = [[name, *(f"{one['regret'][name]:.4f}" for one in found["sets"].values())] for name in CRITERIA]
-    regret = tables.markdown(["test accuracy lost by choosing by", *map(tables.plain, found["sets"])], ways)
-    return [tables.markdown(header, body), "", regret]
+    ways = [[name, *(f"{one['regret'][name]:.4f}" for one in sets.values())] for name in CRITERIA]
+    return [
+        tables.markdown(["set", "tested", "level", "accuracy", "balanced accuracy", "log loss"], of_levels),
+        "",
+        tables.markdown(["set", "level 3 less level 2", "won, lost, p", "photo-steps", "seconds", "as begun"], gains),
+        "",
+        tables.markdown(["test accuracy lost by choosing by", *names.values()], ways),
+    ]
+
+
+def add(to: Path, settings: Mapping, name: str, found: Mapping) -> None:
+    """Put a set's summary into a file, which may have those of other sets with the same params, even of a study that runs now."""
+    kept = {name: value for name, value in settings.items() if name not in OTHERWISE}
+    before = json.loads(to.read_text()) if to.exists() else {}
+    sets = before["sets"] if before.get("params") == kept else {}
+    with files.whole(to) as file:
+        file.write(f"{json.dumps({'params': kept, 'sets': {**sets, name: found}}, indent=2)}\n".encode())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("given", nargs="*", metavar="SET or NAME=VALUE", help="folders of class folders, zips of them; params")
-    parser.add_argument("--folds", nargs="+", type=int, default=range(1, FOLDS + 1), metavar="FOLD", help="some of the five")
+    numbers = range(1, FOLDS + 1)
+    parser.add_argument("--folds", nargs="+", type=int, choices=numbers, default=numbers, metavar="FOLD", help="some of the five")
     parser.add_argument("--recipe", help="another recipe than params.yaml's: recipes/<name>.yaml")
     parser.add_argument("--to", type=Path, help=f"the file to write; default: {SETS}, or metrics/sets_<recipe>.json")
     parser.add_argument("--show", type=Path, metavar="FILE", help="print what this file holds, and run nothing")
     options = parser.parse_intermixed_args()  # as `make sets` has them: sets, options, params
     if options.show:
-        print(*lines(json.loads(options.show.read_text())), sep="\n")
+        print(*lines(json.loads(options.show.read_text())["sets"]), sep="\n")
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the stage that runs would go on alone
     to = options.to or (SETS.with_stem(f"sets_{options.recipe}") if options.recipe else SETS)
     given = [word for word in options.given if "=" not in word or Path(word).exists()]
-    changes = recipe.changes(options.recipe) + [word for word in options.given if word not in given]
     if not given:
         parser.error('name one set or more: make sets SETS="a.zip b/"')
-    found: dict = {"params": changes, "sets": {}}
-    if to.exists() and (before := json.loads(to.read_text()))["params"] == changes:
-        found = before
+    settings = settings_of(recipe.changes(options.recipe) + [word for word in options.given if word not in given])
     print("Level 1 is left out.")
-    for place in map(Path, given):
-        path = sources.own_photos(str(place.absolute()))
-        folder = workspace(COPIES / place.stem)
-        folds = [fold_of(folder, number, changes, path) for number in options.folds]
-        found["sets"][place.stem] = summary(folds)
-        to.write_text(json.dumps(found, indent=2) + "\n")
-        shutil.rmtree(folder)
+    found, places = {}, located(given)
+    COPIES.mkdir(parents=True, exist_ok=True)
+    for name, path in places.items():
+        with tempfile.TemporaryDirectory(dir=COPIES) as copy:
+            folder, folds = workspace(Path(copy)), []
+            for number in sorted(set(options.folds)):
+                folds.append(fold_of(folder, number, settings, path))
+                found[name] = summary(folds)
+                add(to, settings, name, found[name])
     print(*lines(found), sep="\n")
 
 

@@ -172,9 +172,10 @@ def test_the_gallery_without_a_mistake(pipeline, monkeypatch):
     monkeypatch.chdir(pipeline)
     right = [answer for answer in gallery.answers("finetune") if answer.right]
     picture = io.BytesIO()
-    gallery.mistakes("finetune", right, "crop").savefig(picture)
-    assert "mistook none" in gallery.mistakes("finetune", right, "crop").get_suptitle()
-    gallery.heat_maps("finetune", right, "crop", 1).savefig(picture)
+    figure = gallery.mistakes("finetune", right, "crop", "for a reason")
+    figure.savefig(picture)
+    assert "mistook none" in figure.get_suptitle() and "for a reason" in figure.get_supxlabel()
+    gallery.heat_maps("finetune", right, "crop", 1, "for a reason").savefig(picture)
 
 
 def test_the_card_has_every_level_param_and_class(pipeline):

@@ -107,7 +107,8 @@ def test_outside_a_git_repository_there_is_one_clear_line(tmp_path):
 
 def test_a_disk_that_is_too_small_is_told_before_anything_runs(tmp_path):
     given = settings(ROOT)
-    assert 1e9 < plan.space_needed(given, *plan.KNOWN["kaggle"]) < 1e10
+    size, counts = plan.KNOWN["kaggle"]
+    assert 1e9 < plan.space_needed(given, size, plan.drawn(given["subsample"], counts)) < 1e10
     folder = clone(tmp_path)
     change(folder, image_size=1024, activations__views=1000, subsample__train=1000)  # 8 TB
     output = run(folder, "tools.repro", check=False, DOGS_VS_CATS_ARCHIVE=str(ROOT / "README.md"))
@@ -184,7 +185,7 @@ def test_folds_validate_every_photo_once_and_leave_the_test_photos_alone(pipelin
         change(pipeline, subsample__folds=3, subsample__fold=4)
         assert "subsample.fold is 4" in run(pipeline, "stages.subsample", check=False)
         change(pipeline, subsample__folds=40, subsample__fold=1)
-        assert "too few for every split" in run(pipeline, "stages.subsample", check=False)
+        assert "too few for 40 folds" in run(pipeline, "stages.subsample", check=False)
     finally:
         restore(pipeline)
     assert sorted(validated) == sorted(photo.sha256 for photo in before if photo.split != "test")

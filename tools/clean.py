@@ -10,7 +10,7 @@ from pathlib import Path
 from stages.core import lockfile
 from tools import command
 
-CACHES = [f".cache/{name}" for name in ("canary", "downloads", "memo", "shards", "training")]
+CACHES = [f".cache/{name}" for name in ("canary", "downloads", "memo", "sets", "shards", "training")]
 OTHERS = [*CACHES, ".pytest_cache", "dvc_plots", "report", "data/check.csv"]
 
 

@@ -1,20 +1,22 @@
 """How long a run will take here, before it begins.
 
 What stages compute is counted from params and photos, and divided by this machine's own rate of matrix products, which a probe
-of a second or two measures. `SHARES` says which share of that rate each stage reaches (`make bench`). Stages whose params, code and
-data are those of dvc.lock count as nothing where this machine has what they made, and so do photos that the memo of frozen layers
-has.
+of two seconds measures. `SHARES` says which share of that rate each stage reaches (`make bench`). Stages whose params, code and
+data are those of dvc.lock, or of an earlier run that DVC's cache knows, count as nothing where this machine has what they made. So
+do views that the memo of frozen layers has. Where it is not known before a run whether these are of its photos, or how far a
+training was that was interrupted, the least counts them as done and the most does not.
 """
 
-import contextlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from onnx import TensorProto, helper
+from ruamel.yaml import YAML
 
 from stages import activations
 from stages.core import environment, lockfile, params
@@ -38,7 +40,8 @@ PUBLISH = 40.0  # s, and a share of a second for each photo that is looked at on
 TOP = 0.5e-3  # s, a view and epoch of level 2
 READ = 4e-3  # s, a view that the memo has
 MARGINS = 0.6, 1.6  # rates differ by so much within an hour on a shared machine
-SECONDS = 1.0  # of the probe
+SECONDS = 2.0  # of the probe
+BEGUN = Path(".cache/training")  # checkpoints, as `training.checkpoint` names them, which would import Keras
 
 
 def rate() -> float:
@@ -94,23 +97,57 @@ def small_cnn(settings: Mapping) -> float:
     return found
 
 
-def lacking() -> set[str]:
-    """The stages that have an output neither here nor in DVC's cache, as all have in a fresh clone."""
-    with contextlib.suppress(DvcException), Repo() as repo:  # what is wrong in dvc.yaml DVC says itself, in a moment
-        return {stage.name for stage in repo.index.stages if any(not out.exists and out.changed_cache() for out in stage.outs)}
-    return set()
+class Runs:
+    """What DVC's cache has: of the stages that dvc.lock names, and of earlier runs (its run cache)."""
+
+    def __init__(self, repo: Repo) -> None:
+        self.objects, self.runs = Path(repo.cache.local.path), Path(repo.stage_cache.cache_dir)
+        self.lacking = {
+            stage.name for stage in repo.index.stages if any(not out.exists and out.changed_cache() for out in stage.outs)
+        }
+
+    def has(self, md5: str) -> bool:
+        return (self.objects / md5[:2] / md5[2:]).exists()
+
+    def outs_of(self, ins: Mapping[str, object]) -> dict[str, str] | None:
+        """What a run with these `lockfile.ins` has made, where the cache has all of it."""
+        first, md5s = (
+            f"cmd: {ins['cmd']}\n",
+            [str(value) for key, value in ins.items() if key != "cmd" and not key.startswith("param ")],
+        )
+        for file in self.runs.glob("*/*/*"):
+            text = file.read_text()
+            if text.startswith(first) and all(md5 in text for md5 in md5s):  # to parse them all would take seconds
+                run = YAML(typ="safe", pure=True).load(text)
+                if lockfile.ins(run) == ins and all(map(self.has, lockfile.outs(run).values())):
+                    return lockfile.outs(run)
+        return None
 
 
 def due(settings: Mapping) -> set[str]:
-    """The stages that params, code or data have changed since dvc.lock, and those whose outputs are gone."""
+    """The stages that DVC will run: which params, code or data have changed since dvc.lock, or whose outputs are gone, and which
+    its cache has no run of."""
+    try:
+        with Repo() as repo:
+            runs = Runs(repo)
+    except DvcException:  # what is wrong in dvc.yaml DVC says itself, in a moment
+        return set()
     pipeline, lock = lockfile.stages(*params.PIPELINES), lockfile.stages(*lockfile.LOCKS)
-    makers, made, changed = makers_of(pipeline), lockfile.made(), set()
+    makers, made = makers_of(pipeline), dict(lockfile.made())
+    changed, again = set(), set()
     for stage, declared in pipeline.items():  # they stand in the order in which they run
-        follows = any(makers.get(lockfile.holder(path, makers)) in changed for path in lockfile.paths(declared, "deps"))
         locked = lockfile.ins(lock.get(stage, {}))
-        if follows or stage not in lock or lockfile.due(declared, settings, made, locked) != locked:
+        if any(makers.get(lockfile.holder(path, makers)) in changed for path in lockfile.paths(declared, "deps")):
             changed.add(stage)
-    return changed | lacking()  # what makes the same once more changes nothing that follows
+            continue
+        now = lockfile.due(declared, settings, made, locked)
+        if now == locked and stage not in runs.lacking:
+            continue
+        if (outs := runs.outs_of(now)) is not None:
+            made |= outs
+        else:
+            (again if now == locked else changed).add(stage)  # what makes the same once more changes nothing that follows
+    return changed | again
 
 
 def remembered(settings: Mapping) -> int:
@@ -121,7 +158,7 @@ def remembered(settings: Mapping) -> int:
     return sum(1 for _ in memo.folder(*activations.origin(settings, depth)).glob("*.npz"))
 
 
-def seconds(settings: Mapping, counts: Iterable[int]) -> tuple[float, float] | None:
+def seconds(settings: Mapping, stages: set[str], sizes: plan.Sizes, photos: int) -> tuple[float, float] | None:
     """The least and the most that a run takes, from the first look at which level 3 may stop to its last epoch; None where
     nothing is known of the network.
 
@@ -129,53 +166,68 @@ def seconds(settings: Mapping, counts: Iterable[int]) -> tuple[float, float] | N
     ----------
     settings : mapping
         All params, as the run will have them.
-    counts : iterable of int
-        How many photos each class has.
+    stages : set of str
+        Which will run, as `due` has them.
+    sizes : of int
+        How many training, validation and test photos are drawn.
+    photos : int
+        How many there are in all.
     """
-    stages = due(settings)
     if not stages:
         return 0.0, 0.0
     if not (costs := halves(settings)):
         return None
-    (below, above), shares, counts, per = costs, SHARES[settings["backbone"]], list(counts), rate()
-    train, validation, test = plan.drawn(settings, counts)
-    views = plan.views_needed(settings, counts)
-    tuning = settings["finetune"]
-    missing = max(0, views - remembered(settings))
-    listed = sum(counts) if settings["top"]["listed"] else 0  # whole networks, from pixels to averages
+    (below, above), shares, per = costs, SHARES[settings["backbone"]], rate()
+    train, validation, test = sizes
+    views, known = plan.views_needed(settings, sizes), remembered(settings)
+    tuning, listed = settings["finetune"], photos if settings["top"]["listed"] else 0  # whole networks, from pixels to averages
     cnn, level_1 = small_cnn(settings["small_cnn"]), settings["small_cnn"]["epochs"]
-    look = min(train, tuning["look"] or train)
+    begun = {path.name.partition("-")[0] for path in BEGUN.glob("*.npz")}
+
+    def of_stages(tuned: int, views_known: int) -> dict[str, float]:
+        look = min(train, tuning["look"] or train)
+        seen = 3 * tuned + (tuned / look + 1) * validation * settings["activations"]["crops"]
+        missing = max(0, views - views_known)
+        return {
+            "small_cnn": level_1
+            * (3 * train + validation * (1 + settings["small_cnn"]["mirror"]))
+            * cnn
+            / SHARES["small_cnn"]
+            / per,
+            "activations": missing * below / shares["activations"] / per + views * READ,
+            "bottleneck": (views * above + listed * (below + above)) / shares["bottleneck"] / per,
+            "top": settings["top"]["epochs"] * (train + listed) * TOP,
+            "finetune": seen * above / shares["finetune"] / per,
+            "export": PUBLISH + test * (above + below) / per,
+        }
+
+    first, last = ends(settings, sizes)
+    least = of_stages(first, known) | dict.fromkeys(begun, 0.0)
+    most = of_stages(last, 0 if "subsample" in stages else known)
+    low, high = (sum(START + of.get(stage, 0) for stage in stages) for of in (least, most))
+    return MARGINS[0] * low, MARGINS[1] * high
+
+
+def ends(settings: Mapping, sizes: plan.Sizes) -> tuple[int, int]:
+    """How many photos level 3 has seen when it may stop first, and at its last epoch."""
+    (train, validation, _), tuning = sizes, settings["finetune"]
     most = tuning["epochs"] * train
-    least = min(most, -(-tuning["patience"] // max(1, validation)) * look or most)
-
-    def tuned(photos: float) -> float:
-        return (
-            (3 * photos * above + (photos / look + 1) * validation * settings["activations"]["crops"] * above)
-            / shares["finetune"]
-            / per
-        )
-
-    fixed = {
-        "small_cnn": level_1 * (3 * train + validation * (1 + settings["small_cnn"]["mirror"])) * cnn / SHARES["small_cnn"] / per,
-        "activations": missing * below / shares["activations"] / per + views * READ,
-        "bottleneck": (views * above + listed * (below + above)) / shares["bottleneck"] / per,
-        "top": settings["top"]["epochs"] * (train + listed) * TOP,
-        "export": PUBLISH + test * (above + below) / per,
-    }
-    both = []
-    for photos, margin in zip((least, most), MARGINS):
-        of_stage = fixed | {"finetune": tuned(photos)}
-        both.append(margin * sum(START + of_stage.get(stage, 0) for stage in stages))
-    return both[0], both[1]
+    look = min(train, tuning["look"] or train)
+    return min(most, -(-tuning["patience"] // max(1, validation)) * look or most), most
 
 
-def words(settings: Mapping, counts: Iterable[int]) -> str:
-    """What `make repro` says of it."""
-    found = seconds(settings, counts)
+def words(settings: Mapping, sizes: plan.Sizes, photos: int) -> str:
+    """What `make repro` says of it, as `seconds` has it."""
+    stages = due(settings)
+    found = seconds(settings, stages, sizes, photos)
     if found is None:
         return f"How long it takes is not known for {settings['backbone']}."
     if found[1] == 0:
         return "Nothing has changed since the last run: this takes seconds."
-    low, high = (max(1, round(value / 60)) for value in found)
+    unit, name = (60, "minutes") if found[1] > 100 else (10, "seconds")
+    low, high = found[0] // unit, -(-found[1] // unit)
+    low, high = (low, high) if unit == 60 else (10 * low, 10 * high)
+    first, last = ends(settings, sizes)
+    why = ": level 3 stops when validation photos say so" if "finetune" in stages and first < last else ""
     cores = f"{environment.THREADS} core{'s' * (environment.THREADS > 1)}"
-    return f"This will take {low} to {high} minutes here, on {cores}: level 3 stops when validation photos say so."
+    return f"This will take {f'{low:.0f} to' if low else 'up to'} {high:.0f} {name} here, on {cores}{why}."

@@ -9,6 +9,7 @@ from stages.lists import classes
 from stages.photos import archive, dataset
 
 SHOWN = 12  # classes
+Sizes = tuple[int, ...]  # photos of each split, as `dataset.SPLITS` has them
 KNOWN = {"kaggle": (0.6e9, [12_500] * 2), "microsoft": (0.9e9, [12_500] * 2), "cifar10": (0.5e9, [6_000] * 2)}  # bytes, photos
 
 
@@ -67,30 +68,42 @@ def words(sizes: Mapping) -> str:
     return " ".join(f"subsample.{split}={size}" for split, size in sizes.items())
 
 
-def drawn(settings: dict, counts: Iterable[int]) -> tuple[int, ...]:
-    """How many training, validation and test photos are drawn from classes with so many photos each."""
-    taken = [subsample.counts(settings["subsample"], count) for count in counts]
+def drawn(params: Mapping, counts: Iterable[int]) -> Sizes:
+    """How many training, validation and test photos the params of `subsample` draw from classes with so many photos each."""
+    taken = [subsample.counts(params, count) for count in counts]
     return tuple(sum(of_class[split] for of_class in taken) for split in dataset.SPLITS)
 
 
-def views_needed(settings: dict, counts: Iterable[int]) -> int:
-    """How many views the frozen layers compute of classes with so many photos each."""
-    train, validation, test = drawn(settings, counts)
+def split(found: archive.Listing | classes.Summary, params: Mapping) -> Sizes:
+    """How many training, validation and test photos a run takes of the user's own. Folders' splits are taken as they are; what a
+    list gives is counted by class alone, so its splits are taken for shares."""
+    splits = subsample.kept(found.splits(), params)
+    if not splits or isinstance(found, classes.Summary):
+        return drawn({**params, **subsample.SHARES} if splits else params, found.counts().values())
+    of_class: dict[str, list] = {}
+    for photo in found.photos:
+        of_class.setdefault(photo.kind, []).append((photo, ""))
+    sizes = [subsample.given(photos, set(splits), params)[1] for photos in of_class.values()]
+    return tuple(sum(of[name] for of in sizes) for name in dataset.SPLITS)
+
+
+def views_needed(settings: Mapping, sizes: Sizes) -> int:
+    """How many views the frozen layers compute of so many photos."""
+    train, validation, test = sizes
     return train * settings["activations"]["views"] + (validation + test) * settings["activations"]["crops"]
 
 
-def space_needed(settings: dict, archive_bytes: float, counts: Iterable[int]) -> int:
+def space_needed(settings: Mapping, archive_bytes: float, sizes: Sizes) -> int:
     """Bytes of a cold run: archive (downloaded and kept), photos, activations (in the memo as well), features."""
     size, block = settings["image_size"], 5 - len(settings["finetune"]["unfreeze"])
     values = 2 * (size >> block) ** 2 * min(512, 32 << block) + (size >> 5) ** 2 * 512
-    return int(2 * archive_bytes + 0.5e9 + views_needed(settings, counts) * values * 2)
+    return int(2 * archive_bytes + 0.5e9 + views_needed(settings, sizes) * values * 2)
 
 
-def bytes_kept(found: archive.Listing | classes.Summary, settings: dict) -> float:
+def bytes_kept(found: archive.Listing | classes.Summary, settings: Mapping) -> float:
     """The size of the photos that come here: all of a folder or zip, and those that are drawn from a list, by their mean size."""
-    counts = found.counts().values()
     everything = isinstance(found, archive.Listing) or found.splits() or settings["subsample"]["rest"]
-    return found.size() * (1 if everything else sum(drawn(settings, counts)) / sum(counts))
+    return found.size() * (1 if everything else sum(split(found, settings["subsample"])) / sum(found.counts().values()))
 
 
 def space_taken() -> int:

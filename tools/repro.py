@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from stages.core import environment, lockfile, params
 from stages.core.errors import UserError
@@ -90,15 +91,22 @@ def recipe_of_own(source: str, settings: dict, changes: list[str]) -> str | None
 
 
 def changed_by(settings: dict, changes: list[str]) -> dict:
-    """Settings as `name=value` changes will have them; what makes no sense is left to DVC to refuse."""
+    """Settings as `name=value` changes will have them.
+
+    Raises
+    ------
+    UserError
+        Where a name is none of theirs, or a value no YAML.
+    """
     settings = copy.deepcopy(settings)
     for change in changes:
         name, _, value = change.partition("=")
-        *parents, last = name.split(".")
-        node = settings
-        for parent in parents:
-            node = node.get(parent, {})
-        node[last] = YAML(typ="safe", pure=True).load(value)
+        experiment.value(settings, name)
+        parent, _, last = name.rpartition(".")
+        try:
+            (params.value(settings, parent) if parent else settings)[last] = YAML(typ="safe", pure=True).load(value)
+        except YAMLError:
+            raise UserError(f"{change}: expected {name}=VALUE, as params.yaml would have it.") from None
     return settings
 
 
@@ -216,14 +224,18 @@ def main() -> None:
         wanted: dict[str, str | None] = {}
     else:
         found, wanted = looked_at(source, options.photos or settings["download"]["path"], again, settings)
-        will, needed = changed_by(settings, changes), plan.KNOWN.get(source)
+        will = changed_by(settings, changes)
+        params.check(will, params.PARAMS)
         if found:
             changes += plan.own_photos(found, will["subsample"], changes)
             will = changed_by(settings, changes)
-            needed = plan.bytes_kept(found, will), found.counts().values()
+            photos, needed, sizes = sum(found.counts().values()), plan.bytes_kept(found, will), plan.split(found, will["subsample"])
+        else:
+            needed, counts = plan.KNOWN[source]
+            photos, sizes = sum(counts), plan.drawn(will["subsample"], counts)
         will["download"] |= {name.removeprefix("download."): value for name, value in wanted.items()}
-        print(estimate.words(will, needed[1]), flush=True)
-        fetch.check_space(Path(), plan.space_needed(will, *needed) - plan.space_taken())
+        print(estimate.words(will, sizes, photos), flush=True)
+        fetch.check_space(Path(), plan.space_needed(will, needed, sizes) - plan.space_taken())
 
     before = snapshot()
     back.keep()

@@ -113,20 +113,21 @@ def grid(rows: int, columns: int, title: str, note: str) -> tuple[Figure, np.nda
     return figure, axes
 
 
-def mistakes(level: str, found: list[Answer], fit: str) -> Figure:
+def mistakes(level: str, found: list[Answer], fit: str, why: str) -> Figure:
+    """The worst mistakes of the level that is handed out."""
     wrong = [answer for answer in found if not answer.right]
     shown = wrong[:MISTAKES]
     note = f"{len(wrong)} of {len(found)} validation and test photos are mistaken; the surest mistakes first" if wrong else ""
     name = f"Level {levels.LEVELS[level]}"
     title = f"{name}: its worst mistakes" if wrong else f"{name} mistook none of {len(found)} validation and test photos"
-    figure, axes = grid(max(1, -(-len(shown) // COLUMNS)), COLUMNS, title, note)
+    figure, axes = grid(max(1, -(-len(shown) // COLUMNS)), COLUMNS, title, f"{note}\n{why}".strip())
     for axis, answer in zip(axes.flat, shown):
         axis.imshow(read(answer.file, fit))
         axis.set_title(answer.caption, fontsize=10)
     return figure
 
 
-def heat_maps(level: str, found: list[Answer], fit: str, crops: int) -> Figure:
+def heat_maps(level: str, found: list[Answer], fit: str, crops: int, why: str) -> Figure:
     """Pairs of a photo, or the middle one of its crops, and what speaks for the class that was said: for four mistakes and
     four right answers."""
     wrong, right = [[a for a in found if a.right is kind] for kind in (False, True)]
@@ -136,7 +137,7 @@ def heat_maps(level: str, found: list[Answer], fit: str, crops: int) -> Figure:
     arrays = {split: activations.read(folder, split) for split in SPLITS}
     places = {split: {photo.file: row for row, photo in enumerate(photos)} for split, (_, photos) in arrays.items()}
     note = "bright where the network sees what it says; first mistakes, then right answers, unsure and sure ones"
-    figure, axes = grid(-(-len(shown) // 2), 4, f"Where level {levels.LEVELS[level]} looks (Grad-CAM)", note)
+    figure, axes = grid(-(-len(shown) // 2), 4, f"Where level {levels.LEVELS[level]} looks (Grad-CAM)", f"{note}\n{why}")
     for (left, over), answer in zip(axes.reshape(-1, 2), shown):
         photo = images.cropped((dataset.PHOTOS / answer.file).read_bytes(), SIZE, fit, crops, deep.read())[0]
         array = arrays[answer.split][0][places[answer.split][answer.file]][:1]
@@ -197,12 +198,12 @@ def skipped(photos: list[list[str]]) -> Figure:
 
 
 def main(params) -> None:
-    level, _ = levels.handed_out()
-    found = answers(level)
+    level, why = levels.handed_out()
+    found, why = answers(level), f"of levels 2 and 3 this one is handed out: {why}"
     GALLERY.mkdir(parents=True, exist_ok=True)
     pictures = {
-        "mistakes": mistakes(level, found, params["fit"]),
-        "gradcam": heat_maps(level, found, params["fit"], params["activations"]["crops"]),
+        "mistakes": mistakes(level, found, params["fit"], why),
+        "gradcam": heat_maps(level, found, params["fit"], params["activations"]["crops"], why),
         "augmentation": augmentation(dataset.read_manifest(), params),
         "duplicates": near_duplicates(tables.rows("data/duplicates.csv")),
         "skipped": skipped(tables.rows("data/skipped.csv")),

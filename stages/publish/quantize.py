@@ -2,7 +2,7 @@
 
 Static quantisation by ONNX Runtime: each weight and each layer's output as 8 bits, scaled by what photos of the training
 split give. What little costs nothing stays in float32 (`plan`). Writes models/classifier.int8.onnx, and metrics/int8.csv: its
-scores on test photos beside those of float32, and on what share of them both say the same class.
+scores on test photos beside those of float32, on what share of them both say the same class, and which level both are and why.
 """
 
 import errno
@@ -131,13 +131,14 @@ def main(params) -> None:
             bar.update(len(pixels))
     probabilities = np.concatenate(found).astype(np.float64)
     probabilities /= probabilities.sum(1, keepdims=True)
-    files, labels, float32, _ = predicted.read(levels.handed_out()[0], "test")
+    level, why = levels.handed_out()
+    files, labels, float32, _ = predicted.read(level, "test")
     assert files == [photo.file for photo in photos]
     rows = []
     for name, said in ("float32", float32), ("int8", probabilities):
         same = float(np.mean(said.argmax(1) == float32.argmax(1)))
-        rows.append([name, *metrics.scores(labels, said).values(), round(same, 6)])
-    tables.write(SCORES, ["classifier", *metrics.FIELDS, "same_class_as_float32"], rows)
+        rows.append([name, *metrics.scores(labels, said).values(), round(same, 6), f"{levels.LEVELS[level]}: {why}"])
+    tables.write(SCORES, ["classifier", *metrics.FIELDS, "same_class_as_float32", "level"], rows)
 
 
 if __name__ == "__main__":

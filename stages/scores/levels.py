@@ -22,11 +22,18 @@ def remarks(scores: dict) -> list[str]:
     found = []
     two, three = (scores[level]["validation"]["log_loss"] for level in ("top", "finetune"))
     if three > two - LEAST:
-        found.append("Fine-tuning won nothing: on validation photos level 3's log loss is not lower than level 2's.")
-    test = scores["finetune"]["test"]
-    if (width := test["accuracy_high"] - test["accuracy_low"]) > WIDE:
         found.append(
-            f"Few photos: the interval of level 3's test accuracy is {width:.2f} wide. For your own photos "
+            f"Fine-tuning won nothing: on validation photos level 3's log loss is not lower than level 2's by {LEAST} or more."
+        )
+    widths = {
+        (level, split): score["accuracy_high"] - score["accuracy_low"]
+        for level, splits in scores.items()
+        for split, score in splits.items()
+    }
+    level, split = max(widths, key=widths.get)
+    if (width := widths[level, split]) > WIDE:
+        found.append(
+            f"Few photos: the interval of level {LEVELS[level][0]}'s {split} accuracy is {width:.2f} wide. For your own photos "
             "`make sets SETS=folder` tests every one of them once."
         )
     return found

@@ -171,6 +171,7 @@ def make(folder: Path) -> tuple[Ground, dict[str, float]]:
     notes = folder.with_suffix(".json")
     if notes.exists():
         return Ground(folder), json.loads(notes.read_text())
+    shutil.rmtree(folder, ignore_errors=True)  # half of one that was killed
     copy = sets.workspace(folder)
     settings = repro.changed_by(params.read(params.PARAMS), recipe.changes("tiny"))
     settings["download"] |= {"source": "cifar10", "sha256": None}
