@@ -7,6 +7,12 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 SCHEMES = $(foreach address,$(URL) $(TO) $(SHARDS) $(filter s3://% gs://%,$(PHOTOS)),$(firstword $(subst ://, ,$(address)))) $(ENGINE) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-) $(shell sed -n 's|^  path: *\([a-z0-9]*\)://.*|\1|p' params.yaml 2>&-)
 PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure ray,$(sort $(SCHEMES))))))
 
+# Paths as they were typed: make would take a $ for its own, and the shell quotes and backticks.
+override PHOTOS := $(value PHOTOS)
+override TO := $(value TO)
+override MODEL := $(value MODEL)
+export PHOTOS TO MODEL
+
 # No process sees a GPU: CUDA is not installed, and the processor computes.
 ifeq ($(GPU),0)
 export CUDA_VISIBLE_DEVICES := -1
@@ -18,7 +24,7 @@ help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 COMMANDS := $(BIN)/predict $(BIN)/submit
-REPRO = python -m tools.repro $(if $(RECIPE),--recipe $(RECIPE)) $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS),--photos "$(PHOTOS)")
+REPRO = python -m tools.repro $(if $(RECIPE),--recipe $(RECIPE)) $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS),--photos "$$PHOTOS")
 
 repro: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## set up, choose where photos come from, run the pipeline, show the results; PHOTOS=s3://bucket/photos, RECIPE=accurate, GPU=0
 	@python -m tools.gpu
@@ -63,21 +69,21 @@ search: $(BIN)/.run ## look for better params with Optuna, for MINUTES (60)
 	@python -m tools.search --minutes $(or $(MINUTES),60)
 
 check: $(BIN)/.run ## look a folder of your own photos over before a long run: PHOTOS=~/pictures
-	@test -n "$(PHOTOS)" || { echo 'make check PHOTOS=~/pictures' >&2; exit 1; }
-	@python -m tools.check "$(PHOTOS)"
+	@test -n "$$PHOTOS" || { echo 'make check PHOTOS=~/pictures' >&2; exit 1; }
+	@python -m tools.check "$$PHOTOS"
 
 publish: $(BIN)/.run $(COMMANDS) ## after an experiment: the classifier's files, gallery, heat maps, near-duplicates, card
 	@dvc repro publish/dvc.yaml
 
 predict: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## predict any number of photos into files: PHOTOS=s3://bucket/photos TO=s3://bucket/predictions ENGINE=ray
-	@test -n "$(PHOTOS)" -a -n "$(TO)" || { echo "make predict PHOTOS=s3://bucket/photos TO=s3://bucket/predictions, or folders" >&2; exit 1; }
-	@predict "$(PHOTOS)" --to "$(TO)" $(if $(MODEL),--model "$(MODEL)")
+	@test -n "$$PHOTOS" -a -n "$$TO" || { echo "make predict PHOTOS=s3://bucket/photos TO=s3://bucket/predictions, or folders" >&2; exit 1; }
+	@predict "$$PHOTOS" --to "$$TO" $(if $(MODEL),--model "$$MODEL")
 
 bench: $(BIN)/.run ## how fast it is, beside the blog's scripts and the machine's ceiling (half an hour)
 	@python -m studies.bench
 
 bench-ray: $(BIN)/.test $(BIN)/.ray ## what Ray costs on the cores of this machine: PHOTOS=~/pictures, with the classifier of RECIPE=light
-	@python -m studies.bench_ray "$(or $(PHOTOS),data/photos)" $(if $(MODEL),--model "$(MODEL)")
+	@python -m studies.bench_ray "$${PHOTOS:-data/photos}" $(if $(MODEL),--model "$$MODEL")
 
 curve: $(BIN)/.run ## how time, memory and disk grow from 1,000 to 60,000 photos: RECIPE=light
 	@python -m studies.curve $(if $(RECIPE),--recipe $(RECIPE))

@@ -7,8 +7,8 @@
 
 Each set has a copy of the workspace under .cache/sets, in which the stages run; level 1 is left out. Five folds, whose test parts
 are disjoint: in each one part tests, another validates, three train. Splits that folders give are set aside. Frozen layers come
-from the memo. Writes metrics/sets.json, or metrics/sets_<recipe>.json, fold by fold; what it has of other sets with the same
-params stays. For each level: accuracy (Wilson's interval), balanced accuracy and log loss (percentiles of 1,000 bootstrap samples
+from the memo. Writes metrics/sets.json, or metrics/sets_<recipe>.json, fold by fold, each set with the params that it was measured
+with; what the file has of other sets stays. For each level: accuracy (Wilson's interval), balanced accuracy and log loss (percentiles of 1,000 bootstrap samples
 of the tested photos), fold by fold as well. For level 3: the photos won and lost against level 2, the difference of the accuracies
 with its interval, McNemar's p, photo-steps, seconds, and in how many runs it ended where it began. And for each way to choose the
 better level by validation photos, how much test accuracy it loses against the better one of each fold.
@@ -82,7 +82,7 @@ def located(given: Sequence[str]) -> dict[str, Path]:
     """
     if elsewhere := next((one for one in given if "://" in one), None):
         raise UserError(f"{elsewhere}: a set is a folder or a zip that is here.")
-    places = [sources.own_photos(str(Path(one).expanduser().absolute())) for one in dict.fromkeys(given)]
+    places = [sources.own_photos(str(Path(os.path.expanduser(one)).absolute())) for one in dict.fromkeys(given)]
     called = [place.resolve() if place.name == ".." else place for place in places]
     names = [place.name if place.is_dir() else place.stem for place in called]
     times = Counter(names)
@@ -229,9 +229,10 @@ def lines(sets: Mapping[str, Mapping]) -> list[str]:
     names = {name: tables.plain(name) for name in sets}
     of_levels, gains = [], []
     for name, one in sets.items():
+        what = f"{one['params']['backbone']}, {one['params']['image_size']} px"
         for number, level in enumerate(LEVELS, start=2):
             each = (with_ends(one[level], score) for score in ("accuracy", "balanced_accuracy", "log_loss"))
-            of_levels.append([names[name], f"{one['n']}, {one['folds']} of {FOLDS} folds", number, *each])
+            of_levels.append([names[name], what, f"{one['n']}, {one['folds']} of {FOLDS} folds", number, *each])
         gain = one["level 3 less level 2"]
         gains.append([
             names[name], f"{gain['difference']:+.3f} ({gain['interval'][0]:+.3f} to {gain['interval'][1]:+.3f})",
@@ -240,7 +241,7 @@ def lines(sets: Mapping[str, Mapping]) -> list[str]:
         ])  # fmt: skip
     ways = [[name, *(f"{one['regret'][name]:.4f}" for one in sets.values())] for name in CRITERIA]
     return [
-        tables.markdown(["set", "tested", "level", "accuracy", "balanced accuracy", "log loss"], of_levels),
+        tables.markdown(["set", "network", "tested", "level", "accuracy", "balanced accuracy", "log loss"], of_levels),
         "",
         tables.markdown(["set", "level 3 less level 2", "won, lost, p", "photo-steps", "seconds", "as begun"], gains),
         "",
@@ -248,13 +249,11 @@ def lines(sets: Mapping[str, Mapping]) -> list[str]:
     ]
 
 
-def add(to: Path, settings: Mapping, name: str, found: Mapping) -> None:
-    """Put a set's summary into a file, which may have those of other sets with the same params, even of a study that runs now."""
-    kept = {name: value for name, value in settings.items() if name not in OTHERWISE}
-    before = json.loads(to.read_text()) if to.exists() else {}
-    sets = before["sets"] if before.get("params") == kept else {}
+def add(to: Path, name: str, found: Mapping) -> None:
+    """Put a set's summary into a file, which may have those of others, even of a study that runs now."""
+    sets = json.loads(to.read_text())["sets"] if to.exists() else {}
     with files.whole(to) as file:
-        file.write(f"{json.dumps({'params': kept, 'sets': {**sets, name: found}}, indent=2)}\n".encode())
+        file.write(f"{json.dumps({'sets': {**sets, name: found}}, indent=2)}\n".encode())
 
 
 def main() -> None:
@@ -276,6 +275,7 @@ def main() -> None:
         parser.error('name one set or more: make sets SETS="a.zip b/"')
     settings = settings_of(recipe.changes(options.recipe) + [word for word in options.given if word not in given])
     print("Level 1 is left out.")
+    kept = {key: value for key, value in settings.items() if key not in OTHERWISE}
     found, places = {}, located(given)
     COPIES.mkdir(parents=True, exist_ok=True)
     for name, path in places.items():
@@ -283,8 +283,8 @@ def main() -> None:
             folder, folds = workspace(Path(copy)), []
             for number in sorted(set(options.folds)):
                 folds.append(fold_of(folder, number, settings, path))
-                found[name] = summary(folds)
-                add(to, settings, name, found[name])
+                found[name] = {"params": kept, **summary(folds)}
+                add(to, name, found[name])
     print(*lines(found), sep="\n")
 
 

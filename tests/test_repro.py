@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,13 @@ def test_what_can_be_reached_decides_once(chooser, monkeypatch):
     assert chooser(source="path") == "path", "what params.yaml says wins"
 
 
+def test_own_photos_are_no_choice_for_a_params_yaml_without_them(chooser):
+    repro.CHOSEN.write_text("path\n")
+    repro.BROUGHT.parent.mkdir(parents=True)
+    repro.BROUGHT.write_text('{"source": "path"}')
+    assert chooser() == "cifar10", "after `git restore params.yaml`"
+
+
 def test_an_archive_by_hand_wins_over_the_network(chooser, monkeypatch):
     monkeypatch.setenv("DOGS_VS_CATS_ARCHIVE", "train.zip")
     assert chooser() == "kaggle"
@@ -68,6 +76,49 @@ def test_a_choice_whose_photos_never_came_is_none(tmp_path):
 @pytest.mark.parametrize("arguments", [["--source", "cifar10", "--photos", "x"], ["download.source=cifar10"]])
 def test_two_answers_to_where_photos_come_from_are_refused(pipeline, arguments):
     assert "photos" in run(pipeline, "tools.repro", *arguments, check=False).splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("image_size=abc", "image_size is 'abc'"),
+        ("top=0.4", "top is 0.4; expected the keys"),
+        ("top.dropout=hello", "top.dropout is 'hello'"),
+        ("top.dropout.x=1", "params.yaml has no top.dropout.x"),
+        ("top.droput=0.4", "params.yaml has no top.droput"),
+        ("finetune.unfreeze=block5", "finetune.unfreeze is 'block5'"),
+        ("top.lr=[1", "expected top.lr=VALUE"),
+        ("top.lr", "top.lr is None"),
+        ("subsample=5", "subsample is 5"),
+    ],
+)
+def test_a_wrong_value_is_a_line_before_anything_is_written(pipeline, photos, tmp_path, change, words):
+    before = (pipeline / "params.yaml").read_bytes()
+    for own_photos in [], ["--photos", str(own(tmp_path / "mine", photos))]:
+        output = run(pipeline, "tools.repro", *own_photos, change, check=False)
+        assert words in output.splitlines()[-1] and "Traceback" not in output
+    assert (pipeline / "params.yaml").read_bytes() == before
+
+
+def test_a_right_value_mends_a_wrong_one(pipeline):
+    try:
+        change(pipeline, top__dropout="hello")
+        assert "top.dropout is 'hello'" in run(pipeline, "tools.repro", check=False)
+        output = run(pipeline, "tools.repro", "--source", "microsoft", "top.dropout=1.5", check=False)
+        assert "top.dropout is 1.5" in output
+        run(pipeline, "tools.repro", "top.dropout=0.7")
+    finally:
+        restore(pipeline)
+        (pipeline / repro.CHOSEN).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("name", ['it\'s "my" & photos (1)', "back`tick", "price $5", "two  blanks", "$(shell touch made)"])
+def test_make_takes_any_path_as_it_is_typed(tmp_path, name):
+    words = ["make", "-s", "-C", str(ROOT), "-o", ".venv/bin/.run", "check", f"PHOTOS={tmp_path / name}"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert f"There is no folder {tmp_path / name}: name one" in done.stderr
+    assert not (ROOT / "made").exists()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_one_of_five_folds(pipeline, photos, tmp_path):
     assert output.startswith("Level 1 is left out.") and not list((pipeline / sets.COPIES).iterdir())
     found = json.loads(to.read_text())
     one = found["sets"]["mine"]
-    assert found["params"]["finetune"]["epochs"] == 1 and (one["n"], one["folds"]) == (12, 1)
+    assert one["params"]["finetune"]["epochs"] == 1 and (one["n"], one["folds"]) == (12, 1)
     assert one["photo_steps"] == [48], "36 photos in batches of 16"
     for level in sets.LEVELS:
         assert one[level]["accuracy"] == pytest.approx(np.mean(one[level]["of_folds"]), abs=1e-3)
@@ -52,7 +52,9 @@ def test_sets_of_one_name_and_of_given_splits_are_each_measured_by_itself(pipeli
     found = json.loads(to.read_text())["sets"]
     assert {name: (one["n"], one["folds"]) for name, one in found.items()} == {places[0]: (6, 1), places[1]: (4, 1)}
     run(pipeline, "studies.sets", places[1], *quick, "finetune.lr=1e-5", "--folds", "1")
-    assert list(json.loads(to.read_text())["sets"]) == ["mine.v1"], "of other params nothing is kept"
+    later = json.loads(to.read_text())["sets"]
+    assert list(later) == [*places, "mine.v1"] and later[places[0]] == found[places[0]], "what is there of other sets stays"
+    assert later["mine.v1"]["params"]["finetune"]["lr"] == 1e-5
     assert [path.name for path in (pipeline / ".cache").iterdir() if path.name not in cached] in ([], ["sets"])
     assert not list((pipeline / sets.COPIES).iterdir())
     missing = run(pipeline, "studies.sets", places[1], str(tmp_path / "none"), *quick, check=False)

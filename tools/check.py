@@ -9,6 +9,7 @@ it found in data/check.csv. Exits with status 1 where a run would fail.
 
 import argparse
 import hashlib
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -42,7 +43,7 @@ FOLDS = 5
 FEW = 20  # test photos of a class: at an accuracy of 0.9 the interval goes from 0.70 to 0.97
 CONTRAST = 8  # levels of 255; with fewer a picture looks like one plain colour
 SIZE = 160  # px, of the photos whose features are compared
-SUSPICIOUS = 0.1  # a photo's own class gets less than this by the others
+SUSPICIOUS = 0.1  # a photo's own class gets less than this by the others, and another one more than half
 PENALTY = 0.05  # L2, beside the mean loss of a photo: the best of 0.0005 to 5 for 200 and 2,000 photos of cats and dogs
 
 
@@ -151,7 +152,7 @@ def other_class(
     )
     probabilities = cross_val_predict(model, np.array(features), labels, cv=FOLDS, method="predict_proba")
     own = probabilities[np.arange(len(labels)), labels]
-    worst = [number for number in np.argsort(own) if own[number] < SUSPICIOUS]
+    worst = [number for number in np.argsort(own) if own[number] < SUSPICIOUS and probabilities[number].max() > 0.5]
     return [(float(own[number]), photos[number], classes[probabilities[number].argmax()]) for number in worst]
 
 
@@ -220,7 +221,7 @@ def check(listed: archive.Listing) -> str | None:
     if len(counts) > 1 and min(counts.values()) >= FOLDS:
         words = [sys.executable, "-m", "dvc", "repro", "-q", "pretrained"]
         if subprocess.run(words, env=experiment.environment()).returncode:
-            print("\nThe labels were not checked, since that needs these weights.")
+            print("\nThe labels were not checked: that needs the network's weights, and no other run beside it.")
         else:
             network = layers.Frozen(activations.WEIGHTS, settings["backbone"], [])
             doubtful = other_class(usable, listed, network, depth)
@@ -247,7 +248,7 @@ def main() -> None:
             f"{asked}: make check reads every photo of a folder or a zip. Photos of a bucket or a list are looked at when they are drawn: "
             "make repro lists what can't be used in data/skipped.csv."
         )
-    folder = Path(asked).expanduser()
+    folder = Path(os.path.expanduser(asked))
     if not folder.exists():
         raise UserError(f"There is no folder {folder}: name one with a folder of photos for every class, or a zip of it.")
     with archive.listing(folder) as listed:

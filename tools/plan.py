@@ -34,7 +34,9 @@ def own_photos(found: archive.Listing | classes.Summary, sizes: dict, changes: l
     counts = found.counts()
     rarest, most = min(counts, key=counts.get), max(counts, key=counts.get)
     each = ", ".join(f"{kind} {count}" for kind, count in counts.items())
-    if len(counts) > SHOWN:
+    if len(counts) > SHOWN and counts[rarest] == counts[most]:
+        each = f"{counts[most]} a class"
+    elif len(counts) > SHOWN:
         each = f"from {counts[rarest]} ({rarest}) to {counts[most]} ({most}) a class"
     print(*found.lines(), f"{len(counts)} classes, {sum(counts.values())} photos: {each}.", sep="\n")
     if found.splits():

@@ -27,10 +27,10 @@ def changes(name: str | None) -> list[str]:
     """
     if name is None:
         return []
+    known = sorted(file.stem for file in RECIPES.glob("*.yaml"))
+    if name not in known:
+        raise UserError(f"There is no recipe {name}. There are {', '.join(known)}.")
     path = RECIPES / f"{name}.yaml"
-    if not path.exists():
-        known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.yaml")))
-        raise UserError(f"There is no recipe {name}. There are {known}.")
     recipe = params.read(path)
     if not isinstance(recipe, Mapping):
         raise UserError(f"{path} names no params.")

@@ -16,6 +16,7 @@ import contextlib
 import copy
 import hashlib
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -35,6 +36,9 @@ from tools import back, command, estimate, experiment, mend, plan, recipe, table
 CHOSEN = Path(".cache/source")
 BROUGHT = Path("data/raw/source.json")
 TRACKED = ("params.yaml", "dvc.lock", "metrics", "publish", "REPORT.md")
+OTHER_PHOTOS = """\
+params.yaml is still that of your own photos: {network}, and {} training, {} validation and {} test photos. `make back`, or the
+params.yaml of a commit before them, has the project's own."""
 NEXT = """\
 next:  . .venv/bin/activate                   for dvc, python and predict
        predict ~/pictures                     what is on your own
@@ -58,11 +62,12 @@ def choose(asked: str | None, settings: dict) -> tuple[str, str]:
         return asked, "you asked for it"
     if settings["download"]["source"] != "kaggle":
         return settings["download"]["source"], "params.yaml says so"
-    if CHOSEN.exists():
-        return CHOSEN.read_text().strip(), "it was chosen before on this machine; another: make repro SOURCE=..."
+    public = [source for source in sources.SOURCES if source not in sources.OWN]  # of own photos params.yaml itself would say so
+    if CHOSEN.exists() and (source := CHOSEN.read_text().strip()) in public:
+        return source, "it was chosen before on this machine; another: make repro SOURCE=..."
     if given := sources.by_hand():
         return "kaggle", f"{sources.ARCHIVE_VARIABLE} names {given}"
-    if source := brought():
+    if (source := brought()) in public:
         return source, "its photos are here; others: make repro SOURCE=..."
     try:
         if sources.kaggle_credentials():
@@ -113,7 +118,7 @@ def changed_by(settings: dict, changes: list[str]) -> dict:
 def locked_elsewhere(settings: dict) -> bool:
     """Whether the user's own photos, or the list of them, lie on another machine, and dvc.lock is of them: a colleague has run this."""
     path, locked = settings["download"]["path"], lockfile.stages(*lockfile.LOCKS).get("download")
-    if not path or (environment.ROOT / Path(path).expanduser()).exists() or listed_before(settings) or not locked:
+    if not path or (environment.ROOT / os.path.expanduser(path)).exists() or listed_before(settings) or not locked:
         return False
     return params.chosen(params.declared("download"), settings) == locked["params"][str(params.PARAMS)]
 
@@ -135,6 +140,8 @@ def located(source: str, own: str | None, settings: dict) -> dict[str, str | Non
     wanted: dict[str, str | None] = {"download.source": source}
     if source == "path":
         wanted["download.path"] = str(sources.own_photos(own))
+    elif settings["download"]["path"]:
+        wanted["download.path"] = None
     held = sources.digest(source, own)
     # An archive that isn't here now, but was, keeps its digest: its photos are in the cache.
     if held or source != settings["download"]["source"] or not (CHOSEN.exists() or brought()):
@@ -209,7 +216,8 @@ def main() -> None:
     check_git()
     mend.after_a_kill()
     back.lead_back()
-    settings = params.load()
+    settings = params.read(params.PARAMS)
+    params.check(changed_by(settings, options.set), params.PARAMS)
     own_source = ("bucket" if stays(options.photos) else "path") if options.photos else None
     source, why = choose(options.source or own_source, settings)
     print(f"Photos from {source}: {why}.", flush=True)
@@ -227,12 +235,14 @@ def main() -> None:
         will = changed_by(settings, changes)
         params.check(will, params.PARAMS)
         if found:
-            changes += plan.own_photos(found, will["subsample"], changes)
+            changes += plan.own_photos(found, will["subsample"], options.set)
             will = changed_by(settings, changes)
             photos, needed, sizes = sum(found.counts().values()), plan.bytes_kept(found, will), plan.split(found, will["subsample"])
         else:
             needed, counts = plan.KNOWN[source]
             photos, sizes = sum(counts), plan.drawn(will["subsample"], counts)
+            if settings["download"]["source"] in sources.OWN:
+                print(OTHER_PHOTOS.format(*sizes, network=will["backbone"]), flush=True)
         will["download"] |= {name.removeprefix("download."): value for name, value in wanted.items()}
         print(estimate.words(will, sizes, photos), flush=True)
         fetch.check_space(Path(), plan.space_needed(will, needed, sizes) - plan.space_taken())
@@ -241,7 +251,7 @@ def main() -> None:
     back.keep()
     try:
         words = {name: "null" if value is None else value for name, value in wanted.items()}
-        if "download.path" in words:
+        if wanted.get("download.path"):
             words["download.path"] = experiment.quoted(words["download.path"])
         status = experiment.run(words, changes, *pull)
         if brought() == source:

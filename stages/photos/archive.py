@@ -280,7 +280,8 @@ def open_zip(path: str | os.PathLike) -> zipfile.ZipFile:
     except PermissionError as error:
         raise UserError(f"{path} can't be read: {error.strerror}.") from None
     except (zipfile.BadZipFile, OSError) as error:
-        raise UserError(f"{path} is not a zip archive, or only a part of one ({error}): download it again.") from None
+        again = "download it again" if str(path).lower().endswith(".zip") else "name a folder of class folders, or a zip of it"
+        raise UserError(f"{path} is not a zip archive, or only a part of one ({error}): {again}.") from None
     except (UnicodeDecodeError, NotImplementedError) as error:
         raise UserError(f"{path} is a zip archive that can't be read here ({error}): pack it again.") from None
     for entry, name in entries(archive):

@@ -55,7 +55,7 @@ class Source:
 def by_hand() -> Path | None:
     """The archive that the user downloaded by hand, if the environment names one."""
     value = os.environ.get(ARCHIVE_VARIABLE)
-    return environment.ROOT / Path(value).expanduser() if value else None
+    return environment.ROOT / os.path.expanduser(value) if value else None
 
 
 def kaggle_train_zip(path: Path) -> Path:
@@ -204,7 +204,7 @@ def own_photos(path: str | None) -> Path:
     """
     if not path:
         raise UserError("download.path is null: name a folder of class folders, or a zip, by PHOTOS.")
-    given = environment.ROOT / Path(path).expanduser()
+    given = environment.ROOT / os.path.expanduser(path)
     try:
         path.encode()
     except UnicodeEncodeError:

@@ -133,7 +133,7 @@ def main(params) -> None:
     classes = dataset.class_names(manifest)
     found = metrics.read()
     level, why = levels.handed_out()
-    model, tuned = found[level]["test"], ", its last blocks fine-tuned" if level == "finetune" else ", with a classifier on top"
+    test, tuned = found[level]["test"], ", its last blocks fine-tuned" if level == "finetune" else ", with a classifier on top"
     with rc_context({"svg.hashsalt": "card"}):  # else ids are drawn anew each time
         for path, figure in (PICTURES["accuracy"], accuracy_picture(found, classes)), (PICTURES["curves"], curves_picture()):
             figure.savefig(path, metadata={"Date": None, "Creator": None})
@@ -150,7 +150,7 @@ def main(params) -> None:
 # Model card: {named}
 
 Says which of {len(classes)} classes a photo shows: {params["backbone"]}, pretrained on ImageNet{tuned}. Test
-accuracy {model["accuracy"]:.3f}. In: a photo, {FITTED[params["fit"]][0]} to {side} x {side} px{looked}. Out: a
+accuracy {test["accuracy"]:.3f} ({test["accuracy_low"]:.3f}-{test["accuracy_high"]:.3f}, {test["n"]} photos). In: a photo, {FITTED[params["fit"]][0]} to {side} x {side} px{looked}. Out: a
 probability for every class, {named}. The file is `models/classifier.onnx`; `predict` runs it.
 
 Of levels 2 and 3 it is level {levels.LEVELS[level]}: {why}.

@@ -36,10 +36,15 @@ def read(file: str, fit: str) -> np.ndarray:
     return images.square((dataset.PHOTOS / file).read_bytes(), SIZE, fit, deep.read())
 
 
-def short(name: str, width: int = 24) -> str:
+def short(name: str, width: int = 20) -> str:
     """A file's name where there is little room: without its folders, and with its end."""
     name = Path(name).name
     return name if len(name) <= width else f"...{name[3 - width :]}"
+
+
+def cut(kind: str, width: int = 14) -> str:
+    """A class' name where there is little room: with its beginning."""
+    return kind if len(kind) <= width else f"{kind[: width - 3]}..."
 
 
 class Answer:
@@ -49,10 +54,8 @@ class Answer:
         self.file, self.label, self.said, self.sure = file, label, int(probabilities.argmax()), float(probabilities.max())
         self.right = self.said == int(label)
         self.own = float(probabilities[label])
-        verdict = (
-            f"{classes[label]}, {self.sure:.3f}" if self.right else f"{classes[label]}, said {classes[self.said]} {self.sure:.3f}"
-        )
-        self.caption = f"{verdict}\n{self.split} {short(original)}"
+        own, said = cut(classes[label]), cut(classes[self.said])
+        self.caption = f"{own if self.right else f'{own}, said {said}'} {self.sure:.3f}\n{self.split} {short(original)}"
 
     @property
     def split(self) -> str:
@@ -123,7 +126,7 @@ def mistakes(level: str, found: list[Answer], fit: str, why: str) -> Figure:
     figure, axes = grid(max(1, -(-len(shown) // COLUMNS)), COLUMNS, title, f"{note}\n{why}".strip())
     for axis, answer in zip(axes.flat, shown):
         axis.imshow(read(answer.file, fit))
-        axis.set_title(answer.caption, fontsize=10)
+        axis.set_title(answer.caption, fontsize=9)
     return figure
 
 
@@ -143,7 +146,7 @@ def heat_maps(level: str, found: list[Answer], fit: str, crops: int, why: str) -
         array = arrays[answer.split][0][places[answer.split][answer.file]][:1]
         seen = Image.fromarray(grad_cam(*network, array, answer.said)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         left.imshow(photo)
-        left.set_title(answer.caption, fontsize=10)
+        left.set_title(answer.caption, fontsize=9)
         over.imshow(photo)
         over.imshow(np.asarray(seen), cmap="inferno", alpha=0.55, vmin=0, vmax=1)
     return figure
