@@ -8,10 +8,11 @@
 Each set has a copy of the workspace under .cache/sets, in which the stages run; level 1 is left out. Five folds, whose test parts
 are disjoint: in each one part tests, another validates, three train. Splits that folders give are set aside. Frozen layers come
 from the memo. Writes metrics/sets.json, or metrics/sets_<recipe>.json, fold by fold, each set with the params that it was measured
-with; what the file has of other sets stays. For each level: accuracy (Wilson's interval), balanced accuracy and log loss (percentiles of 1,000 bootstrap samples
-of the tested photos), fold by fold as well. For level 3: the photos won and lost against level 2, the difference of the accuracies
-with its interval, McNemar's p, photo-steps, seconds, and in how many runs it ended where it began. And for each way to choose the
-better level by validation photos, how much test accuracy it loses against the better one of each fold.
+with; what the file has of other sets stays. For each level: accuracy (Wilson's interval), balanced accuracy and log loss
+(percentiles of 1,000 bootstrap samples of the tested photos), fold by fold as well. For level 3: the photos won and lost against
+level 2, the difference of the accuracies with its interval, McNemar's p, photo-steps, seconds, and in how many runs it ended where
+it began. And for each way to choose the better level by validation photos, how much test accuracy it loses against the better one
+of each fold.
 """
 
 import argparse

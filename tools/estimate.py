@@ -111,13 +111,10 @@ class Runs:
 
     def outs_of(self, ins: Mapping[str, object]) -> dict[str, str] | None:
         """What a run with these `lockfile.ins` has made, where the cache has all of it."""
-        first, md5s = (
-            f"cmd: {ins['cmd']}\n",
-            [str(value) for key, value in ins.items() if key != "cmd" and not key.startswith("param ")],
-        )
+        deps = [str(value) for key, value in ins.items() if key != "cmd" and not key.startswith("param ")]
         for file in self.runs.glob("*/*/*"):
             text = file.read_text()
-            if text.startswith(first) and all(md5 in text for md5 in md5s):  # to parse them all would take seconds
+            if text.startswith(f"cmd: {ins['cmd']}\n") and all(md5 in text for md5 in deps):  # to parse all would take seconds
                 run = YAML(typ="safe", pure=True).load(text)
                 if lockfile.ins(run) == ins and all(map(self.has, lockfile.outs(run).values())):
                     return lockfile.outs(run)
@@ -188,12 +185,9 @@ def seconds(settings: Mapping, stages: set[str], sizes: plan.Sizes, photos: int)
         look = min(train, tuning["look"] or train)
         seen = 3 * tuned + (tuned / look + 1) * validation * settings["activations"]["crops"]
         missing = max(0, views - views_known)
+        seen_by_cnn = level_1 * (3 * train + validation * (1 + settings["small_cnn"]["mirror"]))
         return {
-            "small_cnn": level_1
-            * (3 * train + validation * (1 + settings["small_cnn"]["mirror"]))
-            * cnn
-            / SHARES["small_cnn"]
-            / per,
+            "small_cnn": seen_by_cnn * cnn / SHARES["small_cnn"] / per,
             "activations": missing * below / shares["activations"] / per + views * READ,
             "bottleneck": (views * above + listed * (below + above)) / shares["bottleneck"] / per,
             "top": settings["top"]["epochs"] * (train + listed) * TOP,
