@@ -83,7 +83,11 @@ def located(given: Sequence[str]) -> dict[str, Path]:
     """
     if elsewhere := next((one for one in given if "://" in one), None):
         raise UserError(f"{elsewhere}: a set is a folder or a zip that is here.")
-    places = [sources.own_photos(str(Path(os.path.expanduser(one)).absolute())) for one in dict.fromkeys(given)]
+    places = [Path(os.path.expanduser(one)).absolute() for one in dict.fromkeys(given)]
+    if missing := next((place for place in places if not place.exists()), None):
+        raise UserError(f"There is no {missing}: name folders of class folders, or zips of them.")
+    for place in places:
+        sources.own_photos(str(place))  # whether it may be read
     called = [place.resolve() if place.name == ".." else place for place in places]
     names = [place.name if place.is_dir() else place.stem for place in called]
     times = Counter(names)

@@ -115,10 +115,16 @@ def test_a_right_value_mends_a_wrong_one(pipeline):
 @pytest.mark.parametrize("name", ['it\'s "my" & photos (1)', "back`tick", "price $5", "two  blanks", "$(shell touch made)"])
 def test_make_takes_any_path_as_it_is_typed(tmp_path, name):
     words = ["make", "-s", "-C", str(ROOT), "-o", ".venv/bin/.run", "check", f"PHOTOS={tmp_path / name}"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    done = subprocess.run(words, capture_output=True, text=True)
     assert f"There is no folder {tmp_path / name}: name one" in done.stderr
     assert not (ROOT / "made").exists()
+
+
+def test_a_set_with_blanks_in_its_name_is_one_in_quotes(tmp_path):
+    words = ["make", "-s", "-C", str(ROOT), "-o", ".venv/bin/.run", "sets", f"SETS='{tmp_path}/my insects' {tmp_path}/b.zip"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert f"There is no {tmp_path}/my insects: name folders" in done.stderr
+    assert 'make sets SETS="a.zip b/"' in subprocess.run(words[:-1], capture_output=True, text=True).stderr
 
 
 @pytest.mark.parametrize(

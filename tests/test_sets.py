@@ -58,7 +58,7 @@ def test_sets_of_one_name_and_of_given_splits_are_each_measured_by_itself(pipeli
     assert [path.name for path in (pipeline / ".cache").iterdir() if path.name not in cached] in ([], ["sets"])
     assert not list((pipeline / sets.COPIES).iterdir())
     missing = run(pipeline, "studies.sets", places[1], str(tmp_path / "none"), *quick, check=False)
-    assert "no such folder" in missing and "photos read" not in missing
+    assert f"There is no {tmp_path / 'none'}" in missing and "photos read" not in missing
     assert "a folder or a zip that is here" in run(pipeline, "studies.sets", "s3://team/photos", *quick, check=False)
     assert "invalid choice: 6" in run(pipeline, "studies.sets", places[1], *quick, "--folds", "6", check=False)
 
