@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.core import stage
+from stages.core import files, stage
 from stages.core.errors import UserError
 from stages.core.progress import progress
 from stages.frozen import activations, layers
@@ -48,7 +48,8 @@ def add_listed(params) -> None:
         raise UserError("top.listed takes photos of a bucket or a list, and these are of neither: make repro PHOTOS=s3://bucket/photos")
     network = store.export(WEIGHTS, params, deep.read().about())
     rows = np.fromiter(to_learn_from(store.fill(network, LISTED, activations.SHARDS)), np.dtype((np.int32, 3)))
-    np.save(activations.ROWS, rows)
+    with files.whole(activations.ROWS) as file:
+        np.save(file, rows)
     print(f"level 2 learns from {len(rows)} photos that were not drawn, besides those that were")
 
 

@@ -118,7 +118,8 @@ def main(params) -> None:
         "classes": dict(source.classes),
     }
     note |= listed(params) if source.in_place else packed(params, source)
-    (RAW / "source.json").write_text(json.dumps(note, indent=2) + "\n")
+    with files.whole(RAW / "source.json") as file:
+        file.write(json.dumps(note, indent=2).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ import psutil
 import pytest
 from conftest import PLANTED, ROOT, change, clone, copied, git, offline, own, run, stages_run
 
-from stages.core import environment, errors, files, lockfile, stage
-from stages.frozen import memo
+from stages.core import environment, errors, files, lockfile, stage, tables
+from stages.frozen import activations, memo
 from stages.photos import dataset, sources
+from stages.pictures import deep
 from tools import repro
 
 needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace makes system calls fail")
@@ -405,6 +406,53 @@ def test_an_odd_kaggle_json_stops_nobody_who_wants_no_kaggle(tmp_path, monkeypat
     assert len(lines) == 2 and lines[1].endswith("can't be reached: the proxy: Connection refused")
     with pytest.raises(errors.UserError, match="Kaggle's login can't be read"):
         sources.bring({"source": "kaggle"})
+
+
+# Another run, or an edit, while a stage runs
+
+
+@pytest.mark.parametrize("path", ["params.yaml", "stages/core/tables.py"])
+def test_what_changes_while_a_stage_runs_is_not_taken_for_what_it_was_made_from(pipeline, tmp_path, path):
+    """DVC reads params and code again at the end, and would note them with what others have made."""
+    folder = copied(pipeline, tmp_path / "clone")
+    change(folder, top__dropout=0.1)
+    words = [sys.executable, "-m", "dvc", "repro", "top"]
+    with subprocess.Popen(words, cwd=folder, env=offline(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("epoch 1 "):
+                break
+        if path == "params.yaml":
+            change(folder, top__dropout=0.2)
+        else:
+            with open(folder / path, "a") as file:
+                file.write("# edited\n")
+        said = process.stdout.read()
+    changed = "param top.dropout" if path == "params.yaml" else "stages/core"
+    assert process.returncode and f"top: {changed} changed while this stage ran" in said
+    locked = lockfile.ins(lockfile.load((folder / "dvc.lock").read_text(), "dvc.lock")["top"])
+    assert locked["param top.dropout"] not in (0.1, 0.2)
+
+
+def test_nothing_is_written_through_a_link_into_a_cache(tmp_path):
+    """Another `dvc exp run` in the workspace checks files out of the cache while a stage runs, by hard links."""
+
+    def arrays(path: Path) -> None:
+        photo = dataset.Photo("train/cat/1.jpg", "cat", "train", "1.jpg", "1")
+        with activations.writer(path.parent, [photo], 1, (2,)) as append:
+            append(np.ones((1, 2)))
+
+    writers = {
+        "table.csv": lambda path: tables.write(path, ["a"], [["b"]]),
+        "manifest.csv": lambda path: dataset.write_manifest([], path),
+        "depth.json": lambda path: deep.write(deep.UNKNOWN, path),
+        "train.npy": arrays,
+    }
+    for name, write in writers.items():
+        cached, path = tmp_path / f"cached-{name}", tmp_path / name
+        cached.write_text("cached")
+        path.hardlink_to(cached)
+        write(path)
+        assert cached.read_text() == "cached" and path.read_bytes() != b"cached"
 
 
 # Damaged files of the project's own

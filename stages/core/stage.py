@@ -42,10 +42,15 @@ def peak_memory_mb() -> int:
 
 
 def run(stage: str, main: Callable[[Mapping], None]) -> None:
-    """Run `main` with the stage's params, then note what it took in .cache/measured."""
+    """Run `main` with the stage's params, then note what it took in .cache/measured.
+
+    DVC reads params and code again when a stage has ended. Where they have changed meanwhile, by an edit or by another run in the
+    same workspace, it would note what the stage made under what it was not made from. So the stage fails.
+    """
     ending.in_order(True)
     try:
         given, declared = params.load(), params.declared(stage)
+        before = lockfile.due(declared, given, lockfile.made())
         if ending.STARTED_BY_DVC in os.environ and (spoilt := lockfile.spoilt(declared)):  # by hand, dvc.lock is of another run
             raise errors.UserError(
                 f"{', '.join(spoilt)}: not what dvc.lock says, so damaged, or edited by hand. `make mend` says which files and "
@@ -54,7 +59,13 @@ def run(stage: str, main: Callable[[Mapping], None]) -> None:
         for out in lockfile.paths(declared, "outs"):
             _remove(Path(out))
         main(params.chosen(declared, given))
-        measured.keep(stage, lockfile.due(declared, given, lockfile.made()), seconds(), peak_memory_mb())
+        after = lockfile.due(declared, params.load(), lockfile.made())
+        if changed := [name for name in before if after.get(name) != before[name]]:
+            raise errors.UserError(
+                f"{', '.join(changed)} changed while this stage ran, by an edit or another run: what it made is of the one before. Run "
+                "it again."
+            )
+        measured.keep(stage, after, seconds(), peak_memory_mb())
     except errors.UserError as error:
         sys.exit(f"{stage}: {error}")
     except OSError as error:

@@ -1,15 +1,18 @@
 """Tables: the CSV files among outputs and plots, and Markdown's."""
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from stages.core import files
 
 
 def write(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
     """Write a CSV file, and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with files.whole(path) as binary, io.TextIOWrapper(binary, encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.core import files
 from stages.photos import dataset
 
 ACTIVATIONS = Path("data/activations")
@@ -36,7 +37,7 @@ def writer(
     folder.mkdir(parents=True, exist_ok=True)
     split = photos[0].split
     dataset.write_manifest(photos, folder / f"{split}.csv")
-    with open(folder / f"{split}.npy", "wb") as file:
+    with files.whole(folder / f"{split}.npy") as file:
         header = {"descr": "<f2", "fortran_order": False, "shape": (len(photos), views, *shape)}
         np.lib.format.write_array_header_1_0(file, header)
         yield lambda batch: file.write(np.ascontiguousarray(batch, "<f2"))

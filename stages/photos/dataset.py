@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.core import tables
 from stages.core.errors import UserError
 
 PHOTOS = Path("data/photos")
@@ -48,10 +49,8 @@ class Photo:
 
 
 def write_manifest(photos: Iterable[Photo], path: Path = MANIFEST) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow("class" if field.name == "kind" else field.name for field in fields(Photo))
-        writer.writerows(astuple(photo) for photo in photos)
+    header = ["class" if field.name == "kind" else field.name for field in fields(Photo)]
+    tables.write(path, header, map(astuple, photos))
 
 
 def read_manifest(path: Path = MANIFEST) -> list[Photo]:

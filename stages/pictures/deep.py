@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile
 
+from stages.core import files
+
 DEPTH = Path("data/depth.json")
 BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # TIFF's tags
 # libtiff gives numbers in this machine's order, which Pillow forgets for some of them.
@@ -51,7 +53,8 @@ def read(path: Path = DEPTH) -> Depth:
 
 
 def write(depth: Depth, path: Path = DEPTH) -> None:
-    path.write_text(json.dumps(depth.about()) + "\n")
+    with files.whole(path) as file:
+        file.write(json.dumps(depth.about()).encode() + b"\n")
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,8 @@ def main(params) -> None:
     }
     found, size, crops = parts(params, level), params["image_size"], params["activations"]["crops"]
     models.save(to_keras(found, size, crops), KERAS, about)
-    onnx.save(to_onnx.convert(found, size, crops, about), ONNX)
+    with files.whole(ONNX) as file:
+        onnx.save(to_onnx.convert(found, size, crops, about), file)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from matplotlib import rcParams
 from matplotlib.figure import Figure
 from PIL import Image
 
-from stages.core import stage, tables
+from stages.core import files, stage, tables
 from stages.frozen import activations
 from stages.networks import keras
 from stages.networks import tensorflow as tf
@@ -212,7 +212,8 @@ def main(params) -> None:
         "skipped": skipped(tables.rows("data/skipped.csv")),
     }
     for name, figure in pictures.items():
-        figure.savefig(GALLERY / f"{name}.png", metadata={"Software": None})
+        with files.whole(GALLERY / f"{name}.png") as file:
+            figure.savefig(file, format="png", metadata={"Software": None})
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from stages.core import environment, stage, tables
+from stages.core import environment, files, stage, tables
 from stages.core.progress import progress
 from stages.photos import dataset
 from stages.pictures import deep, images
@@ -101,7 +101,7 @@ def quantize(source: Path, to: Path, photos: CalibrationDataReader) -> None:
         kept, depthwise = plan(folded(source, whole := Path(folder, "folded.onnx")).graph)
         quantize_static(
             whole,
-            to,
+            made := Path(folder, "int8.onnx"),
             photos,
             quant_format=QuantFormat.QDQ,
             per_channel=True,
@@ -111,6 +111,8 @@ def quantize(source: Path, to: Path, photos: CalibrationDataReader) -> None:
             weight_type=QuantType.QInt8,
             extra_options={"TensorQuantOverrides": {kernel: WHOLE for kernel in depthwise}},  # no products are added in pairs there
         )
+        with files.whole(to) as file:
+            file.write(made.read_bytes())
 
 
 def main(params) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from dvclive import Live
 from tqdm import tqdm
 
+from stages.core import files
 from stages.core.errors import UserError
 from stages.frozen import activations
 from stages.networks import keras, models
@@ -120,7 +121,8 @@ def fit(
     # is tempered before it is one.
     again = factor > EXACT or used is not model or photos.shape[1] > 1
     activations.VALIDATION.mkdir(parents=True, exist_ok=True)
-    np.save(activations.VALIDATION / f"{name}.npy", predict() if again else temperature.tempered(best.probabilities, factor))
+    with files.whole(activations.VALIDATION / f"{name}.npy") as file:
+        np.save(file, predict() if again else temperature.tempered(best.probabilities, factor))
     models.save(used, Path("models", f"{name}.keras"))
     checkpoint.remove()
 
