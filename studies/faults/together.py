@@ -3,21 +3,24 @@
 import random
 import re
 import shutil
+import time
 from collections.abc import Sequence
 
 from studies.faults.ground import REPRO, Fault, Ground, brief, rounds, twin
 
 BUSY = re.compile(r"lock|busy|Unable to acquire|runs here|another", re.IGNORECASE)
+EXPERIMENT = "dvc", "exp", "run", "-S", "top.dropout=0.4", "-S", "small_cnn.dropout=0.4"
 
 
-def both(fault: Fault, where: str, processes: Sequence, grounds: Sequence[Ground]) -> None:
-    """Wait for all; each has to end well, or to be refused in words, and the same command has to end well afterwards."""
+def both(fault: Fault, where: str, processes: Sequence, grounds: Sequence[Ground], through: bool = True) -> None:
+    """Wait for all; each has to end well, or to be refused in words, and the same command has to end well afterwards. With `through`
+    one of them has to get through."""
     ends = [(process.communicate()[0], process.returncode) for process in processes]
     wrong = None
     for said, status in ends:
         if "Traceback (most" in said or (status and not BUSY.search(said)):
             wrong = f"ended with {status}: {brief(said)}"
-    if all(status for _, status in ends):
+    if through and all(status for _, status in ends):
         wrong = wrong or f"none of them got through: {brief(ends[0][0])}"
     for ground in grounds:
         wrong = wrong or ground.again()
@@ -26,9 +29,12 @@ def both(fault: Fault, where: str, processes: Sequence, grounds: Sequence[Ground
 
 def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed: int) -> list[Fault]:
     ground, rng, stages = grounds[0], random.Random(seed), list(seconds)
-    faults = [one, shared, queue] = [
-        Fault(f"{what}") for what in ("two runs in one clone", "two clones on one cache", "a queue's workers beside a run")
-    ]
+    faults = [one, beside, shared, queue] = [
+        Fault(what)
+        for what in (
+            "two runs in one clone", "an experiment begun beside a run", "two clones on one cache", "a queue's workers beside a run"
+        )
+    ]  # fmt: skip
     for _ in rounds(until, 3):
         stage = rng.choice(stages[2:9])
         ground.forget(stage)
@@ -37,6 +43,14 @@ def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed
             one, f"{stage}, {' and '.join(words[-1] for words in commands)}", [ground.start(*words) for words in commands], [ground]
         )
         ground.git("checkout", "-q", "-f", "main")
+    for _ in rounds(until, 2):
+        stage = rng.choice(stages[2:9])
+        ground.forget(stage)
+        first = ground.start(*REPRO)
+        time.sleep(2 + rng.random() * seconds[stage])  # while that stage runs
+        both(beside, stage, [first, ground.start(*EXPERIMENT)], [], through=False)
+        ground.git("checkout", "-q", "-f", "main")
+        beside.note(f"{stage}, hashes", ground.again())
     clones = [twin(ground, ground.folder.parent / f"clone{number}") for number in range(2)]
     for clone in clones:
         clone.run("dvc", "cache", "dir", "--local", str(ground.folder / ".dvc/cache"))
