@@ -158,19 +158,19 @@ def test_only_what_is_drawn_is_read_and_a_photo_that_changed_is_named(folder, se
         for number in range(30):
             client.copy_object(
                 Bucket="moving",
-                Key=f"{key}/{number}.jpg",
+                Key=f"drawn/{key}/{number}.jpg",
                 CopySource=f"ours/photos/{'ants' if key == 'x' else 'bees'}/{number + 5}.jpg",
             )
-    bring(folder, "s3://moving", **{name: 4 for name in SIZES})
+    bring(folder, "s3://moving/drawn", **{name: 4 for name in SIZES})
     first, skipped = drawn(folder)
     assert len(first) == 24 and not skipped
     drawn_keys = {photo.original for photo in dataset.read_manifest(folder / "data/manifest.csv")}
     gone, changed = sorted(key for key in drawn_keys if key.startswith("x"))[:2]
-    client.delete_object(Bucket="moving", Key=gone)
-    client.copy_object(Bucket="moving", Key=changed, CopySource="ours/photos/ants/45.jpg")
+    client.delete_object(Bucket="moving", Key=f"drawn/{gone}")
+    client.copy_object(Bucket="moving", Key=f"drawn/{changed}", CopySource="ours/photos/ants/45.jpg")
     for key in {f"{kind}/{number}.jpg" for kind in "xy" for number in range(30)} - drawn_keys:
         if key.startswith("y"):
-            client.delete_object(Bucket="moving", Key=key)  # nobody asks for it
+            client.delete_object(Bucket="moving", Key=f"drawn/{key}")  # nobody asks for it
     second, skipped = drawn(folder)
     assert skipped == {gone: "No such file or directory", changed: places.CHANGED}
     assert len(second) == 24 and len({Path(name).name for name in first} & {Path(name).name for name in second}) == 22

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -117,10 +118,12 @@ def test_memory_of_activations_does_not_grow_with_the_photos(pipeline):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux' file on a full disk")
 def test_a_full_disk_is_an_error_not_a_crash(pipeline, tmp_path):
     _, photos = activations.read(pipeline / activations.ACTIVATIONS, "train")
-    (tmp_path / "train.npy").symlink_to("/dev/full")
+    part = tmp_path / f"train.npy.{os.getpid()}-{threading.get_ident()}.part"  # as `files.whole` has it
+    part.symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"), activations.writer(tmp_path, photos, 1, (64, 64, 8)) as append:
         for _ in photos:
             append(np.zeros((64, 64, 8), np.float32))
+    assert [path.name for path in tmp_path.iterdir()] == ["train.csv"], "nothing half-written is left"
 
 
 def test_peak_memory_is_a_process_own(pipeline):
