@@ -261,6 +261,14 @@ def add(to: Path, name: str, found: Mapping) -> None:
         file.write(f"{json.dumps({'sets': {**sets, name: found}}, indent=2)}\n".encode())
 
 
+def written(path: Path) -> list[str]:
+    """The lines of what an earlier run wrote. Raises UserError where it is something else."""
+    try:
+        return lines(json.loads(path.read_text())["sets"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise UserError(f"{path} is no file that `python -m studies.sets` wrote.") from None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("given", nargs="*", metavar="SET or NAME=VALUE", help="folders of class folders, zips of them; params")
@@ -271,7 +279,7 @@ def main() -> None:
     parser.add_argument("--show", type=Path, metavar="FILE", help="print what this file holds, and run nothing")
     options = parser.parse_intermixed_args()  # as `make sets` has them: sets, options, params
     if options.show:
-        print(*lines(json.loads(options.show.read_text())["sets"]), sep="\n")
+        print(*written(options.show), sep="\n")
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the stage that runs would go on alone
     to = options.to or (SETS.with_stem(f"sets_{options.recipe}") if options.recipe else SETS)
