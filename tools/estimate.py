@@ -36,6 +36,7 @@ LITE = {
     "block7": 58.8e6, "top": 40.1e6,
 }  # fmt: skip
 START = 4.0  # s, a stage's own: TensorFlow's import, DVC's hashing
+DVC = 10.0  # s, of its own: its start, twice, and what it takes from its cache
 PUBLISH = 40.0  # s, and a share of a second for each photo that is looked at once more
 TOP = 0.5e-3  # s, a view and epoch of level 2
 READ = 4e-3  # s, a view that the memo has
@@ -199,7 +200,7 @@ def seconds(settings: Mapping, stages: set[str], sizes: plan.Sizes, photos: int)
     least = of_stages(first, known) | dict.fromkeys(begun, 0.0)
     most = of_stages(last, 0 if "subsample" in stages else known)
     low, high = (sum(START + of.get(stage, 0) for stage in stages) for of in (least, most))
-    return MARGINS[0] * low, MARGINS[1] * high
+    return MARGINS[0] * low, MARGINS[1] * high + DVC
 
 
 def ends(settings: Mapping, sizes: plan.Sizes) -> tuple[int, int]:
