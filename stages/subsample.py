@@ -207,10 +207,7 @@ def given(
 
 def kept(splits: Sequence[str], params: Mapping) -> Sequence[str]:
     """The splits that folders give; none where all photos are to be dealt into parts, each of which tests once."""
-    if splits and tested(params):
-        print("The folders' own splits are set aside: subsample.folded is test.", flush=True)
-        return []
-    return splits
+    return [] if tested(params) else splits
 
 
 def too_few(has: str, sizes: Mapping[str, int]) -> str:
@@ -288,6 +285,8 @@ def draw(params, skipped: Skipped, bar) -> list[dataset.Photo]:
     """Write the photos of all splits; returns their manifest. What can't be used goes to `skipped`."""
     source = json.loads(NOTE.read_text())
     counts(params)  # before photos are read, whether params make sense
+    if source["splits"] and not kept(source["splits"], params):
+        print("The folders' own splits are set aside: subsample.folded is test.", flush=True)
     manifest = []
     draw_from = from_list if LIST.exists() else from_archive
     for name, split, photo, sha256, write in draw_from(source, params, skipped, bar):

@@ -94,13 +94,6 @@ def located(given: Sequence[str]) -> dict[str, Path]:
     return {str(place) if times[name] > 1 else name: place for name, place in zip(names, places)}
 
 
-def settings_of(changes: Sequence[str]) -> dict:
-    """All params: params.yaml's with `name=value` changes, checked."""
-    settings = repro.changed_by(params.read(params.PARAMS), changes)
-    params.check(settings, params.PARAMS)
-    return settings
-
-
 def write_params(folder: Path, settings: Mapping, path: Path, fold: int) -> None:
     """Write a copy's params.yaml: those of the recipe, on a fold of own photos."""
     settings = {
@@ -286,7 +279,9 @@ def main() -> None:
     given = [word for word in options.given if "=" not in word or Path(word).exists()]
     if not given:
         parser.error('name one set or more: make sets SETS="a.zip b/"')
-    settings = settings_of(recipe.changes(options.recipe) + [word for word in options.given if word not in given])
+    changes = recipe.changes(options.recipe) + [word for word in options.given if word not in given]
+    settings = repro.changed_by(params.read(params.PARAMS), changes)
+    params.check(settings, params.PARAMS)
     print("Level 1 is left out.")
     kept = {key: value for key, value in settings.items() if key not in OTHERWISE}
     found, places = {}, located(given)

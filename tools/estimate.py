@@ -7,6 +7,7 @@ do views that the memo of frozen layers has. Where it is not known before a run 
 training was that was interrupted, the least counts them as done and the most does not.
 """
 
+import functools
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,10 +103,15 @@ class Runs:
     """What DVC's cache has: of the stages that dvc.lock names, and of earlier runs (its run cache)."""
 
     def __init__(self, repo: Repo) -> None:
-        self.objects, self.runs = Path(repo.cache.local.path), Path(repo.stage_cache.cache_dir)
+        self.objects, self.folder = Path(repo.cache.local.path), Path(repo.stage_cache.cache_dir)
         self.lacking = {
             stage.name for stage in repo.index.stages if any(not out.exists and out.changed_cache() for out in stage.outs)
         }
+
+    @functools.cached_property
+    def earlier(self) -> list[str]:
+        """The run cache's entries, as DVC wrote them."""
+        return [file.read_text() for file in self.folder.glob("*/*/*")]
 
     def has(self, md5: str) -> bool:
         return (self.objects / md5[:2] / md5[2:]).exists()
@@ -113,8 +119,7 @@ class Runs:
     def outs_of(self, ins: Mapping[str, object]) -> dict[str, str] | None:
         """What a run with these `lockfile.ins` has made, where the cache has all of it."""
         deps = [str(value) for key, value in ins.items() if key != "cmd" and not key.startswith("param ")]
-        for file in self.runs.glob("*/*/*"):
-            text = file.read_text()
+        for text in self.earlier:
             if text.startswith(f"cmd: {ins['cmd']}\n") and all(md5 in text for md5 in deps):  # to parse all would take seconds
                 run = YAML(typ="safe", pure=True).load(text)
                 if lockfile.ins(run) == ins and all(map(self.has, lockfile.outs(run).values())):
@@ -178,13 +183,12 @@ def seconds(settings: Mapping, stages: set[str], sizes: plan.Sizes, photos: int)
     (below, above), shares, per = costs, SHARES[settings["backbone"]], rate()
     train, validation, test = sizes
     views, known = plan.views_needed(settings, sizes), remembered(settings)
-    tuning, listed = settings["finetune"], photos if settings["top"]["listed"] else 0  # whole networks, from pixels to averages
+    listed = photos if settings["top"]["listed"] else 0  # whole networks, from pixels to averages
     cnn, level_1 = small_cnn(settings["small_cnn"]), settings["small_cnn"]["epochs"]
     begun = {path.name.partition("-")[0] for path in BEGUN.glob("*.npz")}
 
     def of_stages(tuned: int, views_known: int) -> dict[str, float]:
-        look = min(train, tuning["look"] or train)
-        seen = 3 * tuned + (tuned / look + 1) * validation * settings["activations"]["crops"]
+        seen = 3 * tuned + (tuned / look(settings, train) + 1) * validation * settings["activations"]["crops"]
         missing = max(0, views - views_known)
         seen_by_cnn = level_1 * (3 * train + validation * (1 + settings["small_cnn"]["mirror"]))
         return {
@@ -203,12 +207,16 @@ def seconds(settings: Mapping, stages: set[str], sizes: plan.Sizes, photos: int)
     return MARGINS[0] * low, MARGINS[1] * high + DVC
 
 
+def look(settings: Mapping, train: int) -> int:
+    """After how many photos level 3 looks at the validation photos."""
+    return min(train, settings["finetune"]["look"] or train)
+
+
 def ends(settings: Mapping, sizes: plan.Sizes) -> tuple[int, int]:
     """How many photos level 3 has seen when it may stop first, and at its last epoch."""
     (train, validation, _), tuning = sizes, settings["finetune"]
     most = tuning["epochs"] * train
-    look = min(train, tuning["look"] or train)
-    return min(most, -(-tuning["patience"] // max(1, validation)) * look or most), most
+    return min(most, -(-tuning["patience"] // max(1, validation)) * look(settings, train) or most), most
 
 
 def words(settings: Mapping, sizes: plan.Sizes, photos: int) -> str:
@@ -219,9 +227,8 @@ def words(settings: Mapping, sizes: plan.Sizes, photos: int) -> str:
         return f"How long it takes is not known for {settings['backbone']}."
     if found[1] == 0:
         return "Nothing has changed since the last run: this takes seconds."
-    unit, name = (60, "minutes") if found[1] > 100 else (10, "seconds")
-    low, high = found[0] // unit, -(-found[1] // unit)
-    low, high = (low, high) if unit == 60 else (10 * low, 10 * high)
+    step, unit, name = (60, 60, "minutes") if found[1] > 100 else (10, 1, "seconds")
+    low, high = found[0] // step * step / unit, -(-found[1] // step) * step / unit
     first, last = ends(settings, sizes)
     why = ": level 3 stops when validation photos say so" if "finetune" in stages and first < last else ""
     cores = f"{environment.THREADS} core{'s' * (environment.THREADS > 1)}"

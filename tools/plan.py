@@ -39,7 +39,7 @@ def own_photos(found: archive.Listing | classes.Summary, sizes: dict, changes: l
     elif len(counts) > SHOWN:
         each = f"from {counts[rarest]} ({rarest}) to {counts[most]} ({most}) a class"
     print(*found.lines(), f"{len(counts)} classes, {sum(counts.values())} photos: {each}.", sep="\n")
-    if found.splits():
+    if subsample.kept(found.splits(), sizes):
         return []
     asked, sizes = sizes, met(sizes, counts[rarest])
     if sizes is not asked:

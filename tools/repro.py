@@ -217,11 +217,13 @@ def main() -> None:
     mend.after_a_kill()
     back.lead_back()
     settings = params.read(params.PARAMS)
-    params.check(changed_by(settings, options.set), params.PARAMS)
+    changes = recipe.changes(options.recipe) + options.set
+    params.check(changed_by(settings, changes), params.PARAMS)  # before anything is written or asked for
     own_source = ("bucket" if stays(options.photos) else "path") if options.photos else None
     source, why = choose(options.source or own_source, settings)
     print(f"Photos from {source}: {why}.", flush=True)
-    changes = recipe.changes(options.recipe or recipe_of_own(source, settings, options.set)) + options.set
+    if not options.recipe:
+        changes = recipe.changes(recipe_of_own(source, settings, options.set)) + changes
 
     again = options.photos or options.source == "bucket"
     elsewhere = source in sources.OWN and not again and locked_elsewhere(settings)
@@ -233,7 +235,6 @@ def main() -> None:
     else:
         found, wanted = looked_at(source, options.photos or settings["download"]["path"], again, settings)
         will = changed_by(settings, changes)
-        params.check(will, params.PARAMS)
         if found:
             changes += plan.own_photos(found, will["subsample"], options.set)
             will = changed_by(settings, changes)

@@ -52,7 +52,7 @@ def main() -> None:
     sizes = settings["subsample"]
     train, validation, test = (f"{size:.0%}" if subsample.shares(sizes) else size for size in map(sizes.get, dataset.SPLITS))
     drawn = f"{train} training, {validation} validation and {test} test photos a class"
-    if subsample.NOTE.exists() and json.loads(subsample.NOTE.read_text()).get("splits"):
+    if subsample.NOTE.exists() and subsample.kept(json.loads(subsample.NOTE.read_text()).get("splits", []), sizes):
         drawn = "splits as its folders give them"
     print(table(scores, settings["download"]["source"] not in sources.OWN))
     for remark in levels.remarks(scores):

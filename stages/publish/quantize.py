@@ -134,8 +134,8 @@ def main(params) -> None:
     probabilities = np.concatenate(found).astype(np.float64)
     probabilities /= probabilities.sum(1, keepdims=True)
     level, why = levels.handed_out()
-    files, labels, float32, _ = predicted.read(level, "test")
-    assert files == [photo.file for photo in photos]
+    tested, labels, float32, _ = predicted.read(level, "test")
+    assert tested == [photo.file for photo in photos]
     rows = []
     for name, said in ("float32", float32), ("int8", probabilities):
         same = float(np.mean(said.argmax(1) == float32.argmax(1)))
