@@ -104,7 +104,6 @@ def test_a_value_is_checked_with_the_recipe_that_it_goes_with(pipeline):
     both = "--recipe", "light", "finetune.unfreeze=[block6a]"
     assert "top.dropout is 1.5" in run(pipeline, "tools.repro", *both, "top.dropout=1.5", check=False).splitlines()[-1]
     assert "the last blocks of VGG16" in run(pipeline, "tools.repro", both[-1], check=False).splitlines()[-1]
-    assert "finetune.unfreeze is ['block5']" not in run(pipeline, "tools.repro", *both, "--source", "path", check=False)
 
 
 def test_a_right_value_mends_a_wrong_one(pipeline):
