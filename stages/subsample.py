@@ -285,7 +285,7 @@ def draw(params, skipped: Skipped, bar) -> list[dataset.Photo]:
     """Write the photos of all splits; returns their manifest. What can't be used goes to `skipped`."""
     source = json.loads(NOTE.read_text())
     counts(params)  # before photos are read, whether params make sense
-    if source["splits"] and not kept(source["splits"], params):
+    if source.get("splits") and not kept(source["splits"], params):
         print("The folders' own splits are set aside: subsample.folded is test.", flush=True)
     manifest = []
     draw_from = from_list if LIST.exists() else from_archive

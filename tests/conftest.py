@@ -55,6 +55,7 @@ case "$1 $2" in "-m stages."*) exec "{sys.executable}" -IS "{Path(__file__).with
 exec "{sys.executable}" "$@"
 """
 LINKED = (".dvc/cache", ".cache/downloads", "data", "models")  # in copies of the pipeline: never written in place
+os.environ.pop("PYTHONUNBUFFERED", None)  # who sets it sees no line that a log would have in another place
 COPIES: dict[Path, Path] = {}  # each with what it was copied from
 # Two workers begin at the first and at the middle test, and whichever is through takes from the other. So what needs the pipeline
 # comes first: one worker builds it while the other does what needs none. Of these the longest come first.

@@ -23,7 +23,8 @@ LEAVE = "`make repro GPU=0` leaves it, and computes on the processor."
 def main() -> None:
     if not gpu.devices() or not gpu.missing():
         return
-    print(f"An NVIDIA device without CUDA: {DOWNLOAD / 1e9} GB are downloaded for it, {INSTALLED / 1e9:.0f} GB on disk. {LEAVE}")
+    needed = f"{DOWNLOAD / 1e9} GB are downloaded for it, {INSTALLED / 1e9:.0f} GB on disk"
+    print(f"An NVIDIA device without CUDA: {needed}. {LEAVE}", flush=True)  # before what pip says, in a log as well
     try:
         for folder, size in (tempfile.gettempdir(), DOWNLOAD), (sys.prefix, INSTALLED):
             fetch.check_space(Path(folder), size)

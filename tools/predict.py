@@ -219,6 +219,7 @@ def main() -> None:
             else:
                 right += 1
                 print(line(name, found), flush=sys.stdout.isatty())
+    sys.stdout.flush()  # in a log, what is said of all pictures comes after them
     if pictures.left_out:
         print(f"left out: {archive.counted(pictures.left_out)}", file=sys.stderr)
     if options.paths and not right + wrong:
