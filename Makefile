@@ -18,7 +18,7 @@ ifeq ($(GPU),0)
 export CUDA_VISIBLE_DEVICES := -1
 endif
 
-.PHONY: help repro back blog accurate canary seeds folds sets views sizes ideas sweep search experiments check publish predict bench bench-ray curve test test-browser test-ray test-slow table plots remote push pull check-lock report pull-repro mend faults audit comment clean lock
+.PHONY: help repro back blog accurate canary seeds folds sets views sizes ideas sweep search experiments check publish predict bench bench-ray curve test test-browser test-ray test-slow table plots remote push pull check-lock report pull-repro mend faults audit comment clean lock deps
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -122,6 +122,9 @@ check-lock: $(BIN)/.run ## say whether dvc.lock belongs to params, code and metr
 	@python -m tools.lock
 
 BASE ?= main
+deps: $(BIN)/.run ## write into dvc.yaml which code each stage depends on, by its imports
+	@python -m tools.deps
+
 report: $(BIN)/.run ## write what this branch changes against BASE (main) into report/report.md, with pictures
 	@python -m tools.report "$(BASE)"
 
@@ -158,7 +161,7 @@ canary: ## run the tests with the newest version of every dependency, in a copy 
 
 # From any folder; -P: a folder's own `tools` is not taken for ours.
 $(COMMANDS): Makefile | $(BIN)/.run
-	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/python" -P -m tools.%s "$$@"\n' "$(CURDIR)" "$(CURDIR)/$(BIN)" $(@F) > $@
+	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/python" -P -m littledata.predict.%s "$$@"\n' "$(CURDIR)" "$(CURDIR)/$(BIN)" $(@F) > $@
 	@chmod +x $@
 
 $(BIN)/python:

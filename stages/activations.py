@@ -9,55 +9,26 @@ Writes data/activations/<split>.npy and .csv: training photos in `activations.vi
 plain; all other photos plain, or in five crops (`activations.crops`).
 """
 
-import importlib.metadata
-from pathlib import Path
-
-import numpy as np
-
-from stages.core import files, stage
-from stages.core.progress import progress
-from stages.frozen import activations, layers, memo
-from stages.photos import dataset
-from stages.pictures import deep, images, kinds, metadata, tiff
-
-WEIGHTS = Path("models/backbone.weights.h5")
-OTHERS = ("frozen/to_onnx.py", "networks/backbone.py", "networks/lite.py")  # for networks but VGG16; they would load TensorFlow
-
-
-def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings, depth: deep.Depth) -> np.ndarray:
-    """One view of a training photo, the first of them plain, or one crop of any other: uint8 of shape (size, size, 3)."""
-    data = photo.read()
-    if photo.split != "train":
-        return images.cropped(data, size, fit, settings["crops"], depth)[view]
-    plain = images.square(data, size, fit, depth)
-    if view == 0:
-        return plain
-    rng = images.random_numbers(settings["seed"], view, photo.sha256)
-    return images.augment(images.padded(plain), size, settings["augmentation"], rng)
-
-
-def origin(params, depth: deep.Depth) -> list:
-    """List all that a plain view's activations depend on, besides the photo."""
-    modules = (layers, images, kinds, deep, metadata, tiff)
-    others = [Path(layers.__file__).parents[1] / name for name in OTHERS if params["backbone"] != "VGG16"]
-    code = [files.sha256_of(file) for file in (__file__, *(module.__file__ for module in modules), *others)]
-    libraries = [importlib.metadata.version(name) for name in ("keras", "ncnn", "onnxruntime", "pillow", "pillow-heif", "numpy")]
-    own = [*(params[name] for name in ("backbone", "image_size", "fit", "preprocessing")), *params["finetune"]["unfreeze"]]
-    return [files.sha256_of(WEIGHTS), *code, *libraries, *own, depth.about()]
+from littledata.core import stage
+from littledata.core.progress import progress
+from littledata.features import activations, layers, memo
+from littledata.features import views as views_
+from littledata.pictures import deep
+from littledata.splits import dataset
 
 
 def main(params) -> None:
     size, fit, settings = params["image_size"], params["fit"], params["activations"]
     manifest, depth = dataset.read_manifest(), deep.read()
-    network = layers.Frozen(WEIGHTS, params["backbone"], params["finetune"]["unfreeze"])
+    network = layers.Frozen(views_.WEIGHTS, params["backbone"], params["finetune"]["unfreeze"])
     shape = network.output_shape((size, size, 3))
-    known = origin(params, depth)
+    known = views_.origin(params, depth)
     plain = memo.Memo(*known)
     augmented = memo.Memo(*known, settings["seed"], dict(settings["augmentation"]))
     crops = memo.Memo(*known, settings["crops"]) if settings["crops"] > 1 else plain
 
     def pictures(item):
-        return network.preprocess(view_of(*item, size, fit, settings, depth)[None], params["preprocessing"])
+        return network.preprocess(views_.view_of(*item, size, fit, settings, depth)[None], params["preprocessing"])
 
     def recall(item, compute):
         photo, view = item

@@ -9,56 +9,13 @@ metrics/confusion/, metrics/roc/ (test photos) and data/predictions.csv (every p
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 
-from stages.core import stage, tables
-from stages.core.progress import progress
-from stages.frozen import activations
-from stages.networks import keras, models
-from stages.photos import dataset
-from stages.pictures import deep, images
-from stages.scores import levels, metrics
-
-METRICS = Path("metrics")
-PREDICTIONS = Path("data/predictions.csv")
-
-
-def inputs_of(level: str, model: keras.Model, photos: list[dataset.Photo], fit: str) -> np.ndarray:
-    """What a level's model reads for the photos of a split: an array of shape (n, views, ...)."""
-    split = photos[0].split
-    if level == "small_cnn":
-        reads = [photo.read for photo in photos]
-        return images.read(reads, model.input_shape[1], fit, f"{split} photos", deep.read())[:, None]
-    views, named = activations.read(activations.BOTTLENECK if level == "top" else activations.ACTIVATIONS, split)
-    assert named == photos, "activations of other photos than the manifest's"
-    return views
-
-
-def predict(level: str, photos: list[dataset.Photo], fit: str) -> np.ndarray:
-    """Probabilities of a split's photos, of shape (n, classes)."""
-    model = keras.saving.load_model(Path("models", f"{level}.keras"), compile=False)
-    array = inputs_of(level, model, photos, fit)
-    with progress(len(array), level) as bar:
-        outputs = []
-        for some in models.predicted(model, array):
-            outputs.append(some)
-            bar.update(len(some))
-    return np.concatenate(outputs)
-
-
-def glance(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """What `dvc metrics diff` compares: few and short enough that `dvc metrics show` fits on a screen.
-
-    `val` and `test` are accuracies, `loss` is the log loss on validation photos. The first level is a baseline: one number.
-    """
-    first, *others = levels.LEVELS
-    found = {first: {"val": scores[first]["validation"]["accuracy"]}}
-    for level in others:
-        validation, test = (scores[level][split] for split in ("validation", "test"))
-        found[level] = {"val": validation["accuracy"], "test": test["accuracy"], "loss": validation["log_loss"]}
-    return found
+from littledata.core import stage, tables
+from littledata.features import activations
+from littledata.scores import evaluate, levels, metrics
+from littledata.splits import dataset
 
 
 def main(params) -> None:
@@ -70,21 +27,21 @@ def main(params) -> None:
         validated = np.load(activations.VALIDATION / f"{level}.npy")
         scores[level] = {}
         for split, photos in photos_of.items():
-            probabilities = validated if split == "validation" else predict(level, photos, params["fit"])
+            probabilities = validated if split == "validation" else evaluate.predict(level, photos, params["fit"])
             labels = dataset.labels(photos, classes)
             scores[level][split] = metrics.scores(labels, probabilities)
             for photo, row in zip(photos, probabilities):
                 predictions.append([level, photo.file, photo.kind, *(f"{value:.9g}" for value in row)])
             if split == "test":
                 confusion = [(classes[label], classes[row.argmax()]) for label, row in zip(labels, probabilities)]
-                tables.write(METRICS / "confusion" / f"{level}.csv", ["actual", "predicted"], confusion)
+                tables.write(evaluate.METRICS / "confusion" / f"{level}.csv", ["actual", "predicted"], confusion)
                 curves = range(1, 2) if len(classes) == 2 else range(len(classes))
                 curve = [(*point, classes[c]) for c in curves for point in metrics.roc(labels, probabilities, c)]
                 header = ["false_positive_rate", "true_positive_rate", "class"]
-                tables.write(METRICS / "roc" / f"{level}.csv", header, curve)
-    tables.write(PREDICTIONS, ["level", "file", "class", *(f"probability_{name}" for name in classes)], predictions)
+                tables.write(evaluate.METRICS / "roc" / f"{level}.csv", header, curve)
+    tables.write(evaluate.PREDICTIONS, ["level", "file", "class", *(f"probability_{name}" for name in classes)], predictions)
     metrics.write(scores)
-    (METRICS / "metrics.json").write_text(json.dumps(glance(scores), indent=2) + "\n")
+    (evaluate.METRICS / "metrics.json").write_text(json.dumps(evaluate.glance(scores), indent=2) + "\n")
 
 
 if __name__ == "__main__":

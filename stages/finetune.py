@@ -6,45 +6,13 @@
 Writes models/finetune.keras (activations in, probabilities out), and what else `loop.fit` writes.
 """
 
-from pathlib import Path
-
 import numpy as np
 
-from stages import networks
-from stages.core import stage
-from stages.frozen import activations
-from stages.networks import backbone, keras, models
-from stages.training import batches, loop
-
-WEIGHTS = Path("models/backbone.weights.h5")
-TOP = Path("models/top.keras")
-
-
-def build(params) -> keras.Model:
-    """The unfrozen blocks, pretrained, under the classifier of level 2, with level 3's own regularisation."""
-    tuning = params["finetune"]
-    network = backbone.load(params["backbone"], WEIGHTS, params["image_size"])
-    rest = backbone.above(network, tuning["unfreeze"], models.penalty(tuning))
-    trained = keras.saving.load_model(TOP, compile=False)
-    regularisation = {name: tuning[name] for name in ("dropout", "l1", "l2")}
-    output = models.classifier(rest.output, models.classes(trained), {**params["top"], **regularisation})
-    model = keras.Model(rest.input, output, name="finetune")
-    for layer in trained.layers:
-        if layer.weights:
-            own = model.get_layer(layer.name)
-            own.set_weights(layer.get_weights())
-            own.trainable = not isinstance(layer, keras.layers.BatchNormalization)  # `top.scaling` stays as level 2 found it
-    return model
-
-
-def pace(model: keras.Model, tuning) -> dict[str, float]:
-    """The factor of each variable's rate: 1 for the classifier, and for each block `block_pace` times the one above it."""
-    blocks, block, found = tuning["unfreeze"], 0, {}
-    for layer in model.layers:
-        block = next((number for number, name in enumerate(blocks) if f"{layer.name}_".startswith(f"{name}_")), block)
-        power = 0 if layer.name in ("hidden", "probability") else len(blocks) - block
-        found |= {variable.path: tuning["block_pace"] ** power for variable in layer.trainable_variables}
-    return found
+from littledata import networks
+from littledata.core import stage
+from littledata.features import activations
+from littledata.networks import backbone, finetuned, keras
+from littledata.training import batches, loop
 
 
 def main(params) -> None:
@@ -59,11 +27,11 @@ def main(params) -> None:
         mirror=tuning["mirror"],
     )
     validation = batches.validation(activations.ACTIVATIONS)
-    model, level_2 = build(params), np.load(activations.VALIDATION / "top.npy")
+    model, level_2 = finetuned.build(params), np.load(activations.VALIDATION / "top.npy")
     by_xla = backbone.by_xla(model)
     if not by_xla:  # it repeats as it is, and this would turn it off
         networks.add_up_in_one_order()
-    paced = pace(model, tuning) if tuning["block_pace"] != 1 else None
+    paced = finetuned.pace(model, tuning) if tuning["block_pace"] != 1 else None
     # Counted in photos, since few of them tell a gain late: as many looks as show so many validation photos.
     patience = -(-tuning["patience"] // len(level_2))
     tuning = {**tuning, "patience": patience}

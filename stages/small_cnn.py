@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from stages import networks
-from stages.core import environment, stage
-from stages.networks import models
-from stages.photos import dataset
-from stages.pictures import deep, images
-from stages.training import batches, loop
+from littledata import networks
+from littledata.core import environment, stage
+from littledata.networks import models
+from littledata.pictures import deep, images
+from littledata.splits import dataset
+from littledata.training import batches, loop
 
 
 def main(params) -> None:

@@ -6,12 +6,12 @@
 Writes models/top.keras (bottleneck features in, probabilities out), and what else `loop.fit` writes.
 """
 
-from stages import networks
-from stages.core import stage
-from stages.core.errors import UserError
-from stages.frozen import activations
-from stages.networks import models
-from stages.training import batches, loop
+from littledata import networks
+from littledata.core import stage
+from littledata.core.errors import UserError
+from littledata.features import activations
+from littledata.networks import models
+from littledata.training import batches, loop
 
 
 def main(params) -> None:

@@ -21,14 +21,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.core import lockfile, measured, params
-from stages.core.errors import UserError
-from stages.networks import backbone, keras, models
-from stages.photos import sources
-from stages.pictures import images
-from stages.scores import metrics
+from littledata.core import command, lockfile, measured, params
+from littledata.core.errors import UserError
+from littledata.networks import backbone, keras, models
+from littledata.photos import sources
+from littledata.pictures import images
+from littledata.scores import metrics
 from studies import sets
-from tools import command, experiment, recipe
+from tools import experiment, recipe
 
 BENCHMARK = Path("metrics/benchmark.json")
 PLAIN = ("small_cnn", "bottleneck", "finetune")
@@ -139,7 +139,7 @@ def network(clone: Path, cold: float) -> dict:
         "test_accuracy": {level: scores[level]["test"]["accuracy"] for level in ("top", "finetune")},
     }
     for name, path in FILES.items():
-        seconds, _, printed = run(clone, "tools.predict", "--model", path, "--format", "csv", PREDICTED)
+        seconds, _, printed = run(clone, "littledata.predict.predict", "--model", path, "--format", "csv", PREDICTED)
         photos = len(printed.splitlines()) - 1
         size = (clone / path).stat().st_size / 1e6
         found[name] = {"mb": size, "photos_a_second": photos / seconds, "photos": photos, "same_class": same[name]}

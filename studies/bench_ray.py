@@ -21,13 +21,12 @@ from typing import NamedTuple
 
 import psutil
 
-from stages.core import environment
-from stages.core.errors import UserError
-from stages.photos import archive
-from stages.shards.classifier import OWN
+from littledata.core import command, environment
+from littledata.core.errors import UserError
+from littledata.export.classifier import OWN
+from littledata.photos import archive
+from littledata.predict.predict import Pictures
 from studies import cluster, s3
-from tools import command
-from tools.predict import Pictures
 
 COUNT, PAIRS, BUCKET_COUNT = 5000, 3, 1000
 
@@ -41,7 +40,7 @@ class Took(NamedTuple):
 
 def took(source: str, to: str, model: Path, shard: int, running: cluster.Cluster | None = None) -> Took:
     """Run `predict --to`, on a cluster or without one."""
-    words = [sys.executable, "-m", "tools.predict", source, "--to", to, "--model", str(model), "--shard", str(shard)]
+    words = [sys.executable, "-m", "littledata.predict.predict", source, "--to", to, "--model", str(model), "--shard", str(shard)]
     start, before, used = time.perf_counter(), cores_time(running), {}
     env = os.environ | (running.driver if running else {})
     with tempfile.TemporaryFile("w+") as said:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from stages.core.errors import UserError
+from littledata.core.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 MARK = "STUDIES_CLUSTER"  # in the environment of all that a cluster starts: names its folder

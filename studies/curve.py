@@ -22,12 +22,12 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from stages.core import environment, lockfile, measured, params, tables
-from stages.core.errors import UserError
-from stages.photos import fetch
-from stages.shards.store import SIZE, STORE
+from littledata.core import command, environment, lockfile, measured, params, tables
+from littledata.core.errors import UserError
+from littledata.photos import fetch
+from littledata.shards.store import SIZE, STORE
 from studies import bench
-from tools import command, experiment, recipe, repro
+from tools import experiment, recipe, repro
 
 PHOTOS = (1000, 4000, 16_000, 60_000)
 CLASSES = 10
@@ -118,16 +118,17 @@ def measure(count: int, name: str) -> dict:
         found["dvc push"]["mb"] = size_of(Path(temporary, "remote"))
         classifier = Path(temporary, "classifier.onnx")
         classifier.write_bytes(exported(clone))
-        seconds, memory = run(clone, "tools.predict", str(photos), "--to", str(Path(temporary, "to")), "--model", str(classifier))
+        seconds, memory = run(
+            clone, "littledata.predict.predict", str(photos), "--to", str(Path(temporary, "to")), "--model", str(classifier)
+        )
         found["predict --to"] = {"seconds": seconds, "peak_memory_mb": memory, "mb": size_of(Path(temporary, "to"))}
         return found
 
 
 def exported(clone: Path) -> bytes:
     """The clone's level 2 as a file for `predict`."""
-    from stages.frozen import to_onnx
-    from stages.photos import dataset
-    from stages.publish import export
+    from littledata.export import export, to_onnx
+    from littledata.splits import dataset
 
     settings, here = params.load(clone / params.PARAMS), os.getcwd()
     os.chdir(clone)  # where all paths of a stage begin

@@ -23,16 +23,15 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from stages import finetune
-from stages.core import params
-from stages.core.errors import UserError
-from stages.core.progress import progress
-from stages.frozen import activations, layers
-from stages.networks import keras, models
-from stages.photos import dataset
-from stages.pictures import deep, images
-from stages.scores import metrics
-from tools import command, experiment
+from littledata.core import command, params
+from littledata.core.errors import UserError
+from littledata.core.progress import progress
+from littledata.features import activations, layers
+from littledata.networks import finetuned, keras, models
+from littledata.pictures import deep, images
+from littledata.scores import metrics
+from littledata.splits import dataset
+from tools import experiment
 
 IDEAS_FILE = Path("metrics/ideas.json")
 LEVELS = ("top", "finetune")
@@ -103,7 +102,7 @@ def mirrored() -> dict[str, np.ndarray]:
     settings = params.load()
     size, fit, crops = settings["image_size"], settings["fit"], settings["activations"]["crops"]
     name, unfreeze = settings["backbone"], settings["finetune"]["unfreeze"]
-    below, above = (layers.Frozen(finetune.WEIGHTS, name, unfreeze, part) for part in (False, True))
+    below, above = (layers.Frozen(finetuned.WEIGHTS, name, unfreeze, part) for part in (False, True))
     trained = {level: keras.saving.load_model(f"models/{level}.keras", compile=False) for level in LEVELS}
     photos, depth = dataset.of_split(dataset.read_manifest(), "validation"), deep.read()
 
@@ -129,7 +128,7 @@ def halfway() -> np.ndarray:
     """Probabilities for the validation photos by weights in the middle between levels 2 and 3 (Wortsman et al., "Robust
     fine-tuning of zero-shot models", CVPR 2022)."""
     tuned = keras.saving.load_model("models/finetune.keras", compile=False)
-    model = finetune.build(params.load())
+    model = finetuned.build(params.load())
     model.set_weights([(start + end) / 2 for start, end in zip(model.get_weights(), tuned.get_weights())])
     array, _ = activations.read(activations.ACTIVATIONS, "validation")
     return np.concatenate(list(models.predicted(model, array)))

@@ -4,7 +4,7 @@
 
 Batches are decoded from files and augmented in every epoch, on all cores, ahead of the network; the whole network
 runs in every epoch; nothing is cached. A few whole epochs are timed, after a warm-up of a few batches, and multiplied
-out to the blog's 50; features are extracted once. The heap is tuned as the stages' is (stages/networks), which
+out to the blog's 50; features are extracted once. The heap is tuned as the stages' is (littledata/networks), which
 nearly halves level 1's time. Prints JSON: seconds, and the peak memory in MB.
 """
 
@@ -12,8 +12,8 @@ import json
 import sys
 import time
 
-from stages.core import stage
-from stages.networks import backbone, keras
+from littledata.core import stage
+from littledata.networks import backbone, keras
 
 layers = keras.layers
 SIZE, BATCH, EPOCHS = 150, 16, 50

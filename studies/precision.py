@@ -11,14 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from stages import activations
-from stages.core import params
-from stages.core.errors import UserError
-from stages.frozen import layers
-from stages.networks import backbone, keras
-from stages.photos import dataset
-from stages.pictures import deep, images
-from tools import command
+from littledata.core import command, params
+from littledata.core.errors import UserError
+from littledata.features import layers, views
+from littledata.networks import backbone, keras
+from littledata.pictures import deep, images
+from littledata.splits import dataset
 
 PHOTOS, REPEATS = 32, 3
 
@@ -44,7 +42,7 @@ def main() -> None:
     if settings["backbone"] != "VGG16":
         raise UserError("ncnn runs VGG16 alone: set backbone to VGG16.")
     size, unfreeze = settings["image_size"], settings["finetune"]["unfreeze"]
-    network = layers.Frozen(activations.WEIGHTS, "VGG16", unfreeze)
+    network = layers.Frozen(views.WEIGHTS, "VGG16", unfreeze)
     photos = dataset.of_split(dataset.read_manifest(), "validation")[:PHOTOS]
     depth = deep.read()
     pixels = [images.square(photo.read(), size, depth=depth) for photo in photos]
@@ -53,7 +51,7 @@ def main() -> None:
     def ncnn() -> np.ndarray:
         return np.concatenate(list(network.outputs(batch, lambda photo: photo[None])))
 
-    float32, bfloat16 = (in_keras(activations.WEIGHTS, unfreeze, policy) for policy in ("float32", "mixed_bfloat16"))
+    float32, bfloat16 = (in_keras(views.WEIGHTS, unfreeze, policy) for policy in ("float32", "mixed_bfloat16"))
     runs = {
         "ncnn, float32": ncnn,
         "TensorFlow, float32": lambda: float32.predict_on_batch(batch),

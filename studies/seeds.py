@@ -11,7 +11,7 @@ validates while all others train: their test photos are all the same, so they st
 Writes a JSON file, `<level>.<split>` each: `mean` and `std` of the accuracy over the runs, `n` photos in all of them, the
 95 % Wilson interval of all predictions pooled (`low`, `high`), the mean log loss, the `seeds`, and each of the `runs`. With a
 draw a photo may be tested by several seeds: the interval is that of `n` predictions, not of so many photos. Printed besides:
-what a level gains on the one below, run by run. Frozen layers come from the memo (stages/frozen/memo.py). The workspace ends as
+what a level gains on the one below, run by run. Frozen layers come from the memo (littledata/features/memo.py). The workspace ends as
 it was.
 """
 
@@ -24,10 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.core.errors import UserError
-from stages.scores import levels
-from stages.scores import metrics as scoring
-from tools import command, experiment, recipe
+from littledata.core import command
+from littledata.core.errors import UserError
+from littledata.scores import levels
+from littledata.scores import metrics as scoring
+from tools import experiment, recipe
 
 SEEDED = ("subsample", "small_cnn", "activations", "top", "finetune")
 SEEDS = Path("metrics/seeds_default.json")

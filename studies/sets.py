@@ -31,11 +31,12 @@ from pathlib import Path
 import numpy as np
 from ruamel.yaml import YAML
 
-from stages.core import files, params, tables
-from stages.core.errors import UserError
-from stages.photos import dataset, sources
-from stages.scores import metrics, temperature
-from tools import command, recipe, repro
+from littledata.core import command, files, params, tables
+from littledata.core.errors import UserError
+from littledata.photos import sources
+from littledata.scores import metrics, temperature
+from littledata.splits import dataset
+from tools import recipe, repro
 
 SETS = Path("metrics/sets.json")
 COPIES = Path(".cache/sets")
@@ -122,7 +123,7 @@ def looks(folder: Path) -> list[tuple[float, float]]:
 
 def tested(folder: Path, settings: Mapping) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Labels, and both levels' probabilities, of a fold's validation and of its test photos: each with the key `labels`."""
-    from stages import evaluate
+    from littledata.scores import evaluate
 
     manifest = dataset.read_manifest(folder / dataset.MANIFEST)
     classes = dataset.class_names(manifest)

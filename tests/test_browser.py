@@ -15,8 +15,8 @@ from conftest import ROOT, run
 from PIL import Image
 from ruamel.yaml import YAML
 
-from stages.core import params
-from stages.photos import fetch
+from littledata.core import params
+from littledata.photos import fetch
 
 pytestmark = pytest.mark.browser
 

@@ -17,10 +17,9 @@ import s3fs
 from conftest import ROOT, change, clone, git, run, settings, stages_run
 from pyarrow import parquet
 
-from stages.core.errors import UserError
-from stages.lists import classes
-from stages.photos import dataset
-from stages.shards import listing, places
+from littledata.core.errors import UserError
+from littledata.photos import listing, lists, places
+from littledata.splits import dataset
 from studies import s3
 from tools import plan, repro
 
@@ -251,7 +250,7 @@ def test_given_splits_and_lists(folder, mine, server, tmp_path):
 def test_a_class_list_that_does_not_match_is_one_line(tmp_path, rows, said):
     (tmp_path / "list.csv").write_text(rows)
     with pytest.raises(UserError) as error:
-        classes.bring(str(tmp_path / "list.csv"), tmp_path / "to").check()
+        lists.bring(str(tmp_path / "list.csv"), tmp_path / "to").check()
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
@@ -364,11 +363,12 @@ def test_thirty_thousand_photos_are_listed_and_drawn_from_in_flat_memory(tmp_pat
         code = f"""
 import contextlib
 from pathlib import Path
-from stages.core import stage
-from stages.core.progress import progress
-from stages.lists import classes, drawing
-from stages.shards import listing
-found = classes.bring("{folder}/list.csv", Path("{folder}"))
+from littledata.core import stage
+from littledata.core.progress import progress
+from littledata.photos import lists
+from littledata.splits import drawing
+from littledata.photos import listing
+found = lists.bring("{folder}/list.csv", Path("{folder}"))
 assert found.counts() == dict(a={count} // 2, b={count} // 2)
 skipped = []
 with progress(None, "") as bar:

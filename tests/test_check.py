@@ -11,7 +11,7 @@ from conftest import NO_INDEX, clone, jpeg, run
 from PIL import Image
 from written import png16
 
-from stages.photos import archive
+from littledata.photos import archive
 from tools import check
 
 

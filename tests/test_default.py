@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, run
 
-from stages.core import files, params
-from stages.networks import backbone, keras
-from stages.photos import sources
-from stages.scores import metrics
+from littledata.core import files, params
+from littledata.networks import backbone, keras
+from littledata.photos import sources
+from littledata.scores import metrics
 
 pytestmark = pytest.mark.slow
 GIVEN = os.environ.get(sources.ARCHIVE_VARIABLE)

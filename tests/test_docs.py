@@ -56,7 +56,11 @@ def leads(page: str, link: str) -> bool:
 def runs(module: str) -> bool:
     """Whether `python -m` finds a module: of the project, or one of the environment."""
     path = module.replace(".", "/")
-    return f"{path}.py" in FILES or f"{path}/__main__.py" in FILES or ("." not in module and importlib.util.find_spec(module) is not None)
+    return (
+        f"{path}.py" in FILES
+        or f"{path}/__main__.py" in FILES
+        or ("." not in module and importlib.util.find_spec(module) is not None)
+    )
 
 
 def has(name: str) -> bool:

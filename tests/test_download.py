@@ -28,11 +28,11 @@ from conftest import (
 )  # fmt: skip
 from PIL import Image
 
-from stages import pretrained
-from stages.core import files
-from stages.core.errors import UserError
-from stages.photos import fetch, sources
-from stages.scores import metrics
+from littledata.core import files
+from littledata.core.errors import UserError
+from littledata.networks import weights
+from littledata.photos import fetch, sources
+from littledata.scores import metrics
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_three_classes_of_own_photos_are_learnt_and_scored(folder, photos, pipel
         folder, download__source="path", download__path=str(mine), image_size=48,
         subsample__train=0.5, subsample__validation=0.25, subsample__test=0.25,
     )  # fmt: skip
-    shutil.copy(pipeline / pretrained.WEIGHTS, folder / "models")
+    shutil.copy(pipeline / weights.WEIGHTS, folder / "models")
     for name in ("download", "subsample", "small_cnn", "activations", "bottleneck", "top", "finetune", "evaluate"):
         run(folder, f"stages.{name}")
     with open(folder / "data/predictions.csv", newline="", encoding="utf-8") as file:

@@ -12,9 +12,9 @@ import pytest
 from conftest import ROOT, change, curve, git, restore, run, stages_run
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from stages.core import params
-from stages.core.errors import UserError
-from stages.scores import metrics
+from littledata.core import params
+from littledata.core.errors import UserError
+from littledata.scores import metrics
 from studies import ideas
 from tools import repro, search, sweep
 
@@ -106,8 +106,8 @@ SPENT = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from stages.frozen import layers
-from stages.networks import backbone
+from littledata.features import layers
+from littledata.networks import backbone
 network = backbone.load("VGG16", Path(sys.argv[1]))
 batch = np.random.default_rng(1).random((16, 96, 96, 3), np.float32)
 below = layers.Frozen(Path(sys.argv[1]), "VGG16", ["block4", "block5"])

@@ -21,10 +21,11 @@ import psutil
 import pytest
 from conftest import PLANTED, ROOT, change, clone, copied, git, offline, own, run, stages_run
 
-from stages.core import environment, errors, files, lockfile, stage, tables
-from stages.frozen import activations, memo
-from stages.photos import dataset, sources
-from stages.pictures import deep
+from littledata.core import environment, errors, files, lockfile, stage, tables
+from littledata.features import activations, memo
+from littledata.photos import sources
+from littledata.pictures import deep
+from littledata.splits import dataset
 from tools import repro
 
 needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace makes system calls fail")
@@ -67,7 +68,7 @@ def folder(tmp_path, mine) -> Path:
 SLOW = """\
 import os, pathlib, signal, sys, time
 from concurrent.futures import ThreadPoolExecutor
-from stages.core import stage
+from littledata.core import stage
 
 def main(params):
     pathlib.Path("pid").write_text(str(os.getpid()))
@@ -231,7 +232,7 @@ def test_predict_names_what_it_cannot_read_and_goes_on(classifier, mine):
     (mine / "round").symlink_to("round")
     (mine / "gone.jpg").symlink_to("nowhere")
     os.mkfifo(mine / "pipe.jpg")
-    status, said = python(ROOT, "tools.predict", str(mine), "--model", str(classifier), before=without_rights())
+    status, said = python(ROOT, "littledata.predict.predict", str(mine), "--model", str(classifier), before=without_rights())
     for name in ("locked", "listed"):
         (mine / name).chmod(0o755)
     denied, nothing, loop = "Permission denied", "No such file or directory", "Too many levels of symbolic links"
@@ -254,7 +255,7 @@ def test_damaged_entries_of_kaggles_archive_are_lines(classifier, photos, tmp_pa
     data[data.rindex(b"test1/4.jpg") - 46 + 16] ^= 255  # its checksum
     path.write_bytes(data)
     out = tmp_path / "submission.csv"
-    status, said = python(ROOT, "tools.submit", str(path), "--model", str(classifier), "--out", str(out))
+    status, said = python(ROOT, "littledata.predict.submit", str(path), "--model", str(classifier), "--out", str(out))
     assert status == 0, said
     for number in range(1, 5):
         assert any(line.startswith(f"test1/{number}.jpg: damaged in the archive: ") for line in said), said
@@ -369,7 +370,7 @@ def test_a_containers_quota_of_cores_is_kept(tmp_path, monkeypatch, told, files,
 
 KERAS = """
 import json, os
-from stages.networks import keras
+from littledata.networks import keras
 layer = keras.layers.Conv2D(2, 3)
 found = [keras.config.backend(), keras.config.floatx(), keras.config.image_data_format(), keras.config.epsilon()]
 found += [keras.config.max_epochs(), keras.config.max_steps_per_epoch(), layer.data_format, layer.compute_dtype]
@@ -411,7 +412,7 @@ def test_an_odd_kaggle_json_stops_nobody_who_wants_no_kaggle(tmp_path, monkeypat
 # Another run, or an edit, while a stage runs
 
 
-@pytest.mark.parametrize("path", ["params.yaml", "stages/core/tables.py"])
+@pytest.mark.parametrize("path", ["params.yaml", "littledata/core/tables.py"])
 def test_what_changes_while_a_stage_runs_is_not_taken_for_what_it_was_made_from(pipeline, tmp_path, path):
     """DVC reads params and code again at the end, and would note them with what others have made."""
     folder = copied(pipeline, tmp_path / "clone")
@@ -474,7 +475,7 @@ def spoilt(data: bytes, count: int) -> list[bytes]:
 def test_another_kind_of_processor_has_a_memo_of_its_own():
     less = [name for name in ("AVX512_SKX", "X86_V4", "X86_V3", "AVX2") if name in memo.instructions().split()]
     assert less, "NumPy knows no instruction set here that it could leave out"
-    code = "from stages.frozen import memo; print(memo.folder('origin').name)"
+    code = "from littledata.features import memo; print(memo.folder('origin').name)"
     for disabled, same in ("", True), (" ".join(less), False):
         env = offline(NPY_DISABLE_CPU_FEATURES=disabled)
         there = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
@@ -499,8 +500,8 @@ def test_a_damaged_memo_is_found_and_computed_again(tmp_path, monkeypatch, capsy
 
 
 def test_a_damaged_checkpoint_is_dropped_and_said(tmp_path, monkeypatch, capsys):
-    from stages.networks import keras
-    from stages.training import checkpoint
+    from littledata.networks import keras
+    from littledata.training import checkpoint
 
     monkeypatch.setattr(checkpoint, "CHECKPOINTS", tmp_path)
     monkeypatch.setattr(checkpoint, "identity", lambda stage: "0" * 64)
@@ -676,7 +677,7 @@ def test_a_file_gets_its_name_once_it_is_whole_and_what_a_killed_process_left_is
         file.write(b"all of it")
         assert not path.exists()
     assert path.read_bytes() == b"all of it" and list(tmp_path.iterdir()) == [path]
-    code = "import os, signal, pathlib\nfrom stages.core import files\n"
+    code = "import os, signal, pathlib\nfrom littledata.core import files\n"
     code += f"with files.whole(pathlib.Path({str(path)!r})): os.kill(os.getpid(), signal.SIGKILL)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT)
     (tmp_path / f"mine.{os.getpid()}-1.part").touch()

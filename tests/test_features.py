@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from stages import bottleneck, top
-from stages.core import files, params
-from stages.core.errors import UserError
-from stages.frozen import activations
-from stages.networks import backbone, lite, models
-from stages.photos import dataset
-from stages.pictures import images
-from stages.shards import listing, places, store
-from stages.shards.places import Photo
-from stages.training import batches
+from littledata.core import files, params
+from littledata.core.errors import UserError
+from littledata.features import activations, bottleneck
+from littledata.networks import backbone, lite, models
+from littledata.photos import listing, places
+from littledata.photos.places import Photo
+from littledata.pictures import images
+from littledata.shards import store
+from littledata.splits import dataset
+from littledata.training import batches
+from stages import top
 
 GIVEN = {"backbone": lite.NAME, "image_size": 64, "preprocessing": "imagenet", "fit": "squash"}
 TEN = [f"{number:02}" for number in range(10)]

@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages import download, subsample
-from stages.core import files, tables
-from stages.core.errors import UserError
-from stages.photos import archive, dataset, layout, names, sources
+from littledata.core import files, tables
+from littledata.core.errors import UserError
+from littledata.photos import archive, download, layout, names, sources
+from littledata.splits import dataset
+from littledata.splits import draw as drawing
+from stages import download as run_download
+from stages import subsample as run_subsample
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
@@ -63,14 +66,14 @@ def mine(tmp_path, monkeypatch) -> Path:
 
 
 def bring(path: Path) -> None:
-    download.main({"download": {"source": "path", "path": str(path), "sha256": None}})
+    run_download.main({"download": {"source": "path", "path": str(path), "sha256": None}})
 
 
 def draw(**settings) -> tuple[list[dataset.Photo], dict[str, str]]:
     """What is drawn of the photos that were brought, and what was skipped why."""
     params = SHARES | {"rest": False, "folds": 0, "fold": 1, "folded": "validation", "order": "random", "seed": 1} | settings
-    subsample.main({"subsample": params})
-    return dataset.read_manifest(), dict(tables.rows(subsample.SKIPPED))
+    run_subsample.main({"subsample": params})
+    return dataset.read_manifest(), dict(tables.rows(drawing.SKIPPED))
 
 
 def splits(manifest: list[dataset.Photo]) -> dict[str, str]:
@@ -100,9 +103,9 @@ def test_one_photo_more_moves_hardly_another_and_renames_none(mine, settings):
 
 def test_one_percent_more_moves_about_one_percent():
     def placed(digests):
-        ordered = [sha256 for _, sha256 in subsample.in_order([(None, d) for d in digests], {"order": "random", "seed": 1})]
+        ordered = [sha256 for _, sha256 in drawing.in_order([(None, d) for d in digests], {"order": "random", "seed": 1})]
         asked = SHARES | {"rest": False, "folds": 0, "fold": 1, "folded": "validation"}
-        return dict(zip(ordered, subsample.places(asked, subsample.counts(asked, len(ordered)), len(ordered))))
+        return dict(zip(ordered, drawing.places(asked, drawing.counts(asked, len(ordered)), len(ordered))))
 
     digests = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(2020)]
     was, now = placed(digests[:2000]), placed(digests)
@@ -136,7 +139,7 @@ def test_every_photo_validates_in_one_fold(mine):
 
 @pytest.mark.parametrize("found, sizes", [(3, (1, 1, 1)), (4, (2, 1, 1)), (5, (3, 1, 1)), (10, (6, 2, 2))])
 def test_every_split_gets_a_photo_of_three(found, sizes):
-    assert tuple(subsample.counts(SHARES, found).values()) == sizes
+    assert tuple(drawing.counts(SHARES, found).values()) == sizes
 
 
 def test_three_photos_a_class_are_drawn_and_two_are_one_line(mine):
@@ -165,7 +168,7 @@ def test_where_too_few_are_usable_the_reasons_are_kept(mine):
     with pytest.raises(UserError, match=r"cats has 9 usable .* of 14; .* 6 the file is empty, 1 a copy; data/skipped.csv") as error:
         draw(train=10, validation=2, test=1)
     assert "\n" not in str(error.value)
-    assert len(tables.rows(subsample.SKIPPED)) == 7 and not dataset.PHOTOS.exists()
+    assert len(tables.rows(drawing.SKIPPED)) == 7 and not dataset.PHOTOS.exists()
 
 
 def test_a_photo_in_two_classes_is_used_in_neither(mine, capsys):
@@ -408,7 +411,7 @@ def test_own_photos_are_written_once_and_their_folder_stays_as_it_is(mine):
     fill(mine, *many("cats", "dogs"))
     before = {path: path.stat().st_mtime_ns for path in mine.rglob("*")}
     digest = sources.digest("path", str(mine))
-    download.main({"download": {"source": "path", "path": str(mine), "sha256": digest}})
+    run_download.main({"download": {"source": "path", "path": str(mine), "sha256": digest}})
     assert {path: path.stat().st_mtime_ns for path in mine.rglob("*")} == before
     zips = [path for path in mine.parent.rglob("*") if path.suffix in (".zip", ".part")]
     assert zips == [mine.parent / "project" / download.RAW / "photos.zip"]

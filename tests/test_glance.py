@@ -7,8 +7,8 @@ import subprocess
 import pytest
 from conftest import copied, git, run, stages_run
 
-from stages.core import measured
-from stages.scores import metrics
+from littledata.core import measured
+from littledata.scores import metrics
 
 RATE, DROPOUT = "finetune.lr=0.02", "finetune.dropout=0.4"
 

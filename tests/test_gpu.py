@@ -13,7 +13,7 @@ import pytest
 from conftest import NO_INDEX, ROOT, offline
 from test_speed import IN_THREADS
 
-from stages.frozen import gpu
+from littledata.features import gpu
 from tools import gpu as installer
 
 pytestmark = pytest.mark.skipif(
@@ -54,7 +54,7 @@ def test_a_driver_alone_changes_no_byte_and_imports_no_tensorflow(pipeline, driv
     """ncnn computes as ever. Where there is a device, a line says what it would take."""
     weights = pipeline / "models/backbone.weights.h5"
     env = driver(DRIVERS[kind])
-    assert printed("from stages.frozen import gpu; print(gpu.devices())", env) == f"{int(kind == 'a device')}\n"
+    assert printed("from littledata.features import gpu; print(gpu.devices())", env) == f"{int(kind == 'a device')}\n"
     said = f"{gpu.WITHOUT_CUDA}\n" if kind == "a device" else ""
     assert printed(IN_THREADS, env, weights) == said + printed(IN_THREADS, dict(os.environ), weights)
 
@@ -65,7 +65,7 @@ def test_a_device_with_cuda_that_tensorflow_does_not_see_is_a_line(driver, tmp_p
         (folder := tmp_path / f"{name.replace('-', '_')}-1.0.dist-info").mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     env = driver(DRIVERS["a device"]) | {"PYTHONPATH": str(tmp_path)}
-    code = "from stages.frozen import gpu; print(gpu.missing(), gpu.used())"
+    code = "from littledata.features import gpu; print(gpu.missing(), gpu.used())"
     assert printed(code, env) == f"{gpu.NOT_SEEN}\n[] False\n"
 
 

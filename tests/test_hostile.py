@@ -10,10 +10,10 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from stages.core.errors import UserError
-from stages.pictures import images
-from stages.shards import model_file
-from stages.shards.classifier import Classifier
+from littledata.core.errors import UserError
+from littledata.export import model_file
+from littledata.export.classifier import Classifier
+from littledata.pictures import images
 from studies.faults import hostile
 from tools import audit
 

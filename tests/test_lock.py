@@ -55,10 +55,10 @@ READERS = ("evaluate", "export", "quantize", "diagnose", "card")
 
 
 def test_changed_code_names_the_stages_that_import_it(project):
-    with open(project / "stages/scores/metrics.py", "a") as file:
+    with open(project / "littledata/scores/metrics.py", "a") as file:
         file.write("\n")
     lines = check(project)
-    assert [line.split(" is ")[0] for line in lines] == [f"{stage}: stages/scores/metrics.py" for stage in READERS]
+    assert [line.split(" is ")[0] for line in lines] == [f"{stage}: littledata/scores/metrics.py" for stage in READERS]
 
 
 def test_a_file_in_a_folder_that_a_stage_made_is_taken_on_trust_where_it_is_not_here(project):
@@ -85,13 +85,13 @@ def test_a_changed_command(project):
 
 def test_a_changed_declaration(project):
     def edit(tree):
-        tree["stages"]["bottleneck"]["deps"].remove("stages/networks/backbone.py")
+        tree["stages"]["bottleneck"]["deps"].remove("littledata/networks/backbone.py")
         tree["stages"]["top"]["params"].append("preprocessing")
         tree["stages"]["later"] = {"cmd": "true"}
 
     edited(project / "dvc.yaml", edit)
     assert check(project) == [
-        "bottleneck: only dvc.lock has stages/networks/backbone.py",
+        "bottleneck: only dvc.lock has littledata/networks/backbone.py",
         "top: dvc.lock does not have param preprocessing",
         "later: dvc.lock does not have this stage",
     ]

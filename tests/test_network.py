@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import NO_NETWORK
 
-from stages.core.errors import UserError
-from stages.photos import fetch
+from littledata.core.errors import UserError
+from littledata.photos import fetch
 
 CONTENT = os.urandom(2**19)
 HALF, SHA256 = len(CONTENT) // 2, hashlib.sha256(CONTENT).hexdigest()

@@ -10,9 +10,9 @@ from conftest import ROOT, clone, run
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
-from stages.core import params
-from stages.core.errors import UserError
-from stages.core.params import leaves
+from littledata.core import params
+from littledata.core.errors import UserError
+from littledata.core.params import leaves
 from tools import recipe, repro
 
 

@@ -14,10 +14,10 @@ from conftest import change, clone, jpeg, run
 from PIL import Image, ImageOps
 from written import SIDEWAYS, chunk, exif, png16, tiff, with_chunk, with_segment
 
-from stages import subsample
-from stages.networks import models
-from stages.photos import dataset
-from stages.pictures import deep, images
+from littledata.networks import models
+from littledata.pictures import deep, images
+from littledata.splits import dataset
+from littledata.splits import draw as drawing
 
 STRENGTH = {"flip": True, "shear": 0.2, "zoom": 0.2, "rotation": 10, "shift": 0.05, "colour": 0.2}
 STILL = dict.fromkeys(STRENGTH, 0) | {"flip": False}
@@ -489,7 +489,7 @@ def test_shares_of_every_class_are_drawn_and_no_photo_twice(drawn):
     manifest, _ = drawn(subsample__train=0.5, subsample__validation=0.25, subsample__test=0.2)
     sizes = Counter((row["split"], row["class"]) for row in manifest)
     for kind, found in (("cat", 49), ("dog", 50)):  # usable ones
-        expected = subsample.counts({"train": 0.5, "validation": 0.25, "test": 0.2}, found)
+        expected = drawing.counts({"train": 0.5, "validation": 0.25, "test": 0.2}, found)
         assert {split: sizes[split, kind] for split in dataset.SPLITS} == expected
     assert len({row["sha256"] for row in manifest}) == len(manifest)
 
@@ -505,7 +505,7 @@ def test_shares_of_every_class_are_drawn_and_no_photo_twice(drawn):
     ],
 )
 def test_how_many_photos_a_share_is(shares, found, sizes):
-    assert tuple(subsample.counts(dict(zip(dataset.SPLITS, shares)), found).values()) == sizes
+    assert tuple(drawing.counts(dict(zip(dataset.SPLITS, shares)), found).values()) == sizes
 
 
 @pytest.mark.parametrize(

@@ -19,18 +19,17 @@ from keras.src.legacy.saving import legacy_h5_format
 from ruamel.yaml import YAML
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from stages import pretrained
-from stages.core import lockfile, measured, params, stage
-from stages.core.errors import UserError
-from stages.core.params import leaves
-from stages.frozen import activations
-from stages.networks import backbone, keras, models
-from stages.photos import dataset
-from stages.pictures import images
-from stages.publish import export, quantize
-from stages.scores import levels, metrics, predicted
-from stages.training import batches
-from tools import predict
+from littledata.core import lockfile, measured, params, stage
+from littledata.core.errors import UserError
+from littledata.core.params import leaves
+from littledata.export import export, quantize
+from littledata.features import activations
+from littledata.networks import backbone, keras, models, weights
+from littledata.pictures import images
+from littledata.predict import predict
+from littledata.scores import levels, metrics, predicted
+from littledata.splits import dataset
+from littledata.training import batches
 
 DECLARED: dict = {}  # every stage's part of its dvc.yaml
 for path in params.PIPELINES:
@@ -109,7 +108,7 @@ def test_keras_is_imported_in_one_place():
     """Whoever imported it by itself would print TensorFlow's greetings, or have it before its threads are set."""
     for path in [path for top in ("stages", "tools", "studies") for path in (ROOT / top).rglob("*.py")]:
         names = re.findall(r"^ *(?:import|from) (keras|tensorflow)\b", path.read_text(), re.MULTILINE)
-        assert not names or path == ROOT / "stages/networks/__init__.py", path
+        assert not names or path == ROOT / "littledata/networks/__init__.py", path
 
 
 def test_every_module_can_be_imported():
@@ -209,7 +208,7 @@ def has_moved(layer, tuned: keras.Model) -> bool:
 
 def test_editing_a_module_reruns_the_stages_that_import_it(pipeline):
     """That every stage names what it imports is looked at above; DVC takes it from there."""
-    module = Path("stages/scores/metrics.py")
+    module = Path("littledata/scores/metrics.py")
     path = pipeline / module
     path.write_text(path.read_text() + "\n# edited\n")
     try:
@@ -304,7 +303,7 @@ def test_finetuning_moves_block5_and_only_block5(pipeline):
     tuned = keras.saving.load_model(pipeline / "models/finetune.keras", compile=False)
     pretrained = backbone.load("VGG16", pipeline / "models/backbone.weights.h5", 64)
     assert backbone.digest(pretrained) == backbone.VGG16_DIGEST
-    assert {layer.name for layer in pretrained.layers if layer.weights and has_moved(layer, tuned)} == {
+    assert {layer.name for layer in weights.layers if layer.weights and has_moved(layer, tuned)} == {
         "block5_conv1", "block5_conv2", "block5_conv3"
     }  # fmt: skip
     assert not {layer.name for layer in tuned.layers} & {"block1_conv1", "block4_conv3"}
@@ -312,23 +311,23 @@ def test_finetuning_moves_block5_and_only_block5(pipeline):
 
 def test_keras_own_weights_file_gives_the_same_bytes(pipeline, tmp_path, monkeypatch):
     """Keras distributes one .h5 file: such a file of these tensors, read by `keras.applications`, and written again."""
-    written = pipeline / pretrained.WEIGHTS
-    distributed = tmp_path / pretrained.KERAS_FILE
+    written = pipeline / weights.WEIGHTS
+    distributed = tmp_path / weights.KERAS_FILE
     with h5py.File(distributed, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, backbone.load("VGG16", written, 64))
     model = keras.applications.VGG16(include_top=False, weights=str(distributed), input_shape=(None, None, 3))
     monkeypatch.chdir(tmp_path)
-    pretrained.save(model, "VGG16", "Keras")
-    assert (tmp_path / pretrained.WEIGHTS).read_bytes() == written.read_bytes()
+    weights.save(model, "VGG16", "Keras")
+    assert (tmp_path / weights.WEIGHTS).read_bytes() == written.read_bytes()
 
 
 def test_other_weights_are_refused(pipeline, tmp_path, monkeypatch):
-    model = backbone.load("VGG16", pipeline / pretrained.WEIGHTS, 64)
+    model = backbone.load("VGG16", pipeline / weights.WEIGHTS, 64)
     layer = model.get_layer("block5_conv3")
     layer.set_weights([layer.get_weights()[0] * 1.0001, layer.get_weights()[1]])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="have the digest .*, expected"):
-        pretrained.save(model, "VGG16", "Keras")
+        weights.save(model, "VGG16", "Keras")
     assert not (tmp_path / "models").exists()
 
 

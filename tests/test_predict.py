@@ -18,16 +18,13 @@ from conftest import ROOT, change, restore, run, settings, stages_run
 from PIL import Image
 from written import png16, tiff
 
-from stages import evaluate
-from stages.core import params
-from stages.frozen import to_onnx
-from stages.networks import backbone, keras, models
-from stages.photos import dataset
-from stages.pictures import deep, images
-from stages.publish import export, quantize
-from stages.scores import levels, metrics, predicted
-from stages.shards import inputs
-from tools import predict
+from littledata.core import params
+from littledata.export import export, quantize, to_onnx
+from littledata.networks import backbone, keras, models, preprocessing
+from littledata.pictures import deep, images
+from littledata.predict import predict
+from littledata.scores import evaluate, levels, metrics, predicted
+from littledata.splits import dataset
 
 NOTHING = {"dropout": 0.0, "l1": 0.0, "l2": 0.0}
 
@@ -48,7 +45,7 @@ def pictures(photos, tmp_path_factory) -> Path:
 
 def call(pipeline: Path, *words, folder: Path | None = None, given: str | None = None, status: int = 0):
     """What `predict` prints, on both streams, when it is called in a folder."""
-    command = [sys.executable, "-P", "-m", "tools.predict", "--model", pipeline / export.ONNX, *words]
+    command = [sys.executable, "-P", "-m", "littledata.predict.predict", "--model", pipeline / export.ONNX, *words]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder or ROOT, env=env, input=given, capture_output=True, text=True)
     assert done.returncode == status and "Traceback" not in done.stderr, done.stdout + done.stderr
@@ -108,7 +105,7 @@ def test_every_classifier_and_preprocessing_can_be_exported(pooling, classes):
     if given["scaling"]:
         count = top.get_layer("scaling").input.shape[-1]
         top.get_layer("scaling").set_weights(np.random.default_rng(2).uniform(0.5, 2, (2, count)))
-    parts = [inputs.preprocessing("VGG16", "rescale"), below, top]
+    parts = [preprocessing.preprocessing("VGG16", "rescale"), below, top]
     pixels = np.random.default_rng(1).integers(0, 256, (4, 48, 48, 3), np.uint8)
     expected = export.to_keras(parts, 48, 1).predict_on_batch(pixels)
     assert expected.shape == (4, classes)
@@ -182,7 +179,7 @@ def test_a_layer_that_no_network_here_has_is_refused():
 def test_preprocessing_in_the_classifier_is_keras_own(name, how):
     pixels = np.random.default_rng(1).integers(0, 256, (2, 5, 5, 3), np.uint8)
     expected = pixels / 255 if how == "rescale" else backbone.preprocess(name, pixels)
-    np.testing.assert_allclose(inputs.preprocessing(name, how)(pixels.astype("float32")), expected, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(preprocessing.preprocessing(name, how)(pixels.astype("float32")), expected, rtol=1e-5, atol=1e-4)
 
 
 def test_the_small_classifier_says_nearly_the_same(pipeline, pictures):
@@ -287,7 +284,7 @@ def test_no_tensorflow_is_imported_and_a_reader_may_leave(pipeline, pictures):
     code = "import sys; from tools import predict; sys.exit(bool({'tensorflow', 'keras', 'dvc'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
     many = "\n".join([str(pictures / "cat 10.jpg")] * 2000)
-    command = f"{sys.executable} -m tools.predict --model {pipeline / export.ONNX} - | head -n 1"
+    command = f"{sys.executable} -m littledata.predict.predict --model {pipeline / export.ONNX} - | head -n 1"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, input=many, capture_output=True, text=True)
     assert len(done.stdout.splitlines()) == 1 and "Traceback" not in done.stderr and "Broken" not in done.stderr
 
@@ -317,9 +314,7 @@ def test_memory_does_not_grow_with_the_pictures(light, tmp_path):
     assert (tmp_path / "noise.jpg").stat().st_size > 1_400_000
     peaks = []
     for count in (20, 220):
-        code = (
-            "import sys; from stages.core import stage; from tools import predict\ntry: predict.main()\nexcept SystemExit: pass\n"
-        )
+        code = "import sys; from littledata.core import stage; from tools import predict\ntry: predict.main()\nexcept SystemExit: pass\n"
         code += "print(stage.peak_memory_mb())"
         words = [sys.executable, "-c", code, "--model", light, "-"]
         given = f"{tmp_path / 'noise.jpg'}\n" * count
@@ -341,7 +336,7 @@ def kaggle(photos, tmp_path) -> Path:
 
 
 def submit(pipeline: Path, folder: Path, *words: str, check: bool = True) -> str:
-    return run(ROOT, "tools.submit", str(folder / "test1.zip"), "--model", str(pipeline / export.ONNX), "--out",
+    return run(ROOT, "littledata.predict.submit", str(folder / "test1.zip"), "--model", str(pipeline / export.ONNX), "--out",
                str(folder / "submission.csv"), *words, check=check)  # fmt: skip
 
 

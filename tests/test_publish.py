@@ -10,13 +10,13 @@ import pytest
 from conftest import ROOT, run, settings
 from PIL import Image
 
-from stages.core import tables
-from stages.frozen import activations
-from stages.networks import keras
-from stages.photos import dataset
-from stages.pictures import images
-from stages.publish import card, choose, diagnose, duplicates, gallery
-from stages.scores import levels, metrics, predicted, temperature
+from littledata.core import tables
+from littledata.features import activations
+from littledata.networks import keras
+from littledata.pictures import images
+from littledata.report import card, diagnose, gallery
+from littledata.scores import choose, levels, metrics, predicted, temperature
+from littledata.splits import dataset, duplicates
 
 
 def rows(path) -> list[dict[str, str]]:

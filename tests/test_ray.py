@@ -19,9 +19,9 @@ import pytest
 from conftest import ROOT, jpeg, offline
 from PIL import Image
 
-from stages.shards import work
+from littledata.predict import batch
+from littledata.shards import work
 from studies import s3
-from tools import batch
 
 pytest.importorskip("ray", reason="make test-ray brings Ray")
 s3fs = pytest.importorskip("s3fs")
@@ -87,7 +87,7 @@ def cluster(server, expected) -> Iterator[clusters.Cluster]:
 
 def start(light: Path, name: str, **environment: str) -> subprocess.Popen:
     """A command that writes to s3://out/name, as a process of its own."""
-    words = ["tools.predict", "s3://photos", "--to", f"s3://out/{name}", "--model", str(light), "--shard", str(SHARD)]
+    words = ["littledata.predict.predict", "s3://photos", "--to", f"s3://out/{name}", "--model", str(light), "--shard", str(SHARD)]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen([sys.executable, "-m", *words], cwd=ROOT, env=offline(**environment), **streams)
 
@@ -208,8 +208,9 @@ def test_what_is_no_cluster_is_one_line(server, light, cluster, tmp_path):
 FILL = """\
 import sys
 from pathlib import Path
-from stages.shards import listing, places, store
-from stages.shards.places import Photo
+from littledata.photos import listing, places
+from littledata.shards import store
+from littledata.photos.places import Photo
 store.SIZE = 20
 bucket = places.Bucket("s3://photos")
 photos = [Photo(f"s3://photos/{name}", size, etag) for name, size, etag in bucket.objects()]
@@ -233,7 +234,16 @@ def test_averaged_features_are_the_same_with_and_without_it(cluster, server, lit
 def test_photos_that_a_node_does_not_have_are_one_line_and_no_rows(server, light, cluster, tmp_path):
     if not cluster.hidden:
         pytest.skip("takes nodes that don't see the project's folder")
-    command = [sys.executable, "-m", "tools.predict", str(ROOT / "metrics"), "--to", str(tmp_path / "to"), "--model", str(light)]
+    command = [
+        sys.executable,
+        "-m",
+        "littledata.predict.predict",
+        str(ROOT / "metrics"),
+        "--to",
+        str(tmp_path / "to"),
+        "--model",
+        str(light),
+    ]
     done = subprocess.run(command, cwd=ROOT, env=offline(**cluster.driver), capture_output=True, text=True)
     assert done.returncode == 1 and re.fullmatch(
         rf"\S+ has no folder {ROOT}/metrics/: use one that all nodes share, or a bucket\.\n", done.stderr

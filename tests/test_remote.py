@@ -216,7 +216,7 @@ def test_the_classifier_is_fetched_by_its_version_and_runs(team, photos, tmp_pat
     run(elsewhere, "dvc", "artifacts", "get", str(team.origin), "classifier", apart=True)
     fetched = elsewhere / "classifier.onnx"
     assert fetched.read_bytes() == (team.first / "models/classifier.onnx").read_bytes()
-    words = ["tools.predict", "--model", str(fetched), str(elsewhere / "photo.jpg")]
+    words = ["littledata.predict.predict", "--model", str(fetched), str(elsewhere / "photo.jpg")]
     assert run(ROOT, *words, apart=True).endswith(f"  {elsewhere}/photo.jpg\n")
 
 

@@ -16,10 +16,10 @@ from conftest import ROOT, git, run
 from PIL import Image
 from ruamel.yaml import YAML
 
-from stages.core import lockfile, tables
-from stages.core.params import leaves
-from stages.photos import fetch
-from stages.scores import levels, metrics
+from littledata.core import lockfile, tables
+from littledata.core.params import leaves
+from littledata.photos import fetch
+from littledata.scores import levels, metrics
 from tools import comment, commits, report
 
 WORKFLOW, SLOW, GITLAB = ROOT / ".github/workflows/report.yml", ROOT / ".github/workflows/slow.yml", ROOT / ".gitlab-ci.yml"

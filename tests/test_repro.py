@@ -10,9 +10,10 @@ import pytest
 from conftest import NO_INDEX, ROOT, change, clone, git, own, restore, run, settings, stages_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from stages.core.errors import UserError
-from stages.photos import archive, dataset
-from stages.scores import levels, metrics
+from littledata.core.errors import UserError
+from littledata.photos import archive
+from littledata.scores import levels, metrics
+from littledata.splits import dataset
 from studies import seeds
 from tools import experiment, plan, repro
 

@@ -10,9 +10,9 @@ import pytest
 from conftest import change, restore, run
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
-from stages.core import tables
-from stages.publish import card
-from stages.scores import levels, metrics
+from littledata.core import tables
+from littledata.report import card
+from littledata.scores import levels, metrics
 from tools import report, table
 
 

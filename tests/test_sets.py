@@ -10,10 +10,10 @@ import psutil
 import pytest
 from conftest import change, git, offline, own, restore, run
 
-from stages.core import params
-from stages.networks import backbone
-from stages.photos import archive
-from stages.scores import levels, metrics
+from littledata.core import params
+from littledata.networks import backbone
+from littledata.photos import archive
+from littledata.scores import levels, metrics
 from studies import bench, sets
 from studies.faults.ground import of_stage
 from tools import estimate, plan

@@ -22,10 +22,11 @@ import s3fs
 from conftest import ROOT, offline, run
 from pyarrow import dataset, parquet
 
-from stages.shards import listing, places, work
-from stages.shards.places import Photo
+from littledata.photos import listing, places
+from littledata.photos.places import Photo
+from littledata.predict import batch
+from littledata.shards import work
 from studies import s3
-from tools import batch
 
 SHARD = 10
 
@@ -50,7 +51,7 @@ class Paths(list):
 
 
 def to(light: Path, source: object, target: object, *words: str, check: bool = True, shard: int = SHARD, **environment: str) -> str:
-    command = ["tools.predict", str(source), "--to", str(target), "--model", str(light), "--shard", str(shard), *words]
+    command = ["littledata.predict.predict", str(source), "--to", str(target), "--model", str(light), "--shard", str(shard), *words]
     return run(ROOT, *command, check=check, **environment)
 
 
@@ -73,7 +74,7 @@ def done(light, mine, tmp_path_factory) -> Path:
 
 
 def test_files_hold_what_predict_says_and_why_it_does_not(light, mine, done):
-    said = run(ROOT, "tools.predict", str(mine), "--model", str(light), "--format", "csv", check=False)
+    said = run(ROOT, "littledata.predict.predict", str(mine), "--model", str(light), "--format", "csv", check=False)
     expected = {
         row["file"]: row for row in csv.DictReader(line for line in said.splitlines() if f"{mine}/" in line or "class" in line)
     }
@@ -93,7 +94,17 @@ def test_files_hold_what_predict_says_and_why_it_does_not(light, mine, done):
 
 def test_a_row_depends_on_its_photo_alone(light, mine, done, tmp_path):
     """Whatever the number of threads and the neighbours in the shard; and with the same list so are the files."""
-    command = ["-m", "tools.predict", str(mine), "--to", str(tmp_path / "three"), "--model", str(light), "--shard", str(SHARD)]
+    command = [
+        "-m",
+        "littledata.predict.predict",
+        str(mine),
+        "--to",
+        str(tmp_path / "three"),
+        "--model",
+        str(light),
+        "--shard",
+        str(SHARD),
+    ]
     subprocess.run([sys.executable, *command], cwd=ROOT, env=offline(OMP_NUM_THREADS="3"), check=True, capture_output=True)
     assert content(tmp_path / "three") == content(done)
     to(light, mine, tmp_path / "large", shard=1000)
@@ -132,7 +143,7 @@ def test_some_photos_more_or_less_rewrite_few_shards():
 
 def test_a_run_that_was_killed_goes_on_where_it_stopped(light, mine, done, tmp_path):
     target = tmp_path / "predictions"
-    command = ["-m", "tools.predict", str(mine), "--to", str(target), "--model", str(light), "--shard", str(SHARD)]
+    command = ["-m", "littledata.predict.predict", str(mine), "--to", str(target), "--model", str(light), "--shard", str(SHARD)]
     process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=offline(), stdout=subprocess.DEVNULL)
     while len(list(target.glob("*.parquet"))) < 2:
         assert process.poll() is None
@@ -165,7 +176,18 @@ def test_another_list_model_machine_or_folder_is_refused_in_one_line(light, mine
     assert "another list of photos: 61 then, 60 now. Name another" in to(light, folder, target, check=False)
     shutil.copyfile(mine / "cat/1.jpg", folder / "cat/1.jpg")
     assert "another list of photos: some were changed. Name another" in to(light, folder, target, check=False)
-    words = [sys.executable, "-m", "tools.predict", str(mine), "--to", str(target), "--model", str(light), "--shard", str(SHARD)]
+    words = [
+        sys.executable,
+        "-m",
+        "littledata.predict.predict",
+        str(mine),
+        "--to",
+        str(target),
+        "--model",
+        str(light),
+        "--shard",
+        str(SHARD),
+    ]
     less = "AVX512_SKX X86_V4" if "AVX512_SKX" in work.engine()["instructions"].split() else ""
     if less:  # NumPy leaves them out, as on a processor without them
         env = offline(NPY_DISABLE_CPU_FEATURES=less)
@@ -227,7 +249,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(light, mine, tmp_path):
     assert "is no classifier that this project" in to(text, mine, target, check=False)
     assert "ENGINE is 'dask'; expected ray, or nothing" in to(light, mine, target, check=False, ENGINE="dask")
     assert "name a folder or s3:// address by --to" in run(
-        ROOT, "tools.predict", "s3://bucket/a", "--model", str(light), check=False
+        ROOT, "littledata.predict.predict", "s3://bucket/a", "--model", str(light), check=False
     )
     assert not target.exists()
     assert f"{text} is a file: name a folder." in to(light, mine, text, check=False)
@@ -237,7 +259,7 @@ def test_without_ray_or_pyarrow_a_line_says_how_to_get_it(light, mine, tmp_path)
     for package, said in ("ray", "requirements/ray.txt"), ("pyarrow", "requirements/run.txt"):
         (tmp_path / package).mkdir()
         (tmp_path / package / f"{package}.py").write_text("raise ImportError")  # as where it isn't installed
-        words = [sys.executable, "-m", "tools.predict", str(mine), "--to", str(tmp_path / "to"), "--model", str(light)]
+        words = [sys.executable, "-m", "littledata.predict.predict", str(mine), "--to", str(tmp_path / "to"), "--model", str(light)]
         env = offline(PYTHONPATH=str(tmp_path / package), ENGINE="ray")
         found = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True)
         assert found.returncode == 1 and len(found.stderr.splitlines()) == 1 and said in found.stderr, found.stderr
@@ -296,8 +318,8 @@ def test_memory_does_not_grow_with_the_list():
     peaks = []
     for count in (2_000, 100_000):
         code = f"""
-from stages.core import stage
-from stages.shards import listing
+from littledata.core import stage
+from littledata.photos import listing
 class Paths:
     left_out = {{}}
     def __iter__(self):

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from conftest import ROOT, change, offline, restore, run
 
-from stages.core import measured, params, stage
-from stages.frozen import activations, gpu, layers
-from stages.networks import backbone
-from stages.photos import dataset
-from stages.pictures import images
+from littledata.core import measured, params, stage
+from littledata.features import activations, gpu, layers
+from littledata.networks import backbone
+from littledata.pictures import images
+from littledata.splits import dataset
 from studies import bench
 
 
@@ -39,7 +39,7 @@ IN_THREADS = """
 import sys
 from pathlib import Path
 import numpy as np
-from stages.frozen import layers
+from littledata.features import layers
 pixels = np.random.default_rng(1).integers(0, 256, (6, 96, 96, 3), np.uint8)
 network = layers.Frozen(Path(sys.argv[1]), "VGG16", ["block3", "block4", "block5"])
 found = network.outputs(pixels, lambda pixels: network.preprocess(pixels[None], "imagenet"))
@@ -128,7 +128,7 @@ def test_a_full_disk_is_an_error_not_a_crash(pipeline, tmp_path):
 
 def test_peak_memory_is_a_process_own(pipeline):
     """What getrusage counts begins with the parent's peak, which here is pytest's with all its models."""
-    code = "from stages.core import stage; print(stage.peak_memory_mb())"
+    code = "from littledata.core import stage; print(stage.peak_memory_mb())"
     before = int(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     held = np.ones(200 * 2**17)  # 200 MB
     after = int(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
@@ -136,7 +136,7 @@ def test_peak_memory_is_a_process_own(pipeline):
 
 
 def test_keras_is_imported_without_what_nothing_uses_and_that_can_still_be_had():
-    code = "import sys; from stages.networks import keras; found = {'sklearn', 'matplotlib'} & set(sys.modules)\n"
+    code = "import sys; from littledata.networks import keras; found = {'sklearn', 'matplotlib'} & set(sys.modules)\n"
     code += "import sklearn.metrics, matplotlib.pyplot; print(found, sklearn.metrics.log_loss([0, 1], [0.5, 0.5]) > 0.69)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "set() True\n"

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from conftest import change, curve, offline, restore, run, settings
 
-from stages import finetune, networks
-from stages.core.params import for_stage as stage_params
-from stages.frozen import activations
-from stages.networks import keras, models
-from stages.photos import dataset
-from stages.scores import metrics, temperature
-from stages.training import batches, checkpoint, loop
-from stages.training.batches import Batches
-from stages.training.checkpoint import Best
-from stages.training.optimizer import optimizer, schedule
+from littledata import networks
+from littledata.core.params import for_stage as stage_params
+from littledata.features import activations
+from littledata.networks import finetuned, keras, models
+from littledata.scores import metrics, temperature
+from littledata.splits import dataset
+from littledata.training import batches, checkpoint, loop
+from littledata.training.batches import Batches
+from littledata.training.checkpoint import Best
+from littledata.training.optimizer import optimizer, schedule
 
 LEVELS = ("small_cnn", "top", "finetune")
 
@@ -180,7 +180,7 @@ def test_a_checkpoint_is_never_taken_for_that_of_another_training(pipeline, monk
         change(pipeline, top__lr=0.5)
         assert checkpoint.identity("top") != own
         restore(pipeline)
-        module = pipeline / "stages/networks/models.py"
+        module = pipeline / "littledata/networks/models.py"
         module.write_text(module.read_text() + "\n")
         assert checkpoint.identity("top") != own
         restore(pipeline)
@@ -216,7 +216,7 @@ def test_features_are_scaled_as_training_photos_have_them_and_level_3_leaves_tha
         assert 0.8 < np.median(variance / pooled.var(0)) < 1.2
         for own, tuned in zip(layers[0].get_weights(), layers[1].get_weights()):
             assert np.array_equal(own, tuned)
-        built = finetune.build(stage_params("finetune"))
+        built = finetuned.build(stage_params("finetune"))
         below, photos = activations.read(activations.ACTIVATIONS, "validation")
         np.testing.assert_allclose(
             models.probabilities(built, below[:, 0].astype(np.float32)), np.load("data/validation/top.npy"), atol=0.01
@@ -278,7 +278,7 @@ def test_every_block_is_slower_than_what_lies_above_it():
     for name in ("block4_conv1", "block4_conv2", "block5_conv1", "hidden", "probability"):
         x = keras.layers.Dense(4, name=name)(x)
     tuning = {"unfreeze": ["block4", "block5"], "block_pace": 0.5}
-    paces = finetune.pace(keras.Model(inputs, x), tuning)
+    paces = finetuned.pace(keras.Model(inputs, x), tuning)
     expected = {"block4_conv1": 0.25, "block4_conv2": 0.25, "block5_conv1": 0.5, "hidden": 1, "probability": 1}
     assert paces == {f"{name}/{part}": pace for name, pace in expected.items() for part in ("kernel", "bias")}
 

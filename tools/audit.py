@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools import command
+from littledata.core import command
 
 KNOWN = "jinja2==2.4.1"  # CVE-2014-1402, of 2014
 REQUIREMENTS = Path("requirements")

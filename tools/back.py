@@ -22,9 +22,9 @@ from pathlib import Path
 
 import psutil
 
-from stages.core import lockfile, params
-from stages.core.errors import UserError
-from tools import command, experiment
+from littledata.core import command, lockfile, params
+from littledata.core.errors import UserError
+from tools import experiment
 
 # Git has refs under refs/worktree/ for each worktree anew, and its garbage collection leaves what they name.
 BEFORE = "refs/worktree/repro/before"

@@ -25,17 +25,15 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from stages import activations, subsample
-from stages.core import environment, params, tables
-from stages.core.errors import UserError
-from stages.core.progress import progress
-from stages.frozen import layers
-from stages.photos import archive, dataset
-from stages.pictures import deep, images
-from stages.publish import duplicates
-from stages.scores import metrics
-from stages.shards import listing
-from tools import command, experiment, plan
+from littledata.core import command, environment, params, tables
+from littledata.core.errors import UserError
+from littledata.core.progress import progress
+from littledata.features import layers, views
+from littledata.photos import archive, listing
+from littledata.pictures import deep, images
+from littledata.scores import metrics
+from littledata.splits import dataset, draw, duplicates
+from tools import experiment, plan
 
 CSV = Path("data/check.csv")
 SHOWN = 8  # lines of each kind
@@ -172,7 +170,7 @@ def what_params_ask(usable: list[Look], settings: dict, findings: Findings) -> s
         taken = plan.met(asked, counts[rarest])
         if taken is not asked:
             print(f"The class {rarest} has {counts[rarest]}, so make repro takes shares of every class: {plan.words(taken)}")
-        sizes = {kind: subsample.counts(taken, count) for kind, count in counts.items()}
+        sizes = {kind: draw.counts(taken, count) for kind, count in counts.items()}
         if not all(sizes[rarest].values()):
             return f"The class {rarest} has {counts[rarest]} usable photos, and each class needs three or more: add some."
     tested = sum(of_class["test"] for of_class in sizes.values())
@@ -205,7 +203,7 @@ def check(listed: archive.Listing) -> str | None:
     settings, findings = params.load(), Findings()
     looks, depth = look_at_all(listed)
     by_photo = {id(photo.photo): photo for photo in looks}
-    kept, copies, conflicts = subsample.distinct((photo.photo, photo.sha256) for photo in looks if not photo.wrong)
+    kept, copies, conflicts = draw.distinct((photo.photo, photo.sha256) for photo in looks if not photo.wrong)
     usable = [by_photo[id(photo)] for photo, _ in kept]
     say_of_classes(looks, usable)
     print(*listed.lines(), sep="\n", end="\n" if listed.lines() else "")
@@ -223,7 +221,7 @@ def check(listed: archive.Listing) -> str | None:
         if subprocess.run(words, env=experiment.environment()).returncode:
             print("\nThe labels were not checked: that needs the network's weights, and no other run beside it.")
         else:
-            network = layers.Frozen(activations.WEIGHTS, settings["backbone"], [])
+            network = layers.Frozen(views.WEIGHTS, settings["backbone"], [])
             doubtful = other_class(usable, listed, network, depth)
             findings.section("labels to look at", [(photo.name, f"looks like {kind}") for _, photo, kind in doubtful], " ")
     if bare := sorted(listed.counts().keys() - counts.keys()):

@@ -10,9 +10,9 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from stages.core.errors import UserError
-from stages.photos import fetch, sources
-from tools import command
+from littledata.core import command
+from littledata.core.errors import UserError
+from littledata.photos import fetch, sources
 
 
 def counts(words: list[str]) -> dict[str, int]:

@@ -7,8 +7,7 @@ user's own photos in data/mine.
 import shutil
 from pathlib import Path
 
-from stages.core import lockfile
-from tools import command
+from littledata.core import command, lockfile
 
 CACHES = [f".cache/{name}" for name in ("canary", "downloads", "memo", "sets", "shards", "training")]
 OTHERS = [*CACHES, ".pytest_cache", "dvc_plots", "report", "data/check.csv"]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import requests
 
-from stages.core.errors import UserError
-from tools import command
+from littledata.core import command
+from littledata.core.errors import UserError
 
 REPORT = Path("report/report.md")
 MARKER = "<!-- make report -->"

@@ -4,8 +4,8 @@ import json
 import subprocess
 from pathlib import Path
 
-from stages.core import lockfile
-from stages.scores import metrics
+from littledata.core import lockfile
+from littledata.scores import metrics
 
 OLD_SCORES = "metrics/metrics.json"  # in older commits this has what is in scores.csv now
 

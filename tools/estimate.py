@@ -19,10 +19,9 @@ from dvc.repo import Repo
 from onnx import TensorProto, helper
 from ruamel.yaml import YAML
 
-from stages import activations
-from stages.core import environment, lockfile, params
-from stages.frozen import layers, memo
-from stages.pictures import deep
+from littledata.core import environment, lockfile, params
+from littledata.features import layers, memo, views
+from littledata.pictures import deep
 from tools import plan
 from tools.lock import makers_of
 
@@ -155,10 +154,10 @@ def due(settings: Mapping) -> set[str]:
 
 def remembered(settings: Mapping) -> int:
     """How many plain views the memo of frozen layers has for these params, whichever photos they are of."""
-    if not activations.WEIGHTS.exists():
+    if not views.WEIGHTS.exists():
         return 0
     depth = deep.read() if deep.DEPTH.exists() else deep.UNKNOWN
-    return sum(1 for _ in memo.folder(*activations.origin(settings, depth)).glob("*.npz"))
+    return sum(1 for _ in memo.folder(*views.origin(settings, depth)).glob("*.npz"))
 
 
 def seconds(settings: Mapping, stages: set[str], sizes: plan.Sizes, photos: int) -> tuple[float, float] | None:

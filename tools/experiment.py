@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from stages.core import params
-from stages.core.errors import UserError
+from littledata.core import params
+from littledata.core.errors import UserError
 
 
 def value(settings: Mapping, name: str) -> object:

@@ -10,11 +10,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 
-from stages.core import measured, params
-from stages.core.errors import UserError
-from stages.core.params import leaves
-from stages.scores import levels
-from tools import command, commits, table
+from littledata.core import command, measured, params
+from littledata.core.errors import UserError
+from littledata.core.params import leaves
+from littledata.scores import levels
+from tools import commits, table
 
 
 def listed() -> Iterator[tuple[str, str | None, str, dict]]:

@@ -10,10 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from stages.core.errors import UserError
-from stages.frozen import gpu
-from stages.photos import fetch
-from tools import command
+from littledata.core import command
+from littledata.core.errors import UserError
+from littledata.features import gpu
+from littledata.photos import fetch
 
 PACKAGES = "requirements/gpu.txt"
 DOWNLOAD, INSTALLED = 2_500_000_000, 5_000_000_000  # bytes, about

@@ -8,8 +8,7 @@ over data that isn't there. Exits with status 1 and a line for every difference.
 
 import sys
 
-from stages.core import lockfile, params
-from tools import command
+from littledata.core import command, lockfile, params
 
 
 def makers_of(pipeline: dict[str, dict]) -> dict[str, str]:

@@ -25,8 +25,7 @@ from dvc.utils import dict_sha256
 from dvc.utils.serialize import load_yaml, parse_yaml
 from voluptuous import Invalid
 
-from stages.core import environment, files, lockfile, measured
-from tools import command
+from littledata.core import command, environment, files, lockfile, measured
 
 
 def locks() -> Iterator[Path]:

@@ -3,17 +3,16 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from stages import subsample
-from stages.core.errors import UserError
-from stages.lists import classes
-from stages.photos import archive, dataset
+from littledata.core.errors import UserError
+from littledata.photos import archive, lists
+from littledata.splits import dataset, draw
 
 SHOWN = 12  # classes
 Sizes = tuple[int, ...]  # photos of each split, as `dataset.SPLITS` has them
 KNOWN = {"kaggle": (0.6e9, [12_500] * 2), "microsoft": (0.9e9, [12_500] * 2), "cifar10": (0.5e9, [6_000] * 2)}  # bytes, photos
 
 
-def own_photos(found: archive.Listing | classes.Summary, sizes: dict, changes: list[str]) -> list[str]:
+def own_photos(found: archive.Listing | lists.Summary, sizes: dict, changes: list[str]) -> list[str]:
     """Say what a run will do with the user's own photos. Returns changes of params where the numbers in them can't be met.
 
     Parameters
@@ -39,7 +38,7 @@ def own_photos(found: archive.Listing | classes.Summary, sizes: dict, changes: l
     elif len(counts) > SHOWN:
         each = f"from {counts[rarest]} ({rarest}) to {counts[most]} ({most}) a class"
     print(*found.lines(), f"{len(counts)} classes, {sum(counts.values())} photos: {each}.", sep="\n")
-    if subsample.kept(found.splits(), sizes):
+    if draw.kept(found.splits(), sizes):
         return []
     asked, sizes = sizes, met(sizes, counts[rarest])
     if sizes is not asked:
@@ -47,9 +46,9 @@ def own_photos(found: archive.Listing | classes.Summary, sizes: dict, changes: l
             raise UserError(
                 f"{' '.join(own)} can't be met: the class {rarest} has {counts[rarest]} photos. Ask for fewer, or for shares."
             )
-        wanted = sum(subsample.counts(asked).values())
+        wanted = sum(draw.counts(asked).values())
         print(f"params.yaml asks for {wanted} photos of each, more than there are: a run takes shares.")
-    taken = {kind: subsample.counts(sizes, count) for kind, count in counts.items()}
+    taken = {kind: draw.counts(sizes, count) for kind, count in counts.items()}
     if not all(taken[rarest].values()):
         raise UserError(f"The class {rarest} has {counts[rarest]} photos: each class needs three or more, one for every split.")
     split_sizes = (f"{sum(of_class[split] for of_class in taken.values())} {split}" for split in dataset.SPLITS)
@@ -61,8 +60,8 @@ def own_photos(found: archive.Listing | classes.Summary, sizes: dict, changes: l
 def met(sizes: Mapping, fewest: int) -> Mapping:
     """The sizes of splits that a run takes: those that are asked for, or shares, where numbers are asked for and a class has too
     few photos for them."""
-    enough = subsample.shares(sizes) or sum(subsample.counts(sizes).values()) <= fewest
-    return sizes if enough else subsample.SHARES
+    enough = draw.shares(sizes) or sum(draw.counts(sizes).values()) <= fewest
+    return sizes if enough else draw.SHARES
 
 
 def words(sizes: Mapping) -> str:
@@ -72,20 +71,20 @@ def words(sizes: Mapping) -> str:
 
 def drawn(params: Mapping, counts: Iterable[int]) -> Sizes:
     """How many training, validation and test photos the params of `subsample` draw from classes with so many photos each."""
-    taken = [subsample.counts(params, count) for count in counts]
+    taken = [draw.counts(params, count) for count in counts]
     return tuple(sum(of_class[split] for of_class in taken) for split in dataset.SPLITS)
 
 
-def split(found: archive.Listing | classes.Summary, params: Mapping) -> Sizes:
+def split(found: archive.Listing | lists.Summary, params: Mapping) -> Sizes:
     """How many training, validation and test photos a run takes of the user's own. Folders' splits are taken as they are; what a
     list gives is counted by class alone, so its splits are taken for shares."""
-    splits = subsample.kept(found.splits(), params)
-    if not splits or isinstance(found, classes.Summary):
-        return drawn({**params, **subsample.SHARES} if splits else params, found.counts().values())
+    splits = draw.kept(found.splits(), params)
+    if not splits or isinstance(found, lists.Summary):
+        return drawn({**params, **draw.SHARES} if splits else params, found.counts().values())
     of_class: dict[str, list] = {}
     for photo in found.photos:
         of_class.setdefault(photo.kind, []).append((photo, ""))
-    sizes = [subsample.given(photos, set(splits), params)[1] for photos in of_class.values()]
+    sizes = [draw.given(photos, set(splits), params)[1] for photos in of_class.values()]
     return tuple(sum(of[name] for of in sizes) for name in dataset.SPLITS)
 
 
@@ -102,7 +101,7 @@ def space_needed(settings: Mapping, archive_bytes: float, sizes: Sizes) -> int:
     return int(2 * archive_bytes + 0.5e9 + views_needed(settings, sizes) * values * 2)
 
 
-def bytes_kept(found: archive.Listing | classes.Summary, settings: Mapping) -> float:
+def bytes_kept(found: archive.Listing | lists.Summary, settings: Mapping) -> float:
     """The size of the photos that come here: all of a folder or zip, and those that are drawn from a list, by their mean size."""
     everything = isinstance(found, archive.Listing) or found.splits() or settings["subsample"]["rest"]
     return found.size() * (1 if everything else sum(split(found, settings["subsample"])) / sum(found.counts().values()))

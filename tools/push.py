@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dvc.repo import Repo
 
-from tools import command
+from littledata.core import command
 
 
 def main() -> None:

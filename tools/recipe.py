@@ -10,9 +10,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stages.core import params
-from stages.core.errors import UserError
-from tools import command
+from littledata.core import command, params
+from littledata.core.errors import UserError
 
 RECIPES = Path("recipes")
 

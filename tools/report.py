@@ -23,11 +23,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from ruamel.yaml import YAML
 
-from stages.core import lockfile, params, tables
-from stages.core.errors import UserError
-from stages.core.params import leaves
-from stages.scores import levels, metrics
-from tools import command, commits, lock, table
+from littledata.core import command, lockfile, params, tables
+from littledata.core.errors import UserError
+from littledata.core.params import leaves
+from littledata.scores import levels, metrics
+from tools import commits, lock, table
 
 rcParams["text.parse_math"] = False  # a $ in a class' name is no formula
 REPORT = Path("report")

@@ -26,12 +26,10 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stages.core import environment, lockfile, params
-from stages.core.errors import UserError
-from stages.lists import classes
-from stages.photos import archive, fetch, sources
-from stages.shards import listing
-from tools import back, command, estimate, experiment, mend, plan, recipe, table
+from littledata.core import command, environment, lockfile, params
+from littledata.core.errors import UserError
+from littledata.photos import archive, fetch, listing, lists, sources
+from tools import back, estimate, experiment, mend, plan, recipe, table
 
 CHOSEN = Path(".cache/source")
 BROUGHT = Path("data/raw/source.json")
@@ -128,11 +126,11 @@ def stays(photos: str | None) -> bool:
     return bool(photos) and ("://" in photos or photos.lower().endswith(listing.LISTS))
 
 
-def listed_before(settings: dict) -> classes.Summary | None:
+def listed_before(settings: dict) -> lists.Summary | None:
     """The list that params.yaml names, where it is here."""
     note = json.loads(BROUGHT.read_text()) if BROUGHT.exists() else {}
     right = note.get("path"), note.get("sha256")
-    return classes.of_note(note) if right == (settings["download"]["path"], settings["download"]["sha256"]) else None
+    return lists.of_note(note) if right == (settings["download"]["path"], settings["download"]["sha256"]) else None
 
 
 def located(source: str, own: str | None, settings: dict) -> dict[str, str | None]:
@@ -151,7 +149,7 @@ def located(source: str, own: str | None, settings: dict) -> dict[str, str | Non
 
 def looked_at(
     source: str, own: str | None, again: bool, settings: dict
-) -> tuple[archive.Listing | classes.Summary | None, dict[str, str | None]]:
+) -> tuple[archive.Listing | lists.Summary | None, dict[str, str | None]]:
     """What the user's own photos are, if it is these, and what params.yaml has to say of a source. A bucket is listed `again`, or
     where there is no list yet."""
     if source != "bucket":
@@ -160,7 +158,7 @@ def looked_at(
     if not again and (found := listed_before(settings)):
         print("The list of photos is that of the last time; PHOTOS=... lists them again.", flush=True)
         return found, {}
-    found = classes.bring(sources.in_place(own), classes.LATEST)
+    found = lists.bring(sources.in_place(own), lists.LATEST)
     return found, {"download.source": source, "download.path": found.path, "download.sha256": found.sha256}
 
 

@@ -21,10 +21,10 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from stages.core import environment, params
-from stages.core.errors import UserError
-from stages.scores import metrics
-from tools import command, experiment
+from littledata.core import command, environment, params
+from littledata.core.errors import UserError
+from littledata.scores import metrics
+from tools import experiment
 
 STUDIES = environment.ROOT / ".cache/search.db"
 RANGES = ["finetune.lr=3e-6..3e-4", "finetune.dropout=0..0.8"]

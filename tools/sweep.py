@@ -17,9 +17,9 @@ from dvc.repo import Repo
 from dvc.utils.hydra import get_hydra_sweeps
 from hydra.errors import HydraException
 
-from stages.core import environment, params
-from stages.core.errors import UserError
-from tools import command, experiment
+from littledata.core import command, environment, params
+from littledata.core.errors import UserError
+from tools import experiment
 
 SHARED = ("small_cnn", "top")  # what experiments with level 3 share, and with it all that comes before
 BEFORE = ("download", "subsample", "pretrained", "activations", "bottleneck")

@@ -4,11 +4,10 @@ import json
 import sys
 from collections.abc import Sequence
 
-from stages import subsample
-from stages.core import lockfile, measured, params
-from stages.photos import dataset, sources
-from stages.scores import levels, metrics
-from tools import command
+from littledata.core import command, lockfile, measured, params
+from littledata.photos import sources
+from littledata.scores import levels, metrics
+from littledata.splits import dataset, draw
 
 
 def cell(scores: dict) -> str:
@@ -50,9 +49,9 @@ def main() -> None:
         sys.exit("No results yet: run `make repro`.")
     settings = params.load()
     sizes = settings["subsample"]
-    train, validation, test = (f"{size:.0%}" if subsample.shares(sizes) else size for size in map(sizes.get, dataset.SPLITS))
+    train, validation, test = (f"{size:.0%}" if draw.shares(sizes) else size for size in map(sizes.get, dataset.SPLITS))
     drawn = f"{train} training, {validation} validation and {test} test photos a class"
-    if subsample.NOTE.exists() and subsample.kept(json.loads(subsample.NOTE.read_text()).get("splits", []), sizes):
+    if draw.NOTE.exists() and draw.kept(json.loads(draw.NOTE.read_text()).get("splits", []), sizes):
         drawn = "splits as its folders give them"
     print(table(scores, settings["download"]["source"] not in sources.OWN))
     for remark in levels.remarks(scores):

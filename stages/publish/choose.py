@@ -9,20 +9,10 @@ metrics/choice.csv, which all that is made of the chosen level reads.
 
 import numpy as np
 
-from stages.core import stage, tables
-from stages.frozen import activations
-from stages.photos import dataset
-from stages.scores import levels, temperature
-
-
-def best(found: dict[str, np.ndarray], labels: np.ndarray) -> tuple[str, str]:
-    """The better of levels 2 and 3 by their probabilities for validation photos, and why."""
-    two, three = (float(temperature.losses(labels, found[level]).mean()) for level in ("top", "finetune"))
-    if abs(two - three) < levels.LEAST:
-        return "top", f"fine-tuning won nothing on {len(labels)} validation photos"
-    level = "finetune" if three < two else "top"
-    low, high = sorted((two, three))
-    return level, f"its log loss on {len(labels)} validation photos is {low:.3f}, the other's {high:.3f}"
+from littledata.core import stage, tables
+from littledata.features import activations
+from littledata.scores import choose, levels, temperature
+from littledata.splits import dataset
 
 
 def main(params) -> None:
@@ -30,7 +20,7 @@ def main(params) -> None:
     labels = dataset.labels(dataset.of_split(manifest, "validation"), dataset.class_names(manifest))
     found = {level: np.load(activations.VALIDATION / f"{level}.npy") for level in ("top", "finetune")}
     asked = params["export"]["level"]
-    chosen, why = best(found, labels) if asked == "best" else (asked, "export.level names it")
+    chosen, why = choose.best(found, labels) if asked == "best" else (asked, "export.level names it")
     rows = []
     for level, said in found.items():
         loss, accuracy = temperature.losses(labels, said).mean(), np.mean(said.argmax(1) == labels)

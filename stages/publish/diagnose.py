@@ -5,57 +5,24 @@ or for every class against the rest; and metrics/calibration/<level>.csv: of pho
 many were right.
 """
 
-from pathlib import Path
-
-import numpy as np
-from sklearn.metrics import precision_recall_curve
-
-from stages.core import stage, tables
-from stages.scores import levels, metrics, predicted
-
-METRICS = Path("metrics")
-GROUPS = 10
-
-
-def calibration(labels: np.ndarray, probabilities: np.ndarray) -> list[tuple[float, float, int]]:
-    """(mean confidence, accuracy, how many) for groups of photos, the least sure first; as many in each group.
-
-    Confidence is the probability of the class that is said. Bins of the same width, as they are usual, would hold two or
-    three photos each but for the last, where a network is as sure as these are.
-    """
-    said, sure = probabilities.argmax(1), probabilities.max(1)
-    groups = np.array_split(np.argsort(sure, kind="stable"), min(GROUPS, len(labels)))
-    return [
-        (round(float(sure[some].mean()), 6), round(float(np.mean(said[some] == labels[some])), 6), len(some)) for some in groups
-    ]
-
-
-def accuracies(scores: dict, classes: list[str]) -> list[tuple[str, float]]:
-    """(what, accuracy): each level's, validation and test, below what the blog has for cats and dogs, in the middle."""
-    found = []
-    for level, name in levels.LEVELS.items():
-        found += [(f"{name}: the blog", round(sum(levels.BLOG[level]) / 2, 3))] if classes == levels.BLOG_CLASSES else []
-        found += [(f"{name}: {split}", scores[level][split]["accuracy"]) for split in ("validation", "test")]
-    return found
-
-
-def precision_recall(labels: np.ndarray, probabilities: np.ndarray, positive: int) -> list[tuple[float, float]]:
-    """The curve of one class against the rest: (recall, precision), rounded."""
-    precision, recall, _ = precision_recall_curve(labels == positive, probabilities[:, positive])
-    return [(round(float(x), 6), round(float(y), 6)) for x, y in zip(recall, precision)]
+from littledata.core import stage, tables
+from littledata.report import diagnose
+from littledata.scores import levels, metrics, predicted
 
 
 def main(params) -> None:
     *_, classes = predicted.read("finetune", "test")
-    tables.write(METRICS / "levels.csv", ["level", "accuracy"], accuracies(metrics.read(), classes))
+    tables.write(diagnose.METRICS / "levels.csv", ["level", "accuracy"], diagnose.accuracies(metrics.read(), classes))
     for level in levels.LEVELS:
         _, labels, probabilities, classes = predicted.read(level, "test")
         tables.write(
-            METRICS / "calibration" / f"{level}.csv", ["confidence", "accuracy", "photos"], calibration(labels, probabilities)
+            diagnose.METRICS / "calibration" / f"{level}.csv",
+            ["confidence", "accuracy", "photos"],
+            diagnose.calibration(labels, probabilities),
         )
         shown = range(1, 2) if len(classes) == 2 else range(len(classes))
-        rows = ((*point, classes[number]) for number in shown for point in precision_recall(labels, probabilities, number))
-        tables.write(METRICS / "precision_recall" / f"{level}.csv", ["recall", "precision", "class"], rows)
+        rows = ((*point, classes[number]) for number in shown for point in diagnose.precision_recall(labels, probabilities, number))
+        tables.write(diagnose.METRICS / "precision_recall" / f"{level}.csv", ["recall", "precision", "class"], rows)
 
 
 if __name__ == "__main__":

@@ -6,72 +6,26 @@ their greyscale thumbnails correlate by `CORRELATION` or more. Writes data/dupli
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import imagehash
 import numpy as np
-from PIL import Image
 
-from stages.core import environment, stage, tables
-from stages.core.progress import progress
-from stages.photos import dataset
-from stages.pictures import deep, images
-
-DUPLICATES = Path("data/duplicates.csv")
-BITS, CORRELATION = 8, 0.95
-THUMBNAIL = 32  # px
-BAND = 13  # bits: five bands, of which two near-duplicates share one but for a bit, or else they would differ in ten
-BLOCK = 1024  # photos that are compared at once
-
-
-def looks(photo: Image.Image) -> tuple[np.uint64, np.ndarray]:
-    """A photo's perceptual hash, and its greyscale thumbnail, flat, of mean 0 and length 1 (0 if it is all one grey)."""
-    image = photo.convert("L")
-    bits = np.packbits(imagehash.phash(image).hash).view(np.uint64)[0]
-    grey = np.asarray(image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR), np.float64).ravel()
-    grey -= grey.mean()
-    return bits, grey / (np.linalg.norm(grey) or 1)
-
-
-def close(hashes: np.ndarray) -> np.ndarray:
-    """The numbers (one, other), one < other, of all hashes that differ in at most `BITS` bits: an array of shape (found, 2).
-
-    Only those are compared that have a band alike but for one bit at most (the pigeonhole principle: multi-index hashing of Norouzi,
-    Punjani and Fleet, CVPR 2012): one pair of a hundred. What is found is what a comparison of all pairs would find.
-    """
-    found = [np.empty((0, 2), int)]
-    for shift in range(0, 64, BAND):
-        band = hashes >> np.uint64(shift) & np.uint64(2**BAND - 1)
-        order = np.argsort(band)
-        for flipped in (0, *(1 << bit for bit in range(BAND))):
-            first, last = (np.searchsorted(band, band ^ np.uint64(flipped), side, order) for side in ("left", "right"))
-            for start in range(0, len(hashes), BLOCK):
-                begins, counts = first[start : start + BLOCK], (last - first)[start : start + BLOCK]
-                one = np.repeat(np.arange(start, start + len(counts)), counts)
-                other = order[np.arange(len(one)) + np.repeat(begins - counts.cumsum() + counts, counts)]
-                near = (one < other) & (np.bitwise_count(hashes[one] ^ hashes[other]) <= BITS)
-                found.append(np.stack([one[near], other[near]], axis=1))
-    return np.unique(np.concatenate(found), axis=0)
-
-
-def pairs(hashes: np.ndarray, thumbnails: np.ndarray) -> list[tuple[float, int, int]]:
-    """(correlation, number, number) of near-duplicates among photos, for hashes of shape (n,) and `looks`' thumbnails."""
-    alike = ((float(thumbnails[one] @ thumbnails[other]), int(one), int(other)) for one, other in close(hashes))
-    found = [(round(correlation, 4), *both) for correlation, *both in alike if correlation >= CORRELATION]
-    return sorted(found, key=lambda pair: (-pair[0], pair[1:]))
+from littledata.core import environment, stage, tables
+from littledata.core.progress import progress
+from littledata.pictures import deep, images
+from littledata.splits import dataset, duplicates
 
 
 def main(params) -> None:
     photos, depth = dataset.read_manifest(), deep.read()
     with progress(len(photos), "photos") as bar, ThreadPoolExecutor(environment.THREADS) as pool:
         found = []
-        for look in pool.map(lambda photo: looks(images.decode(photo.read(), 2 * THUMBNAIL, depth)), photos):
+        for look in pool.map(lambda photo: duplicates.looks(images.decode(photo.read(), 2 * duplicates.THUMBNAIL, depth)), photos):
             found.append(look)
             bar.update(1)
     hashes, thumbnails = (np.array(column) for column in zip(*found))
-    alike = pairs(hashes, thumbnails)
+    alike = duplicates.pairs(hashes, thumbnails)
     names = [(correlation, *(name for n in both for name in (photos[n].file, photos[n].original))) for correlation, *both in alike]
-    tables.write(DUPLICATES, ["correlation", "file1", "original1", "file2", "original2"], names)
+    tables.write(duplicates.DUPLICATES, ["correlation", "file1", "original1", "file2", "original2"], names)
     across = sum(photos[one].split != photos[other].split for _, one, other in alike)
     print(f"{len(alike)} pairs of near-duplicates among {len(photos)} photos, {across} of them across splits")
 

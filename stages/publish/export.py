@@ -9,58 +9,20 @@ it comes after them. `git log -S` with dvc.lock's md5 of the file finds it.
 """
 
 import json
-from pathlib import Path
 
 import onnx
 
-from stages.core import files, stage
-from stages.frozen import to_onnx
-from stages.networks import backbone, keras, models
-from stages.photos import dataset
-from stages.pictures import deep, images
-from stages.scores import levels, metrics
-from stages.shards import inputs
-
-WEIGHTS = Path("models/backbone.weights.h5")
-SOURCE = Path("data/raw/source.json")
-ONNX = Path("models/classifier.onnx")
-KERAS = Path("models/classifier.keras")
-
-
-def model_of(level: str) -> Path:
-    return Path("models", f"{level}.keras")
-
-
-def parts(params, level: str) -> list[keras.Layer]:
-    """What makes up the whole network, one after the other: preprocessing, the frozen layers, the level on top of them."""
-    size, name, unfreeze = params["image_size"], params["backbone"], params["finetune"]["unfreeze"]
-    network = backbone.load(name, WEIGHTS, size)
-    frozen = backbone.below(network, unfreeze) if level == "finetune" else network
-    return [inputs.preprocessing(name, params["preprocessing"]), frozen, keras.saving.load_model(model_of(level), compile=False)]
-
-
-def to_keras(parts: list[keras.Layer], size: int, crops: int) -> keras.Model:
-    """Join the parts into one model, from uint8 pixels to every class' probability, the mean over the crops that `images.cropped`
-    would cut, a sigmoid's other class in front."""
-    side = images.whole(size, crops)
-    pixels = keras.Input((side, side, 3), name="pixels", dtype="uint8")
-    outputs = []
-    for number, (top, left) in enumerate(images.corners(size, crops)):
-        margins = (top, side - size - top), (left, side - size - left)
-        output = keras.layers.Cropping2D(margins, name=f"crop{number}")(pixels)
-        output = keras.layers.Rescaling(1.0, name=f"float{number}")(output)
-        for part in parts:
-            output = part(output)
-        outputs.append(output)
-    output = keras.layers.Average(name="mean")(outputs) if crops > 1 else outputs[0]
-    if output.shape[-1] == 1:
-        output = keras.layers.Concatenate(name="probabilities")([1 - output, output])
-    return keras.Model(pixels, output, name="classifier")
+from littledata.core import files, stage
+from littledata.export import export, to_onnx
+from littledata.networks import models
+from littledata.pictures import deep, images
+from littledata.scores import levels, metrics
+from littledata.splits import dataset
 
 
 def main(params) -> None:
     manifest = dataset.read_manifest()
-    source = json.loads(SOURCE.read_text())
+    source = json.loads(export.SOURCE.read_text())
     level, why = levels.handed_out()
     about = {
         "classes": dataset.class_names(manifest),
@@ -71,7 +33,7 @@ def main(params) -> None:
         "backbone": params["backbone"],
         "preprocessing": params["preprocessing"],
         "level": {"name": levels.LEVELS[level], "why": why},
-        "model": {"file": str(model_of(level)), "sha256": files.sha256_of(model_of(level))},
+        "model": {"file": str(export.model_of(level)), "sha256": files.sha256_of(export.model_of(level))},
         "data": {
             "source": source["source"],
             "sha256": source["sha256"],
@@ -82,9 +44,9 @@ def main(params) -> None:
             split: {name: value for name, value in found.items() if name != "n"} for split, found in metrics.read()[level].items()
         },
     }
-    found, size, crops = parts(params, level), params["image_size"], params["activations"]["crops"]
-    models.save(to_keras(found, size, crops), KERAS, about)
-    with files.whole(ONNX) as file:
+    found, size, crops = export.parts(params, level), params["image_size"], params["activations"]["crops"]
+    models.save(export.to_keras(found, size, crops), export.KERAS, about)
+    with files.whole(export.ONNX) as file:
         onnx.save(to_onnx.convert(found, size, crops, about), file)
 
 

@@ -7,10 +7,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from stages.core import tables
+from littledata.core import command, tables
 from studies import faults
 from studies.faults import ground
-from tools import command
 
 GROUPS = {"kill": 8, "disk": 2, "damage": 3, "together": 2, "settings": 4, "remote": 2, "hostile": 6, "repeat": 3}  # shares of time
 FAULTS = Path("metrics/faults.json")

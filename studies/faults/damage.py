@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from stages.core import lockfile
+from littledata.core import lockfile
 from studies.faults.ground import REPRO, Fault, Ground, Work, beside, brief, of_stage
 
 

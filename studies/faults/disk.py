@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 
-from stages.core import lockfile
+from littledata.core import lockfile
 from studies.faults.ground import REPRO, Fault, Ground, Work, beside, brief, twin
 from tools import mend
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import psutil
 from ruamel.yaml import YAML
 
-from stages.core import lockfile, params
-from stages.photos import fetch, sources
+from littledata.core import lockfile, params
+from littledata.photos import fetch, sources
 from studies import sets
 from tools import mend, recipe, repro
 

@@ -27,9 +27,9 @@ import onnx
 from hypothesis import strategies
 from PIL import Image
 
-from stages.core.errors import UserError
-from stages.photos import archive
-from stages.pictures import images, kinds
+from littledata.core.errors import UserError
+from littledata.photos import archive
+from littledata.pictures import images, kinds
 from studies.faults.ground import Fault, Ground, beside
 
 SECONDS = 5
@@ -200,7 +200,7 @@ def read_archive(data: bytes, folder: Path) -> None:
 
 
 def read_model(data: bytes, folder: Path) -> None:
-    from stages.shards.classifier import Classifier
+    from littledata.export.classifier import Classifier
 
     path = folder / "model.onnx"
     path.write_bytes(data)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from ruamel.yaml import YAML
 
-from stages.core import params
-from stages.core.errors import UserError
+from littledata.core import params
+from littledata.core.errors import UserError
 from studies.faults.ground import REPRO, Fault, Ground, beside, brief
 
 ODD = (None, True, -1, 0, 1, 0.5, 1e308, -1e308, float("nan"), float("inf"), 10**12, "", "x", "1", [], [1], {}, {"a": 1})
@@ -52,8 +52,8 @@ def generated(settings: dict, rng: random.Random) -> Iterator[tuple[str, dict]]:
 
 def one_batch(settings: dict, features: tuple[int, int, int] = (2, 2, 512), classes: int = 2) -> None:
     """Build levels 1 and 2 as params have them, and train each on one batch of noise: raises what the stages would."""
-    from stages.networks import keras, models
-    from stages.training import batches, loop
+    from littledata.networks import keras, models
+    from littledata.training import batches, loop
 
     rng = np.random.default_rng(1)
     for level, shape in {"small_cnn": (settings["small_cnn"]["image_size"],) * 2 + (3,), "top": features}.items():

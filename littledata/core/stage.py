@@ -1,0 +1,82 @@
+"""Run a stage: check its params, report errors to people, measure."""
+
+import os
+import re
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import psutil
+
+from littledata.core import ending, errors, lockfile, measured, params
+
+STATUS = Path("/proc/self/status")
+
+
+def _remove(out: Path) -> None:
+    """Remove an output of an earlier run, as DVC does before it starts a stage.
+
+    It may be a hard link into DVC's cache: a stage started by hand must not write through it.
+    """
+    if out.is_dir():
+        shutil.rmtree(out)
+    else:
+        out.unlink(missing_ok=True)
+
+
+def seconds() -> float:
+    """The seconds since this process began. They include the import of TensorFlow."""
+    return round(time.time() - psutil.Process().create_time(), 1)
+
+
+def peak_memory_mb() -> int:
+    """The most memory that this process has held, in MB of 2**20 bytes."""
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 20
+    # Linux' getrusage starts with the peak of whoever started the process; the high-water mark is its own, where there is one.
+    own = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text()) if STATUS.exists() else None
+    return int(own[1] if own else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) >> 10
+
+
+def run(stage: str, main: Callable[[Mapping], None]) -> None:
+    """Run `main` with the stage's params, then note what it took in .cache/measured.
+
+    DVC reads params and code again when a stage has ended. Where they have changed meanwhile, by an edit or by another run in the
+    same workspace, it would note what the stage made under what it was not made from. So the stage fails.
+    """
+    ending.in_order(True)
+    try:
+        given, declared = params.load(), params.declared(stage)
+        before = lockfile.due(declared, given, lockfile.made())
+        if ending.STARTED_BY_DVC in os.environ and (spoilt := lockfile.spoilt(declared)):  # by hand, dvc.lock is of another run
+            raise errors.UserError(
+                f"{', '.join(spoilt)}: not what dvc.lock says, so damaged, or edited by hand. `make mend` says which files and "
+                "removes them; then the same command makes them anew."
+            )
+        for out in lockfile.paths(declared, "outs"):
+            _remove(Path(out))
+        main(params.chosen(declared, given))
+        after = lockfile.due(declared, params.load(), lockfile.made())
+        if changed := [name for name in before if after.get(name) != before[name]]:
+            raise errors.UserError(
+                f"{', '.join(changed)} changed while this stage ran, by an edit or another run: what it made is of the one before. Run "
+                "it again."
+            )
+        measured.keep(stage, after, seconds(), peak_memory_mb())
+    except errors.UserError as error:
+        sys.exit(f"{stage}: {error}")
+    except OSError as error:
+        if line := errors.of_disk(error):
+            sys.exit(f"{stage}: {line}")
+        raise
+    except Exception as error:
+        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's
+            raise
+        sys.exit(f"{stage}: this takes more memory than there is: lower a batch_size, an image_size, filters or units.")
+    except KeyboardInterrupt:
+        sys.exit(f"{stage}: stopped.")
+    finally:
+        ending.in_order(False)

@@ -1,0 +1,179 @@
+"""The networks: the blog's small convnet, and the classifier that goes on top of VGG16; and their files, which repeat.
+
+This is the only module that knows a sigmoid from a softmax.
+"""
+
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from littledata.core import files
+from littledata.networks import keras
+
+layers = keras.layers
+BATCH_SIZE = 32  # views, where nothing is trained
+
+
+def penalty(params: Mapping) -> keras.Regularizer | None:
+    """The closing list's L1 and L2 for a layer's kernel; None where both are 0."""
+    return keras.regularizers.L1L2(params["l1"], params["l2"]) if params["l1"] or params["l2"] else None
+
+
+POOLING = {
+    "flatten": [layers.Flatten],
+    "average": [layers.GlobalAveragePooling2D],
+    "max": [layers.GlobalMaxPooling2D],
+    "both": [layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D],
+}
+
+
+def classifier(features, num_classes: int, params: Mapping):
+    """Pooling, one hidden layer and the output layer, with the closing list's dropout, L1 and L2, on a Keras tensor.
+
+    With `scaling` each pooled feature is brought to mean 0 and variance 1, as batches have them in the training.
+    """
+    pooled = [pool()(features) for pool in POOLING[params["pooling"]]]
+    x = layers.Concatenate(name="pooling")(pooled) if len(pooled) > 1 else pooled[0]
+    if params["scaling"]:
+        x = layers.BatchNormalization(momentum=0.9, center=False, scale=False, name="scaling")(x)
+    if params["units"]:
+        x = layers.Dense(params["units"], activation="relu", kernel_regularizer=penalty(params), name="hidden")(x)
+    x = layers.Dropout(params["dropout"], name="dropout")(x)
+    outputs, activation = (1, "sigmoid") if num_classes == 2 else (num_classes, "softmax")
+    return layers.Dense(outputs, activation=activation, kernel_regularizer=penalty(params), name="probability")(x)
+
+
+def small_cnn(image_size: int, num_classes: int, params: Mapping) -> keras.Model:
+    """Level 1: blocks of a 3x3 convolution, 2x2 pooling and ReLU, then the classifier. uint8 pixels in.
+
+    The blog's has the filters 32-32-64, valid padding and no batch normalisation; with `batch_norm` the
+    convolutions are padded, so that more blocks fit.
+
+    Raises
+    ------
+    ValueError
+        Keras', where the photos are so small that nothing is left to convolve or to pool.
+    """
+    normalise = params["batch_norm"]
+    inputs = keras.Input((image_size, image_size, 3), name="pixels")
+    x = layers.Rescaling(1 / 255, name="rescaling")(inputs)
+    for number, filters in enumerate(params["filters"], start=1):
+        padding, stride = "same" if normalise else "valid", params["first_stride"] if number == 1 else 1
+        x = layers.Conv2D(filters, 3, stride, padding, use_bias=not normalise, name=f"conv{number}")(x)
+        # Pooling commutes with ReLU; done first, it leaves a quarter of the values to normalise and rectify.
+        x = layers.MaxPooling2D(name=f"pool{number}")(x)
+        if normalise:
+            # The default momentum, 0.99, lags behind where an epoch has a hundred batches.
+            x = layers.BatchNormalization(momentum=0.9, name=f"norm{number}")(x)
+        x = layers.ReLU(name=f"relu{number}")(x)
+    # What `scaling` does for the classifier of level 2 the blocks' own normalisation does here.
+    return keras.Model(inputs, classifier(x, num_classes, {**params, "scaling": False}), name="small_cnn")
+
+
+def both_ways(model: keras.Model) -> keras.Model:
+    """The mean of what a model of photos says of each and of its mirror image; it shares the model's weights."""
+    inputs = keras.Input(model.input_shape[1:], name="pixels")
+    one_way = keras.Model(model.input, model.output, name=model.name)  # compiled, `model` would be saved with its metrics
+    said = [one_way(inputs), one_way(keras.ops.flip(inputs, axis=2))]
+    return keras.Model(inputs, layers.Average(name="mean")(said), name=f"{model.name}_both_ways")
+
+
+def top(feature_shape: tuple[int, int, int], num_classes: int, params: Mapping) -> keras.Model:
+    """Level 2: the classifier on bottleneck features of shape (height, width, channels)."""
+    inputs = keras.Input(feature_shape, name="bottleneck")
+    return keras.Model(inputs, classifier(inputs, num_classes, params), name="top")
+
+
+def on_averages(top: keras.Model) -> keras.Model:
+    """A classifier that averages features over the picture, on features that are averaged already, of shape (1, 1, channels); it
+    shares the classifier's layers."""
+    inputs = x = keras.Input((1, 1, top.input_shape[-1]), name="averages")
+    for layer in top.layers[1:]:
+        x = layer(x)
+    return keras.Model(inputs, x, name=top.name)
+
+
+def loss(model: keras.Model) -> str:
+    """The loss that goes with the model's output, for what `targets` gives."""
+    return "binary_crossentropy" if model.output_shape[-1] == 1 else "categorical_crossentropy"
+
+
+def targets(labels: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
+    """What the output is to be for class numbers of shape (n,): float32 of shape (n, 1) or (n, classes).
+
+    `smoothing` takes so much from the right class and gives every class an equal share of it (Szegedy et al., "Rethinking
+    the Inception Architecture", CVPR 2016).
+    """
+    classes = labels.max() + 1
+    hot = np.eye(classes, dtype=np.float32)[labels] * (1 - smoothing) + smoothing / classes
+    return hot[:, 1:] if classes == 2 else hot
+
+
+def accuracy(targets, outputs):
+    """How many outputs name the class that most of the target is: Keras tensors."""
+    if outputs.shape[-1] == 1:
+        return keras.metrics.binary_accuracy(keras.ops.round(targets), outputs)
+    return keras.metrics.categorical_accuracy(targets, outputs)
+
+
+def temper(model: keras.Model, temperature: float) -> None:
+    """Divide a model's logits by a temperature."""
+    last = model.get_layer("probability")
+    last.set_weights([weights / np.float32(temperature) for weights in last.get_weights()])
+
+
+def class_weights(labels: np.ndarray) -> np.ndarray:
+    """How much each photo counts so that all classes count alike, the mean over the photos 1: float32 of shape (n,)."""
+    counts = np.bincount(labels)
+    return (len(labels) / (len(counts) * counts))[labels].astype(np.float32)
+
+
+def classes(model: keras.Model) -> int:
+    """How many classes a model tells apart."""
+    return max(2, model.output_shape[-1])
+
+
+def probabilities(model: keras.Model, batch: np.ndarray) -> np.ndarray:
+    """Every class' probability, sigmoid or softmax: float array of shape (n, classes)."""
+    output = model.predict_on_batch(batch).astype(np.float64)
+    return np.hstack([1 - output, output]) if output.shape[1] == 1 else output
+
+
+def predicted(model: keras.Model, photos: np.ndarray) -> Iterator[np.ndarray]:
+    """Every class' probability for photos, the mean over each one's views: for an array of shape (n, views, ...), float
+    arrays of shape (k, classes), some photos at a time."""
+    step = max(1, BATCH_SIZE // photos.shape[1])
+    for start in range(0, len(photos), step):
+        some = photos[start : start + step].astype(np.float32)
+        said = probabilities(model, some.reshape(-1, *some.shape[2:]))
+        yield said.reshape(*some.shape[:2], -1).mean(1)
+
+
+def save(model: keras.Model, path: Path, about: Mapping | None = None) -> None:
+    """Write a .keras file for inference whose bytes depend on the model alone; `about` goes with it as about.json.
+
+    Keras notes the time of saving in the file's metadata and in the zip around it; here it is always 1980. It also
+    marks what layers share by an address in memory; here such objects are counted.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"part-{path.name}")
+    keras.Model(model.input, model.output, name=model.name).save(part)  # without the optimiser's state
+    with zipfile.ZipFile(part) as dated:
+        contents = {name: dated.read(name) for name in sorted(dated.namelist())}
+    metadata = json.loads(contents["metadata.json"]) | {"date_saved": "1980-01-01"}
+    contents["metadata.json"] = json.dumps(metadata).encode()
+    addresses: dict[str, str] = {}
+    contents["config.json"] = re.sub(
+        r'(?<="shared_object_id": )\d+',
+        lambda found: addresses.setdefault(found[0], str(len(addresses))),
+        contents["config.json"].decode(),
+    ).encode()
+    if about:
+        contents["about.json"] = json.dumps(about).encode()
+    files.write_zip(part, contents.items())
+    os.replace(part, path)

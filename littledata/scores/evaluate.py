@@ -1,0 +1,59 @@
+"""Score the three levels on validation and test photos, and on the rest where there is one. Only this stage looks at test
+labels.
+
+The trainings have predicted the validation photos already. This stage predicts the test photos. Levels 2 and 3 read the cached
+bottleneck features and activations, so the whole network need not run again.
+
+Writes metrics/metrics.json (what one decides by, see `glance`), metrics/scores.csv (all scores of every level and split),
+metrics/confusion/, metrics/roc/ (test photos) and data/predictions.csv (every photo's probabilities).
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from littledata.core.progress import progress
+from littledata.features import activations
+from littledata.networks import keras, models
+from littledata.pictures import deep, images
+from littledata.scores import levels
+from littledata.splits import dataset
+
+METRICS = Path("metrics")
+PREDICTIONS = Path("data/predictions.csv")
+
+
+def inputs_of(level: str, model: keras.Model, photos: list[dataset.Photo], fit: str) -> np.ndarray:
+    """What a level's model reads for the photos of a split: an array of shape (n, views, ...)."""
+    split = photos[0].split
+    if level == "small_cnn":
+        reads = [photo.read for photo in photos]
+        return images.read(reads, model.input_shape[1], fit, f"{split} photos", deep.read())[:, None]
+    views, named = activations.read(activations.BOTTLENECK if level == "top" else activations.ACTIVATIONS, split)
+    assert named == photos, "activations of other photos than the manifest's"
+    return views
+
+
+def predict(level: str, photos: list[dataset.Photo], fit: str) -> np.ndarray:
+    """Probabilities of a split's photos, of shape (n, classes)."""
+    model = keras.saving.load_model(Path("models", f"{level}.keras"), compile=False)
+    array = inputs_of(level, model, photos, fit)
+    with progress(len(array), level) as bar:
+        outputs = []
+        for some in models.predicted(model, array):
+            outputs.append(some)
+            bar.update(len(some))
+    return np.concatenate(outputs)
+
+
+def glance(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """What `dvc metrics diff` compares: few and short enough that `dvc metrics show` fits on a screen.
+
+    `val` and `test` are accuracies, `loss` is the log loss on validation photos. The first level is a baseline: one number.
+    """
+    first, *others = levels.LEVELS
+    found = {first: {"val": scores[first]["validation"]["accuracy"]}}
+    for level in others:
+        validation, test = (scores[level][split] for split in ("validation", "test"))
+        found[level] = {"val": validation["accuracy"], "test": test["accuracy"], "loss": validation["log_loss"]}
+    return found
