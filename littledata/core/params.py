@@ -6,7 +6,6 @@ the params that dvc.yaml declares for it: one that it used without declaring wou
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -229,12 +228,12 @@ def _check(value: Any, schema: Any, path: Path, key: str) -> None:
             raise UserError(f"{path}: {key} is {value!r}{kind}; expected {words}.")
 
 
-def for_stage(stage: str) -> MappingProxyType:
+def for_stage(stage: str) -> "Params":
     """The params that dvc.yaml declares for `stage`, nested as in params.yaml; all of params.yaml is checked."""
     return chosen(declared(stage), load())
 
 
-def chosen(declared: Mapping, params: Mapping) -> MappingProxyType:
+def chosen(declared: Mapping, params: Mapping) -> "Params":
     """Pick the params that a stage declares in dvc.yaml, nested as they are and read-only."""
     picked: dict = {}
     for key in declared.get("params", []):
@@ -243,7 +242,7 @@ def chosen(declared: Mapping, params: Mapping) -> MappingProxyType:
         for name in parents:
             target = target.setdefault(name, {})
         target[last] = value(params, key)
-    return _freeze(picked)
+    return Params(picked)
 
 
 def declared(stage: str) -> dict:
@@ -276,5 +275,23 @@ def leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
         yield from leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
 
 
-def _freeze(tree: Mapping) -> MappingProxyType:
-    return MappingProxyType({k: _freeze(v) if isinstance(v, Mapping) else v for k, v in tree.items()})
+class Params(Mapping):
+    """Read-only params, by key or by attribute: `params["top"]["lr"]` is `params.top.lr`."""
+
+    def __init__(self, tree: Mapping) -> None:
+        self._tree = {key: Params(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._tree[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tree)
+
+    def __len__(self) -> int:
+        return len(self._tree)
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self.__dict__["_tree"][key]
+        except KeyError:
+            raise AttributeError(key) from None
