@@ -353,7 +353,7 @@ def light(tmp_path_factory) -> Path:
     keras.utils.set_random_seed(1)
     network = lite.build(64)
     lite.set_weights(network, weights.lite_tensors())
-    given = {"pooling": "average", "scaling": False, "units": 0, "dropout": 0.0, "l1": 0.0, "l2": 0.0}
+    given = params.Top.model_construct(pooling="average", units=0, dropout=0.0, l1=0.0, l2=0.0)
     parts = [preprocessing.preprocessing(lite.NAME, "imagenet"), network, models.top(network.output_shape[1:], 2, given)]
     about = {"classes": ["cat", "dog"], "image_size": 64, "crops": 1, "fit": "squash", "depth": None}
     path = tmp_path_factory.mktemp("light") / "classifier.onnx"

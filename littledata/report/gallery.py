@@ -166,7 +166,7 @@ def augmentation(manifest: list[dataset.Photo], params) -> Figure:
             first.imshow(plain)
             first.set_title(f"{photo.kind}, {level}", fontsize=10)
             for number, axis in enumerate(others, start=1):
-                rng = images.random_numbers(params["activations"]["seed"], number, photo.sha256)
+                rng = images.random_numbers(params["seed"], number, photo.sha256)
                 axis.imshow(images.augment(images.padded(plain), SIZE, strength, rng))
     return figure
 
