@@ -9,6 +9,10 @@ Writes data/activations/<split>.npy and .csv: training photos in `activations.vi
 plain; all other photos plain, or in five crops (`activations.crops`).
 """
 
+from littledata.core import process
+
+process.begin("activations", __name__)
+
 from littledata.core import stage
 from littledata.core.progress import progress
 from littledata.features import activations, layers, memo

@@ -8,6 +8,10 @@ Writes metrics/metrics.json (what one decides by, see `glance`), metrics/scores.
 metrics/confusion/, metrics/roc/ (test photos) and data/predictions.csv (every photo's probabilities).
 """
 
+from littledata.core import process
+
+process.begin("evaluate", __name__)
+
 import json
 
 import numpy as np

@@ -6,6 +6,10 @@
 Writes models/finetune.keras (activations in, probabilities out), and what else `loop.fit` writes.
 """
 
+from littledata.core import process
+
+process.begin("finetune", __name__)
+
 import numpy as np
 
 from littledata import networks

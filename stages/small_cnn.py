@@ -5,6 +5,10 @@
 Writes models/small_cnn.keras, and what else `loop.fit` writes.
 """
 
+from littledata.core import process
+
+process.begin("small_cnn", __name__)
+
 import functools
 from concurrent.futures import ThreadPoolExecutor
 

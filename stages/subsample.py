@@ -14,6 +14,10 @@ its place; so is a copy of another one. A photo that is in two classes is not us
 photos are taken as they stand.
 """
 
+from littledata.core import process
+
+process.begin("subsample", __name__)
+
 import shutil
 
 from littledata.core import files, stage, tables

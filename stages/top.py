@@ -6,6 +6,10 @@
 Writes models/top.keras (bottleneck features in, probabilities out), and what else `loop.fit` writes.
 """
 
+from littledata.core import process
+
+process.begin("top", __name__)
+
 from littledata import networks
 from littledata.core import stage
 from littledata.core.errors import UserError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from littledata.core import ending, errors, lockfile, measured, params
+from littledata.core import errors, lockfile, measured, params, process
 
 STATUS = Path("/proc/self/status")
 
@@ -47,12 +47,12 @@ def run(stage: str, main: Callable[[params.Params], None]) -> None:
     DVC reads params and code again when a stage has ended. Where they have changed meanwhile, by an edit or by another run in the
     same workspace, it would note what the stage made under what it was not made from. So the stage fails.
     """
-    ending.in_order(True)
+    process.interruptible(True)
     try:
         tree, declared = params.read(params.PARAMS), params.declared(stage)
         settings, made = params.check(tree, params.PARAMS), lockfile.made()
         before = lockfile.due(declared, tree, made)
-        if ending.STARTED_BY_DVC in os.environ and (
+        if process.STARTED_BY_DVC in os.environ and (
             spoilt := lockfile.spoilt(declared, made)
         ):  # by hand, dvc.lock is of another run
             raise errors.UserError(
@@ -82,4 +82,4 @@ def run(stage: str, main: Callable[[params.Params], None]) -> None:
     except KeyboardInterrupt:
         sys.exit(f"{stage}: stopped.")
     finally:
-        ending.in_order(False)
+        process.interruptible(False)

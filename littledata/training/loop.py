@@ -9,7 +9,7 @@ import numpy as np
 from dvclive import Live
 from tqdm import tqdm
 
-from littledata.core import files
+from littledata.core import environment, files
 from littledata.core.errors import UserError
 from littledata.core.params import Training
 from littledata.features import activations
@@ -73,6 +73,7 @@ def fit(
     """
     (photos, labels), used, untrained = validation, used or model, start is not None
     looks = untrained + train.looks * params.epochs
+    environment.keep_memory()
     prepare(model, train, params, warmup, ema, jit_compile)
     checkpoint, best = Checkpoint(name, model), Best(patience)
     history = checkpoint.resume(best)

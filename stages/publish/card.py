@@ -4,6 +4,10 @@ pictures, metrics/accuracy.svg and metrics/curves.svg, which README.md and docs/
 After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. It has no dates: the same run gives the same page.
 """
 
+from littledata.core import process
+
+process.begin("card", __name__)
+
 import json
 
 from matplotlib import rc_context

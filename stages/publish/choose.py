@@ -7,6 +7,10 @@ that is best for it, so that it is not a matter of how sure they are. Where leve
 metrics/choice.csv, which all that is made of the chosen level reads.
 """
 
+from littledata.core import process
+
+process.begin("choose", __name__)
+
 import numpy as np
 
 from littledata.core import stage, tables

@@ -5,6 +5,10 @@ or for every class against the rest; and metrics/calibration/<level>.csv: of pho
 many were right.
 """
 
+from littledata.core import process
+
+process.begin("diagnose", __name__)
+
 from littledata.core import stage, tables
 from littledata.report import diagnose
 from littledata.scores import levels, metrics, predicted
