@@ -26,6 +26,6 @@ def read(level: str, splits: Iterable[str]) -> list[Answer]:
     answers = []
     for split in splits:
         files, labels, probabilities, classes = predicted.read(level, split)
-        for file, label, row in zip(files, labels, probabilities):
+        for file, label, row in zip(files, labels, probabilities, strict=True):
             answers.append(Answer(photos[file], classes[row.argmax()], float(row.max()), float(row[label])))
     return sorted(answers, key=lambda answer: (answer.right, answer.truth, answer.photo.file))

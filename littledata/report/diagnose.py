@@ -32,7 +32,10 @@ def accuracies(scores: dict, classes: list[str]) -> list[tuple[str, float]]:
     return rows
 
 
-def precision_recall(labels: np.ndarray, probabilities: np.ndarray, positive: int) -> list[tuple[float, float]]:
-    """The curve of one class against all others: (recall, precision), rounded."""
-    precision, recall, _ = precision_recall_curve(labels == positive, probabilities[:, positive])
-    return [(round(float(x), 6), round(float(y), 6)) for x, y in zip(recall, precision)]
+def precision_recall(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> list[tuple[float, float, str]]:
+    """(recall, precision, class) along the curve of the second class of two, or of each class against all others."""
+    rows = []
+    for positive in range(len(classes)) if len(classes) > 2 else [1]:
+        precision, recall, _ = precision_recall_curve(labels == positive, probabilities[:, positive])
+        rows += [(round(float(x), 6), round(float(y), 6), classes[positive]) for x, y in zip(recall, precision, strict=True)]
+    return rows

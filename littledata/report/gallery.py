@@ -100,7 +100,7 @@ def sheet(title: str, note: str, cells: Sequence[Cell], columns: int = 4, fontsi
     axes = figure.subplots(rows, columns, squeeze=False).flat
     for axis in axes:
         axis.set_axis_off()
-    for axis, (pixels, text, *overlays) in zip(figure.axes, cells):
+    for axis, (pixels, text, *overlays) in zip(figure.axes, cells, strict=False):
         axis.imshow(pixels)
         axis.set_title(text, fontsize=fontsize, parse_math=False)  # a $ in a name is no formula
         for overlay in overlays:
@@ -112,26 +112,21 @@ def mistakes(level: str, answers: Sequence[Answer], fit: str, why: str) -> Figur
     """The worst mistakes of the level that is handed out."""
     wrong = [answer for answer in answers if not answer.right]
     name, of = f"Level {levels.LEVELS[level]}", f"of {len(answers)} validation and test photos"
-    if wrong:
-        title, note = f"{name}: its worst mistakes", f"{len(wrong)} {of} are mistaken; the surest mistakes first\n{why}"
-    else:
-        title, note = f"{name} mistook none {of}", why
+    title = f"{name}: its worst mistakes" if wrong else f"{name} mistook none {of}"
+    note = f"{len(wrong)} {of} are mistaken; the surest mistakes first\n{why}" if wrong else why
     return sheet(title, note, [(square(answer.photo.file, fit), caption(answer)) for answer in wrong[:MISTAKES]])
 
 
 def heat_maps(level: str, answers: Sequence[Answer], fit: str, crops: int, why: str) -> Figure:
     """Photos beside what speaks for the class that is predicted: four mistakes, and four right answers."""
-    wrong, right = [[answer for answer in answers if answer.right is right] for right in (False, True)]
+    wrong, right = ([answer for answer in answers if answer.right is kind] for kind in (False, True))
     network = halves(keras.saving.load_model(f"models/{level}.keras", compile=False))
     folder = activations.BOTTLENECK if level == "top" else activations.ACTIVATIONS
     classes = sorted({answer.photo.kind for answer in answers})
-    inputs = {}
-    for split in {answer.photo.split for answer in answers}:
-        array, photos = activations.read(folder, split)
-        inputs |= {photo: views[:1] for photo, views in zip(photos, array)}
     cells: list[Cell] = []
     for answer in wrong[:4] + right[:2] + right[-2:]:
-        seen = grad_cam(*network, inputs[answer.photo], classes.index(answer.predicted))
+        array, photos = activations.read(folder, answer.photo.split)
+        seen = grad_cam(*network, array[photos.index(answer.photo)][:1], classes.index(answer.predicted))
         pixels = square(answer.photo.file, fit, crops)
         overlay = Image.fromarray(seen).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         cells += [(pixels, caption(answer)), (pixels, "", overlay)]
@@ -143,13 +138,11 @@ def augmentation(photos: Sequence[dataset.Photo], params) -> Figure:
     """Two photos of different classes, plain and as level 1 and the cached activations see them."""
     train = dataset.of_split(photos, "train")
     examples = [next(photo for photo in train if photo.kind == kind) for kind in dataset.class_names(train)[:2]]
+    strengths = {"level 1": params.small_cnn.augmentation, "levels 2 and 3": params.activations.augmentation}
     cells: list[Cell] = []
     for photo in examples:
         plain = square(photo.file, params.fit)
-        for level, strength in (
-            ("level 1", params.small_cnn.augmentation),
-            ("levels 2 and 3", params.activations.augmentation),
-        ):
+        for level, strength in strengths.items():
             cells.append((plain, f"{photo.kind}, {level}"))
             for view in range(1, VIEWS + 1):
                 rng = images.random_numbers(params.activations.seed, view, photo.sha256)

@@ -14,15 +14,15 @@ def main(params) -> None:
     classes = dataset.class_names(photos)
     level, why = levels.handed_out()
     card.draw(scores, classes)
-    sections = [
-        card.summary(params, classes, scores[level]["test"], level, why),
-        card.data(photos),
-        card.results(scores),
-        card.failures(answers.read(level, ["test"]), classes, params.fit),
-        card.training(params),
-        card.REPRODUCE,
-    ]
-    card.CARD.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    sections = {
+        f"# Model card: {card.names(classes)}": card.summary(params, classes, scores[level]["test"], level, why),
+        "## Data": card.data(photos),
+        "## Results": card.results(scores),
+        "## Known failures": card.failures(answers.read(level, ["test"]), classes, params.fit),
+        "## How it was trained": card.training(params),
+        "## How to reproduce it": card.REPRODUCE,
+    }
+    card.CARD.write_text("\n\n".join(f"{heading}\n\n{text}" for heading, text in sections.items()) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,13 +12,9 @@ from littledata.scores import levels, metrics, predicted
 def main(params) -> None:
     for level in levels.LEVELS:
         _, labels, probabilities, classes = predicted.read(level, "test")
-        curves = [
-            (*point, classes[positive])
-            for positive in (range(len(classes)) if len(classes) > 2 else [1])
-            for point in diagnose.precision_recall(labels, probabilities, positive)
-        ]
+        curve = diagnose.precision_recall(labels, probabilities, classes)
         groups = diagnose.calibration(labels, probabilities)
-        tables.write(diagnose.METRICS / f"precision_recall/{level}.csv", ["recall", "precision", "class"], curves)
+        tables.write(diagnose.METRICS / f"precision_recall/{level}.csv", ["recall", "precision", "class"], curve)
         tables.write(diagnose.METRICS / f"calibration/{level}.csv", ["confidence", "accuracy", "photos"], groups)
     tables.write(diagnose.METRICS / "levels.csv", ["level", "accuracy"], diagnose.accuracies(metrics.read(), classes))
 
