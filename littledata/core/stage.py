@@ -11,20 +11,24 @@ from pathlib import Path
 
 import psutil
 
-from littledata.core import errors, lockfile, measured, params, process
+from littledata.core import environment, errors, files, lockfile, measured, params, process
 
 STATUS = Path("/proc/self/status")
 
 
-def _remove(out: Path) -> None:
-    """Remove an output of an earlier run, as DVC does before it starts a stage.
+def clear(declared: dict) -> None:
+    """Remove a stage's outputs, as DVC does before it starts one, and what a killed run had begun to write beside them.
 
-    It may be a hard link into DVC's cache: a stage started by hand must not write through it.
+    An output may be a hard link into DVC's cache: a stage started by hand must not write through it.
     """
-    if out.is_dir():
-        shutil.rmtree(out)
-    else:
-        out.unlink(missing_ok=True)
+    for out in map(Path, lockfile.paths(declared, "outs")):
+        if out.is_dir():
+            shutil.rmtree(out)
+        else:
+            out.unlink(missing_ok=True)
+    written = lockfile.paths(declared, "outs", "metrics", "plots")
+    folders = {os.path.dirname(path) or "." for path in written} | {folder for path in written for folder, *_ in os.walk(path)}
+    files.remove_abandoned(environment.ROOT / measured.MEASURED, *folders)
 
 
 def seconds() -> float:
@@ -59,8 +63,7 @@ def run(stage: str, main: Callable[[params.Params], None]) -> None:
                 f"{', '.join(spoilt)}: not what dvc.lock says, so damaged, or edited by hand. `make mend` says which files and "
                 "removes them; then the same command makes them anew."
             )
-        for out in lockfile.paths(declared, "outs"):
-            _remove(Path(out))
+        clear(declared)
         main(params.chosen(declared, settings))
         after = lockfile.due(declared, params.read(params.PARAMS), lockfile.made())
         if changed := [name for name in before if after.get(name) != before[name]]:

@@ -4,8 +4,8 @@ This is the only module that knows a sigmoid from a softmax.
 """
 
 import json
-import os
 import re
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -138,20 +138,21 @@ def save(model: keras.Model, path: Path, about: Mapping | None = None) -> None:
     Keras notes the time of saving in the file's metadata and in the zip around it; here it is always 1980. It also
     marks what layers share by an address in memory; here such objects are counted.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"part-{path.name}")
-    keras.Model(model.input, model.output, name=model.name).save(part)  # without the optimiser's state
-    with zipfile.ZipFile(part) as dated:
-        contents = {name: dated.read(name) for name in sorted(dated.namelist())}
+    with tempfile.TemporaryDirectory() as folder:
+        dated = Path(folder, path.name)
+        keras.Model(model.input, model.output, name=model.name).save(dated)  # without the optimiser's state
+        with zipfile.ZipFile(dated) as archive:
+            contents = {name: archive.read(name) for name in sorted(archive.namelist())}
     metadata = json.loads(contents["metadata.json"]) | {"date_saved": "1980-01-01"}
     contents["metadata.json"] = json.dumps(metadata).encode()
     addresses: dict[str, str] = {}
     contents["config.json"] = re.sub(
         r'(?<="shared_object_id": )\d+',
-        lambda found: addresses.setdefault(found[0], str(len(addresses))),
+        lambda address: addresses.setdefault(address[0], str(len(addresses))),
         contents["config.json"].decode(),
     ).encode()
     if about:
         contents["about.json"] = json.dumps(about).encode()
-    files.write_zip(part, contents.items())
-    os.replace(part, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.whole(path) as file:
+        files.write_zip(file, contents.items())
