@@ -68,8 +68,8 @@ def both_ways(model: keras.Model) -> keras.Model:
     """The mean of what a model of photos says of each and of its mirror image; it shares the model's weights."""
     inputs = keras.Input(model.input_shape[1:], name="pixels")
     one_way = keras.Model(model.input, model.output, name=model.name)  # compiled, `model` would be saved with its metrics
-    said = [one_way(inputs), one_way(keras.ops.flip(inputs, axis=2))]
-    return keras.Model(inputs, layers.Average(name="mean")(said), name=f"{model.name}_both_ways")
+    answers = [one_way(inputs), one_way(keras.ops.flip(inputs, axis=2))]
+    return keras.Model(inputs, layers.Average(name="mean")(answers), name=f"{model.name}_both_ways")
 
 
 def top(feature_shape: tuple[int, int, int], num_classes: int, params: Top) -> keras.Model:
@@ -124,12 +124,11 @@ def probabilities(model: keras.Model, batch: np.ndarray) -> np.ndarray:
 
 def predicted(model: keras.Model, photos: np.ndarray) -> Iterator[np.ndarray]:
     """Every class' probability for photos, the mean over each one's views: for an array of shape (n, views, ...), float
-    arrays of shape (k, classes), some photos at a time."""
+    arrays of shape (k, classes), a batch at a time."""
     step = max(1, BATCH_SIZE // photos.shape[1])
     for start in range(0, len(photos), step):
-        some = photos[start : start + step].astype(np.float32)
-        said = probabilities(model, some.reshape(-1, *some.shape[2:]))
-        yield said.reshape(*some.shape[:2], -1).mean(1)
+        batch = photos[start : start + step].astype(np.float32)
+        yield probabilities(model, batch.reshape(-1, *batch.shape[2:])).reshape(*batch.shape[:2], -1).mean(1)
 
 
 def save(model: keras.Model, path: Path, about: Mapping | None = None) -> None:
