@@ -34,7 +34,8 @@ def _alone() -> Iterator[None]:
         for name in [name for name in variables if name.startswith("KERAS_")]:
             del os.environ[name]
         with tempfile.TemporaryDirectory() as empty:
-            os.environ |= {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": empty, "TF_CPP_MIN_LOG_LEVEL": "3"}
+            os.environ |= {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": empty}
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
             yield
     finally:
         for name in unused:
