@@ -29,7 +29,8 @@ from littledata.core import command, environment, params, tables
 from littledata.core.errors import UserError
 from littledata.core.progress import progress
 from littledata.features import layers, views
-from littledata.photos import archive, listing
+from littledata.photos import archive, listing, lists
+from littledata.photos.photo import Photo
 from littledata.pictures import deep, images
 from littledata.scores import metrics
 from littledata.splits import dataset, draw, duplicates
@@ -49,7 +50,7 @@ PENALTY = 0.05  # L2, beside the mean loss of a photo: the best of 0.0005 to 5 f
 class Look:
     """What is known of a photo at a first look; `wrong` says why it can't be used."""
 
-    photo: archive.Found
+    photo: Photo
     wrong: str = ""
     side: int = 0  # the shorter one, px
     spread: int = 0  # levels of 255, from the darkest to the brightest of nearly all its pixels
@@ -67,7 +68,7 @@ class Look:
         return self.photo.kind
 
 
-def look(photo: archive.Found, listed: archive.Listing, depth: deep.Depth = deep.UNKNOWN) -> Look:
+def look(photo: Photo, listed: listing.Listing, depth: deep.Depth = deep.UNKNOWN) -> Look:
     try:
         data = listed.read(photo)
         image = images.decode(data, images.LOOK, depth)
@@ -78,14 +79,14 @@ def look(photo: archive.Found, listed: archive.Listing, depth: deep.Depth = deep
     return Look(photo, "", side, spread(image), extent, hashlib.sha256(data).hexdigest(), bits, thumbnail)
 
 
-def look_at_all(listed: archive.Listing) -> tuple[list[Look], deep.Depth]:
+def look_at_all(listed: listing.Listing) -> tuple[list[Look], deep.Depth]:
     """A look at each photo, and what is black and white in those of more than 8 bits.
 
     Those are looked at twice: how bright a picture is only all of them together say.
     """
     with progress(len(listed.photos), "photos") as bar, ThreadPoolExecutor(environment.THREADS) as pool:
 
-        def at(photos: Sequence[archive.Found], depth: deep.Depth) -> list[Look]:
+        def at(photos: Sequence[Photo], depth: deep.Depth) -> list[Look]:
             looks = []
             for photo in pool.map(lambda photo: look(photo, listed, depth), photos):
                 looks.append(photo)
@@ -126,7 +127,7 @@ class Findings:
 
 
 def other_class(
-    photos: list[Look], listed: archive.Listing, network: layers.Frozen, depth: deep.Depth
+    photos: list[Look], listed: listing.Listing, network: layers.Frozen, depth: deep.Depth
 ) -> list[tuple[float, Look, str]]:
     """Photos that by all others look like another class: (probability of the own class, photo, that class), worst first.
 
@@ -198,16 +199,18 @@ def say_of_looks(usable: list[Look], findings: Findings) -> None:
     findings.section("near-duplicates in one class", [(a.name, b.name) for a, b in alike if a.kind == b.kind], " ~ ")
 
 
-def check(listed: archive.Listing) -> str | None:
+def check(listed: listing.Listing) -> str | None:
     """Say all that is to say of a folder or zip; returns why a run would fail, or None."""
     settings, findings = params.load(), Findings()
     looks, depth = look_at_all(listed)
     by_photo = {id(photo.photo): photo for photo in looks}
     kept, copies, conflicts = draw.distinct((photo.photo, photo.sha256) for photo in looks if not photo.wrong)
-    usable = [by_photo[id(photo)] for photo, _ in kept]
+    usable = [by_photo[id(photo)] for photo in kept]
     say_of_classes(looks, usable)
     print(*listed.lines(), sep="\n", end="\n" if listed.lines() else "")
-    wrong = listed.skipped + [(photo.name, photo.wrong) for photo in looks if photo.wrong]
+    wrong = [(photo.name, photo.problem) for photo in listed.skipped] + [
+        (photo.name, photo.wrong) for photo in looks if photo.wrong
+    ]
     findings.section("can't be used", wrong)
     flat = [photo for photo in usable if photo.spread < CONTRAST]
     findings.section("next to no contrast", [(p.name, f"nearly all of it within {p.spread + 1} of 256 shades") for p in flat])
@@ -241,7 +244,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].partition(" `")[0])
     parser.add_argument("folder", help="a folder of class folders, or a zip of it")
     asked = parser.parse_args().folder
-    if "://" in asked or asked.lower().endswith(listing.LISTS):
+    if "://" in asked or asked.lower().endswith(lists.ENDINGS):
         raise UserError(
             f"{asked}: make check reads every photo of a folder or a zip. Photos of a bucket or a list are looked at when they are drawn: "
             "make repro lists what can't be used in data/skipped.csv."
@@ -249,7 +252,7 @@ def main() -> None:
     folder = Path(os.path.expanduser(asked))
     if not folder.exists():
         raise UserError(f"There is no folder {folder}: name one with a folder of photos for every class, or a zip of it.")
-    with archive.listing(folder) as listed:
+    with listing.of_archive(folder) as listed:
         if not listed.photos:
             listed.check()
         if problem := check(listed):
