@@ -77,7 +77,7 @@ def made(tmp_path_factory) -> Path:
 @pytest.fixture
 def folder(made) -> Path:
     """A clone in which stages run; before they start they remove what others have left."""
-    change(made, **SIZES, subsample__seed=1, subsample__folds=0, subsample__fold=1)
+    change(made, **SIZES, subsample__seed=1, subsample__parts=0, subsample__part=1)
     return made
 
 
@@ -182,9 +182,9 @@ def test_shares_are_of_what_the_list_has(folder, server):
 
 
 def test_folds_of_a_list_validate_every_photo_once(folder, server):
-    bring(folder, "s3://ours/photos", subsample__folds=3)
+    bring(folder, "s3://ours/photos", subsample__parts=3)
     parts = [
-        {Path(name).name for name in drawn(folder, subsample__fold=fold)[0] if name.startswith("validation/")} for fold in (1, 2, 3)
+        {Path(name).name for name in drawn(folder, subsample__part=fold)[0] if name.startswith("validation/")} for fold in (1, 2, 3)
     ]
     assert len(set().union(*parts)) == sum(map(len, parts)) == 52
 
@@ -363,7 +363,7 @@ import contextlib
 from pathlib import Path
 from littledata.core import stage
 from littledata.core.progress import progress
-from littledata.core.params import Params
+from types import SimpleNamespace
 from littledata.splits import draw
 from littledata.photos import listing
 found = listing.of("bucket", "{folder}/list.csv")
@@ -371,7 +371,7 @@ listing.hand_over(found)
 assert found.counts() == dict(a={count} // 2, b={count} // 2)
 skipped = []
 with progress(None, "") as bar:
-    table = draw.ordered(listing.handed_over("bucket", "{folder}/list.csv").photos, Params(dict(order="random", seed=1)))
+    table = draw.ordered(listing.handed_over("bucket", "{folder}/list.csv").photos, SimpleNamespace(order="random", seed=1))
     draw.fill(dict(a=draw.of_class(table, "a"), b=draw.of_class(table, "b")), dict(a=0, b=0), None, skipped, bar, 1)
 print(stage.peak_memory_mb())
 """

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,13 +67,15 @@ def mine(tmp_path, monkeypatch) -> Path:
 
 
 def bring(path: Path, sha256: str | None = None) -> None:
-    run_download.main(params.Params({"download": {"source": "path", "path": str(path), "sha256": sha256}}))
+    run_download.main(SimpleNamespace(download=params.Download(source="path", path=str(path), sha256=sha256)))
 
 
 def draw(**settings) -> tuple[list[dataset.Photo], dict[str, str]]:
     """What is drawn of the photos that were brought, and what was skipped why."""
-    subsample = SHARES | {"rest": False, "folds": 0, "fold": 1, "folded": "validation", "order": "random", "seed": 1} | settings
-    run_subsample.main(params.Params({"subsample": subsample}))
+    subsample = (
+        SHARES | {"remaining": False, "parts": 0, "part": 1, "part_is": "validation", "order": "random", "seed": 1} | settings
+    )
+    run_subsample.main(SimpleNamespace(subsample=params.Subsample(**subsample)))
     return dataset.read_manifest(), dict(tables.rows(drawing.SKIPPED))
 
 
@@ -84,7 +87,7 @@ def splits(manifest: list[dataset.Photo]) -> dict[str, str]:
 # A draw that stays
 
 
-@pytest.mark.parametrize("settings", [{}, {"train": 100, "validation": 50, "test": 49}, {"folds": 5, "fold": 2}])
+@pytest.mark.parametrize("settings", [{}, {"train": 100, "validation": 50, "test": 49}, {"parts": 5, "part": 2}])
 def test_one_photo_more_moves_hardly_another_and_renames_none(mine, settings):
     fill(mine, *many("cats", "dogs", each=200))
     bring(mine)
@@ -103,8 +106,8 @@ def test_one_photo_more_moves_hardly_another_and_renames_none(mine, settings):
 
 def test_one_percent_more_moves_about_one_percent():
     def placed(digests):
-        ordered = drawing.in_order({digest: digest for digest in digests}, params.Params({"order": "random", "seed": 1}))
-        asked = SHARES | {"rest": False, "folds": 0, "fold": 1, "folded": "validation"}
+        ordered = drawing.in_order({digest: digest for digest in digests}, SimpleNamespace(order="random", seed=1))
+        asked = SHARES | {"remaining": False, "parts": 0, "part": 1, "part_is": "validation"}
         return dict(zip(ordered, drawing.split_of_each(asked, drawing.counts(asked, len(ordered)), len(ordered))))
 
     digests = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(2020)]
@@ -131,7 +134,7 @@ def test_every_photo_validates_in_one_fold(mine):
     test = {photo.sha256 for photo in draw()[0] if photo.split == "test"}
     validated = []
     for fold in range(1, 5):
-        manifest, _ = draw(folds=4, fold=fold)
+        manifest, _ = draw(parts=4, part=fold)
         validated += [photo.sha256 for photo in manifest if photo.split == "validation"]
         assert {photo.sha256 for photo in manifest if photo.split == "test"} == test
     assert len(validated) == len(set(validated)) == 46 - len(test)
@@ -218,7 +221,7 @@ def test_of_two_given_splits_the_second_is_for_testing(mine, second, capsys):
     assert Counter(photo.split for photo in manifest) == {"train": 32, "validation": 8, "test": 40}
     assert all((photo.split == "test") == photo.original.startswith(f"data/{second}/") for photo in manifest)
     assert "validation photos are drawn from train" in capsys.readouterr().out
-    folds = [photo for fold in (1, 2) for photo in draw(folds=2, fold=fold)[0] if photo.split == "validation"]
+    folds = [photo for fold in (1, 2) for photo in draw(parts=2, part=fold)[0] if photo.split == "validation"]
     assert len({photo.sha256 for photo in folds}) == len(folds) == 40
 
 

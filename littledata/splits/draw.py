@@ -197,7 +197,7 @@ def shares(params: Mapping) -> bool:
 
 def tested(params: Mapping) -> bool:
     """Whether the parts of a cross-validation test, one after the other."""
-    return params["folds"] > 0 and params["folded"] == "test"
+    return params["parts"] > 0 and params["part_is"] == "test"
 
 
 def kept(splits: Sequence[str], params: Mapping) -> Sequence[str]:
@@ -221,16 +221,16 @@ def given(of_split: Mapping[str, int], splits: Iterable[str], params: Mapping) -
 def split_of_each(params: Mapping, sizes: Mapping[str, int], found: int) -> list[str]:
     """The split of each of a class' photos, in the order in which they were drawn.
 
-    With `folds` photos are dealt into so many parts: those for training and validation, of which part number `fold` validates; or
-    with `folded: test` all of them, of which it tests, the next one validates, and the others train.
+    With `parts` photos are dealt into so many parts: those for training and validation, of which part number `part` validates; or
+    with `part_is: test` all of them, of which it tests, the next one validates, and the others train.
     """
-    learnt, number = ["train"] * sizes["train"] + ["validation"] * sizes["validation"], params["fold"] - 1
+    learnt, number = ["train"] * sizes["train"] + ["validation"] * sizes["validation"], params["part"] - 1
     dealt = learnt + ["test"] * sizes["test"]
-    rest = [dataset.REST] * (found - len(dealt)) if params["rest"] else []
-    if params["folds"]:
-        folded, roles = (dealt, ["test", "validation"]) if tested(params) else (learnt, ["validation"])
-        role_of = {(number + place) % params["folds"]: role for place, role in enumerate(roles)}
-        ends = [round(len(folded) * part / params["folds"]) for part in range(params["folds"] + 1)]
+    rest = [dataset.REST] * (found - len(dealt)) if params["remaining"] else []
+    if params["parts"]:
+        dealt_into, roles = (dealt, ["test", "validation"]) if tested(params) else (learnt, ["validation"])
+        role_of = {(number + place) % params["parts"]: role for place, role in enumerate(roles)}
+        ends = [round(len(dealt_into) * part / params["parts"]) for part in range(params["parts"] + 1)]
         for part, (start, end) in enumerate(pairwise(ends)):
             dealt[start:end] = [role_of.get(part, "train")] * (end - start)
     return dealt + rest
@@ -261,7 +261,7 @@ def deal(
     """
     if splits:
         sizes = given(Counter(photo.split for photo, _ in photos), splits, params)
-        groups = {"train": 0, "validation": 0 if params["folds"] else 1, "test": 2}
+        groups = {"train": 0, "validation": 0 if params["parts"] else 1, "test": 2}
         photos = sorted(photos, key=lambda photo: groups[photo[0].split])
     wanted = None if splits or shares(params) else sum(sizes.values())
     why = names.counted(Counter(names.brief(reason) for _, reason in skipped))
@@ -272,8 +272,8 @@ def deal(
     would = ", ".join(f"{size} {split}" for split, size in sizes.items())
     if not all(sizes.values()):
         raise UserError(f"{has}, too few for every split to get one ({would}).{because}")
-    if params["folds"] > sum(sizes.values()) - (0 if tested(params) else sizes["test"]):
-        raise UserError(f"{has}, too few for {params['folds']} folds ({would}).{because}")
+    if params["parts"] > sum(sizes.values()) - (0 if tested(params) else sizes["test"]):
+        raise UserError(f"{has}, too few for {params['parts']} parts ({would}).{because}")
     return ((split, *photo) for split, photo in zip(split_of_each(params, sizes, len(photos)), photos))
 
 
@@ -335,7 +335,7 @@ def from_archive(note: Mapping, params, skipped: Skipped, bar) -> Iterator[tuple
         skipped += [(photo.name, photo.problem) for photo in found.skipped]
         found.check()
         splits, numbers = kept(found.splits(), params), found.counts()
-        most = None if splits or shares(params) or params.rest else sum(counts(params).values())
+        most = None if splits or shares(params) or params.remaining else sum(counts(params).values())
         sha256_of = sha256_of_each(found, skipped)
 
         def usable(photo: Photo) -> tuple[str, str]:
@@ -356,7 +356,7 @@ def from_list(note: Mapping, params, skipped: Skipped, bar) -> Iterator[tuple]:
     has; where too few of its photos can be used for that, of those that can."""
     folder, numbers, splits = dataset.PHOTOS / "drawn", note["counts"], kept(note["splits"], params)
     sizes = {kind: counts(params, count) for kind, count in numbers.items()}
-    most = {kind: None if splits or params.rest else sum(of_class.values()) for kind, of_class in sizes.items()}
+    most = {kind: None if splits or params.remaining else sum(of_class.values()) for kind, of_class in sizes.items()}
     if not (splits or shares(params)):
         for kind, count in numbers.items():  # before photos are read for nothing
             if count < sum(sizes[kind].values()):
@@ -377,7 +377,7 @@ def draw(params, skipped: Skipped, bar) -> list[dataset.Photo]:
     note = json.loads(download.NOTE.read_text())
     counts(params)  # before photos are read, whether params make sense
     if note.get("splits") and not kept(note["splits"], params):
-        print("The folders' own splits are set aside: subsample.folded is test.", flush=True)
+        print("The folders' own splits are set aside: subsample.part_is is test.", flush=True)
     manifest = []
     draw_from = from_list if download.LIST.exists() else from_archive
     for name, split, photo, sha256, write in draw_from(note, params, skipped, bar):
