@@ -100,7 +100,7 @@ def space_needed(settings: Mapping, archive_bytes: float, sizes: Sizes) -> int:
 
 def bytes_kept(found: Listing, settings: Mapping) -> float:
     """The size of the photos that come here: all of a folder or zip, and those that are drawn from a list, by their mean size."""
-    everything = found.source != "bucket" or found.splits() or settings["subsample"]["rest"]
+    everything = found.source != "bucket" or found.splits() or settings["subsample"]["remaining"]
     return found.size() * (1 if everything else sum(split(found, settings["subsample"])) / sum(found.counts().values()))
 
 

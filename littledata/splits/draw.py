@@ -328,67 +328,82 @@ def sha256_of_each(found: listing.Listing, skipped: Skipped) -> dict[Photo, str]
     return photos
 
 
-def from_archive(note: Mapping, params, skipped: Skipped, bar) -> Iterator[tuple]:
-    """Draw from a zip, all of whose photos are read: (class, split, photo, sha256, what writes it to a path)."""
-    with listing.of_archive(download.ZIP, note["layout"]) as found:
+class Archive:
+    """A zip, all of whose photos are read."""
+
+    readers = environment.THREADS
+
+    def __init__(self, note: Mapping, skipped: Skipped) -> None:
+        self.listing = listing.of_archive(download.ZIP, note["layout"])
         skipped += [(name, reason) for name, reason in note.get("skipped", [])]
-        skipped += [(photo.name, photo.problem) for photo in found.skipped]
-        found.check()
-        splits, numbers = kept(found.splits(), params), found.counts()
-        most = None if splits or shares(params) or params.remaining else sum(counts(params).values())
-        sha256_of = sha256_of_each(found, skipped)
+        skipped += [(photo.name, photo.problem) for photo in self.listing.skipped]
+        self.listing.check()
+        self.splits, self.numbers, self.skipped = self.listing.splits(), self.listing.counts(), skipped
 
-        def usable(photo: Photo) -> tuple[str, str]:
-            reason = wrong(found.read(photo))
-            return ("", reason) if reason else (sha256_of[photo], "")
-
-        of_kind: dict[str, list[Photo]] = {kind: [] for kind in numbers}
-        for photo in in_order(sha256_of, params):
+    def rows(self, params) -> dict[str, Iterator[Photo]]:
+        """The photos of each class in the order in which they are drawn."""
+        self.sha256_of = sha256_of_each(self.listing, self.skipped)
+        of_kind: dict[str, list[Photo]] = {kind: [] for kind in self.numbers}
+        for photo in in_order(self.sha256_of, params):
             of_kind[photo.kind].append(photo)
-        rows = {kind: iter(photos) for kind, photos in of_kind.items()}
-        for kind, photos in fill(rows, dict.fromkeys(numbers, most), usable, skipped, bar, environment.THREADS).items():
-            for split, photo, sha256 in deal(kind, photos, counts(params, len(photos)), numbers[kind], params, splits, skipped):
-                yield kind, split, photo, sha256, lambda path, photo=photo: path.write_bytes(found.read(photo))
+        return {kind: iter(photos) for kind, photos in of_kind.items()}
+
+    def usable(self, photo: Photo) -> tuple[str, str]:
+        """A photo's sha256 and "", or "" and the reason why it can't be used."""
+        reason = wrong(self.listing.read(photo))
+        return ("", reason) if reason else (self.sha256_of[photo], "")
+
+    def write(self, photo: Photo, sha256: str, target: Path) -> None:
+        target.write_bytes(self.listing.read(photo))
 
 
-def from_list(note: Mapping, params, skipped: Skipped, bar) -> Iterator[tuple]:
-    """As `from_archive`, from a list of photos that lie elsewhere: only those that are drawn are read. Shares are of what the list
-    has; where too few of its photos can be used for that, of those that can."""
-    folder, numbers, splits = dataset.PHOTOS / "drawn", note["counts"], kept(note["splits"], params)
-    sizes = {kind: counts(params, count) for kind, count in numbers.items()}
-    most = {kind: None if splits or params.remaining else sum(of_class.values()) for kind, of_class in sizes.items()}
-    if not (splits or shares(params)):
-        for kind, count in numbers.items():  # before photos are read for nothing
-            if count < sum(sizes[kind].values()):
-                raise UserError(too_few(f"the list has {count} photos of the class {kind}", sizes[kind]))
-    folder.mkdir(parents=True)
-    table = ordered(listing.read(download.LIST), params)
-    rows = {kind: of_class(table, kind) for kind in numbers}
-    drawn = fill(rows, most, lambda photo: copied(note["base"], photo, folder), skipped, bar, places.READERS)
-    for kind, photos in drawn.items():
-        asked = sizes[kind] if len(photos) == most[kind] else counts(params, len(photos))
-        for split, photo, sha256 in deal(kind, photos, asked, numbers[kind], params, splits, skipped):
-            yield kind, split, photo, sha256, (folder / sha256).rename
-    shutil.rmtree(folder)
+class Elsewhere:
+    """Photos of a list, of which only those are read that are drawn. Shares are of what the list has; where too few of its photos can be
+    used for that, of those that can."""
+
+    readers, folder = places.READERS, dataset.PHOTOS / "drawn"
+
+    def __init__(self, note: Mapping, skipped: Skipped) -> None:
+        self.base, self.splits, self.numbers = note["base"], note["splits"], note["counts"]
+
+    def rows(self, params) -> dict[str, Iterator[Photo]]:
+        if not (kept(self.splits, params) or shares(params)):
+            for kind, count in self.numbers.items():  # before photos are read for nothing
+                if count < sum((sizes := counts(params)).values()):
+                    raise UserError(too_few(f"the list has {count} photos of the class {kind}", sizes))
+        self.folder.mkdir(parents=True)
+        table = ordered(listing.read(download.LIST), params)
+        return {kind: of_class(table, kind) for kind in self.numbers}
+
+    def usable(self, photo: Photo) -> tuple[str, str]:
+        return copied(self.base, photo, self.folder)
+
+    def write(self, photo: Photo, sha256: str, target: Path) -> None:
+        (self.folder / sha256).rename(target)
 
 
 def draw(params, skipped: Skipped, bar) -> list[dataset.Photo]:
     """Write the photos of all splits; returns their manifest. What can't be used goes to `skipped`."""
     note = json.loads(download.NOTE.read_text())
     counts(params)  # before photos are read, whether params make sense
-    if note.get("splits") and not kept(note["splits"], params):
+    place = (Elsewhere if download.LIST.exists() else Archive)(note, skipped)
+    splits = kept(place.splits, params)
+    if place.splits and not splits:
         print("The folders' own splits are set aside: subsample.part_is is test.", flush=True)
+    every = splits or params.remaining or (shares(params) and isinstance(place, Archive))
+    wanted = {kind: None if every else sum(counts(params, count).values()) for kind, count in place.numbers.items()}
     manifest = []
-    draw_from = from_list if download.LIST.exists() else from_archive
-    for name, split, photo, sha256, write in draw_from(note, params, skipped, bar):
-        kind = note["classes"].get(name, name)
-        file = f"{split}/{kind}/{sha256[:DIGITS]}{names.ending(photo.name)}"
-        target = dataset.PHOTOS / file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write(target)
-        manifest.append(dataset.Photo(file, kind, split, photo.name, sha256))
-    splits = dataset.splits(manifest)
-    return sorted(manifest, key=lambda photo: (splits.index(photo.split), photo.file))
+    for name, photos in fill(place.rows(params), wanted, place.usable, skipped, bar, place.readers).items():
+        kind, listed = note["classes"].get(name, name), place.numbers[name]
+        sizes = counts(params, listed if len(photos) == wanted[name] else len(photos))
+        for split, photo, sha256 in deal(name, photos, sizes, listed, params, splits, skipped):
+            file = f"{split}/{kind}/{sha256[:DIGITS]}{names.ending(photo.name)}"
+            (dataset.PHOTOS / file).parent.mkdir(parents=True, exist_ok=True)
+            place.write(photo, sha256, dataset.PHOTOS / file)
+            manifest.append(dataset.Photo(file, kind, split, photo.name, sha256))
+    shutil.rmtree(Elsewhere.folder, ignore_errors=True)
+    order = dataset.splits(manifest)
+    return sorted(manifest, key=lambda photo: (order.index(photo.split), photo.file))
 
 
 def listed() -> Iterator[Photo]:
