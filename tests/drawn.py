@@ -32,6 +32,7 @@ def photo(number: int) -> bytes:
 
 
 PHOTOS = [photo(number) for number in range(420)]
+PIXEL = b"P6 1 1 255 abc"  # a picture that is too small
 
 
 def fill(folder: Path, *paths: str | bytes, data: Iterable[bytes] = PHOTOS) -> Path:

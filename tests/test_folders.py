@@ -10,11 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from drawn import PHOTOS, PLAIN, SHARES, bring, draw, fill, listed, many
+from drawn import PHOTOS, PIXEL, PLAIN, bring, draw, fill, listed, many
 
 from littledata.core import files, tables
 from littledata.core.errors import UserError
-from littledata.photos import download, layout, listing, names
+from littledata.photos import download, layout, listing, names, sources
 from littledata.splits import dataset
 from littledata.splits import draw as drawing
 
@@ -94,11 +94,6 @@ def test_every_photo_validates_in_one_fold(mine):
     assert len(validated) == len(set(validated)) == 46 - len(test)
 
 
-@pytest.mark.parametrize("found, sizes", [(3, (1, 1, 1)), (4, (2, 1, 1)), (5, (3, 1, 1)), (10, (6, 2, 2))])
-def test_every_split_gets_a_photo_of_three(found, sizes):
-    assert tuple(drawing.counts(SHARES, found).values()) == sizes
-
-
 def test_three_photos_a_class_are_drawn_and_two_are_one_line(mine):
     fill(mine, *many("cats", "dogs", each=3))
     bring(mine)
@@ -139,6 +134,71 @@ def test_a_photo_in_two_classes_is_used_in_neither(mine, capsys):
         "dogs/also a cat.jpg": "in two classes: the same bytes as cats/3.jpg",
     }
     assert "photos in two classes, used in neither: cats/3.jpg, dogs/also a cat.jpg" in capsys.readouterr().out
+
+
+@pytest.fixture
+def mixed(mine, monkeypatch) -> None:
+    """Kaggle's archive, brought: 50 photos a class, all kinds of bad ones and copies."""
+    bad = {
+        "train/cat.900.jpg": b"", "train/cat.901.jpg": PHOTOS[0][:200], "train/cat.902.jpg": b"a text file", "train/cat.903.png": PIXEL,
+        "train/dog.904.jpg": PHOTOS[3], "train/dog.905.jpg": PHOTOS[53],
+    }  # fmt: skip
+    whole = {f"train/{kind}.{n}.jpg": PHOTOS[50 * place + n] for place, kind in enumerate(("cat", "dog")) for n in range(50)}
+    files.write_zip(mine / "train.zip", (whole | bad).items())
+    monkeypatch.setenv(sources.ARCHIVE_VARIABLE, str(mine / "train.zip"))
+    bring(source="kaggle")
+
+
+def test_bad_photos_are_skipped_and_listed_and_copies_are_drawn_once(mixed):
+    # dog.905 is dog.3's copy, and nobody knows what cat.3 and dog.904 show
+    manifest, skipped = draw(train=29, validation=10, test=10)
+    assert len(manifest) == 98
+    assert {name for name in skipped if not name.startswith("train/cat.90")} == {
+        "train/cat.3.jpg", "train/dog.904.jpg", "train/dog.905.jpg"
+    }  # fmt: skip
+    assert skipped["train/dog.905.jpg"] == "a copy: the same bytes as train/dog.3.jpg"
+    assert skipped["train/cat.3.jpg"] == "in two classes: the same bytes as train/dog.904.jpg"
+    blogs, _ = draw(train=29, validation=10, test=10, order="archive")
+    for kind in ("cat", "dog"):
+        expected = [f"train/{kind}.{number}.jpg" for number in range(50) if (kind, number) != ("cat", 3)]
+        for split, start, end in (("train", 0, 29), ("validation", 29, 39), ("test", 39, 49)):
+            assert {p.original for p in blogs if (p.kind, p.split) == (kind, split)} == set(expected[start:end])
+    draws = [draw(train=25, validation=10, test=10, seed=seed)[0] for seed in (1, 1, 2)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_shares_of_every_class_are_drawn_and_what_remains_where_it_is_asked_for(mixed):
+    shares = {"train": 0.5, "validation": 0.25, "test": 0.2}
+    sizes = Counter((photo.split, photo.kind) for photo in draw(**shares)[0])
+    for kind, usable in (("cat", 49), ("dog", 50)):
+        assert {split: sizes[split, kind] for split in dataset.SPLITS} == drawing.counts(shares, usable)
+    without, _ = draw(train=20, validation=10, test=5)
+    manifest, _ = draw(train=20, validation=10, test=5, remaining=True)
+    assert [photo for photo in manifest if photo.split != dataset.REST] == without
+    assert Counter(photo.split for photo in manifest) == {"train": 40, "validation": 20, "test": 10, dataset.REST: 29}
+
+
+@pytest.mark.parametrize(
+    "shares, found, sizes",
+    [
+        ((0.6, 0.2, 0.2), 300, (180, 60, 60)),
+        ((0.6, 0.2, 0.2), 3, (1, 1, 1)),
+        ((0.6, 0.2, 0.2), 4, (2, 1, 1)),
+        ((0.6, 0.2, 0.2), 5, (3, 1, 1)),
+        ((0.33, 0.33, 0.34), 50, (16, 17, 17)),  # rounded one by one they would be 16, 16 and 17
+        ((0.5, 0.2, 0.1), 10, (5, 2, 1)),
+        ((1000, 400, 200), None, (1000, 400, 200)),
+        ((0.6, 0.3, 0.2), 9, "add up to 1.1"),
+        ((0.6, 100, 0.2), 9, "give three numbers, or three shares"),
+    ],
+)
+def test_how_many_photos_a_share_is(shares, found, sizes):
+    asked = dict(zip(dataset.SPLITS, shares))
+    if isinstance(sizes, tuple):
+        assert tuple(drawing.counts(asked, found).values()) == sizes
+    else:
+        with pytest.raises(UserError, match=sizes):
+            drawing.counts(asked, found)
 
 
 # Which class
