@@ -426,7 +426,7 @@ def own_photos(path: str | None) -> Path:
 
 def in_place(path: str | None) -> str:
     """Where photos lie that stay there, from `download.path`: a bucket's address, or as `own_photos` has it."""
-    return path if path and "://" in path else os.path.abspath(own_photos(path))
+    return str(path) if path and "://" in str(path) else os.path.abspath(own_photos(path))
 
 
 def lines(photos: Iterable[Photo]) -> Iterator[bytes]:

@@ -141,7 +141,7 @@ class Google:
             self.client = Client.create_anonymous_client()
 
     def why(self, error: Exception) -> str | None:
-        missing = GONE if "No such object" in str(error) else NO_BUCKET
+        missing = NO_BUCKET if "bucket does not exist" in str(error) else GONE
         return {412: CHANGED, 404: missing, 401: NO_RIGHT, 403: NO_RIGHT}.get(getattr(error, "code", None))
 
     def objects(self, bucket: str, prefix: str, below: bool) -> Iterator[Photo]:
@@ -194,7 +194,7 @@ class Bucket:
 
     def read(self, name: str) -> bytes | None:
         try:
-            with spoken(self.url, self.store):
+            with spoken(self.url, self.store, of_photo=True):
                 return self.store.get(self.bucket, self.prefix + name, "")
         except Unavailable as error:
             if str(error) == GONE:
@@ -225,18 +225,18 @@ def at(path: str) -> Folder | Bucket:
 
 
 @contextlib.contextmanager
-def spoken(url: str, store: S3 | Google) -> Iterator[None]:
-    """Say in one line what a bucket answers where it does not do what it is asked for; Unavailable where that is one photo's own
-    fault."""
+def spoken(url: str, store: S3 | Google, of_photo: bool = False) -> Iterator[None]:
+    """Say in one line what a bucket answers where it does not do what it is asked for; Unavailable where a photo is read and that is
+    its own fault."""
     again = "The same command goes on where it stopped."
     try:
         yield
     except store.errors as error:
         why, text = store.why(error), " ".join(str(error).split()) or type(error).__name__
-        if why in (CHANGED, GONE, ARCHIVED):
+        if of_photo and why in (CHANGED, GONE, ARCHIVED):
             raise Unavailable(why) from None
-        if why == NO_BUCKET:
-            raise UserError(f"{url}: {why}.") from None
+        if why in (GONE, NO_BUCKET):
+            raise UserError(f"{url}: {NO_BUCKET}.") from None
         if why == NO_RIGHT:
             raise UserError(f"{url}: {why} ({text}). Ask for it, or set other credentials. {again}") from None
         raise UserError(f"{url}: {text}. {again}") from None
@@ -262,7 +262,7 @@ def photo(base: str, listed: Photo) -> bytes:
     if is_bucket(where):
         check(listed.size)
         store, bucket, key = parted(where)
-        with spoken(where, store):
+        with spoken(where, store, of_photo=True):
             return store.get(bucket, key, listed.etag)
     try:
         if not stat.S_ISREG(os.stat(where).st_mode):  # a pipe would be waited for
