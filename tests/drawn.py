@@ -1,18 +1,21 @@
 """The stages `download` and `subsample`, called in this process, in the folder that one is in."""
 
+import contextlib
 import csv
 import io
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from littledata.core import params, tables
+from littledata.core.errors import UserError
 from littledata.photos import download
 from littledata.splits import dataset
 from littledata.splits import draw as drawing
@@ -78,3 +81,17 @@ def listed(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file."""
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def drawn(folder: Path, *paths: str | bytes, **settings) -> tuple[list[dataset.Photo], dict[str, str]]:
+    """Put photos at these paths of a folder, bring it, and draw from it."""
+    bring(fill(folder, *paths))
+    return draw(**settings)
+
+
+@contextlib.contextmanager
+def one_line(said: str) -> Iterator[None]:
+    """Expect an error for people: one line that says this."""
+    with pytest.raises(UserError, match=said) as error:
+        yield
+    assert "\n" not in str(error.value)
