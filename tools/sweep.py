@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 
 from littledata.core import command, environment, params
 from littledata.core.errors import UserError
-from tools import experiment
+from tools import experiment, recipe
 
 SHARED = ("small_cnn", "top")  # what experiments with level 3 share, and with it all that comes before
 BEFORE = ("download", "subsample", "pretrained", "activations", "bottleneck")
@@ -40,7 +40,7 @@ def combinations(changes: list[str]) -> list[list[str]]:
         raise UserError(f"{' '.join(changes)}: {str(error).splitlines()[0]}") from None
     settings = params.load()
     for change in found[0]:
-        experiment.value(settings, change.partition("=")[0])
+        recipe.value(settings, change.partition("=")[0])
     return found
 
 
@@ -59,7 +59,7 @@ def warm_up(changes: tuple[str, ...]) -> None:
     """Run the shared stages with these changes, in a copy of the workspace; from the cache where they ran before."""
     name = f"warm-up-{os.getpid()}"
     try:
-        if status := experiment.run({}, changes, "--temp", "-n", name, *SHARED):
+        if status := experiment.run(changes, "--temp", "-n", name, *SHARED):
             sys.exit(status)
     finally:
         subprocess.run([sys.executable, "-m", "dvc", "exp", "remove", "--quiet", name], stderr=subprocess.DEVNULL)
@@ -76,17 +76,17 @@ def main() -> None:
     parser.add_argument("-S", dest="changes", metavar="NAME=VALUE,VALUE", action="append", required=True)
     jobs = min(2, environment.THREADS)
     parser.add_argument("-j", dest="jobs", type=int, default=jobs, help=f"workers; default: {jobs}")
-    given = parser.parse_args()
-    if not 1 <= given.jobs <= environment.THREADS:
+    options = parser.parse_args()
+    if not 1 <= options.jobs <= environment.THREADS:
         parser.error(f"this machine has threads for 1 to {environment.THREADS} workers")
-    asked = combinations(given.changes)
+    asked = combinations(options.changes)
     for changes in dict.fromkeys(map(shared, asked)):
         warm_up(changes)
     before = failures()
-    if status := experiment.run({}, given.changes, "--queue"):
+    if status := experiment.run(options.changes, "--queue"):
         sys.exit(status)
-    os.environ["OMP_NUM_THREADS"] = str(environment.THREADS // given.jobs)
-    experiment.run({}, [], "--run-all", "-j", str(given.jobs))
+    os.environ["OMP_NUM_THREADS"] = str(environment.THREADS // options.jobs)
+    experiment.run([], "--run-all", "-j", str(options.jobs))
     if failed := [name for revision, name in failures().items() if revision not in before]:
         sys.exit(f"failed: {', '.join(failed)}. `dvc queue logs NAME` says why, `dvc queue remove --failed` forgets them.")
 
