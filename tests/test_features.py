@@ -14,7 +14,7 @@ from littledata.core.errors import UserError
 from littledata.features import activations, bottleneck
 from littledata.networks import backbone, lite, models
 from littledata.photos import listing, places
-from littledata.photos.places import Photo
+from littledata.photos.photo import Photo
 from littledata.pictures import images
 from littledata.shards import store
 from littledata.splits import dataset

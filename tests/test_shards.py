@@ -23,7 +23,7 @@ from conftest import ROOT, offline, run
 from pyarrow import dataset, parquet
 
 from littledata.photos import listing, places
-from littledata.photos.places import Photo
+from littledata.photos.photo import Photo
 from littledata.predict import batch
 from littledata.shards import work
 from studies import s3

@@ -9,15 +9,14 @@ stopped, and another one is refused.
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from littledata.core import files
 from littledata.core.errors import UserError
 from littledata.core.progress import progress
 from littledata.export.classifier import Classifier
-from littledata.photos import archive, listing, places
-from littledata.photos.listing import Listing
+from littledata.photos import listing, names, places
+from littledata.photos.listing import Photos
 from littledata.shards import schedule, work
 from littledata.shards.work import INDEX, Job
 
@@ -27,12 +26,12 @@ SHARD = 1000  # photos, about: half a minute of a core
 AGAIN = "Name another folder, or say --update: what still holds is kept, the rest replaced."
 
 
-def run(source: str, to: str, model: Path, below: Callable[[str], listing.Paths], size: int = SHARD, update: bool = False) -> None:
+def run(source: str, to: str, model: Path, size: int = SHARD, update: bool = False) -> None:
     """Predict all photos of a source into shards.
 
     Parameters
     ----------
-    source, below : as `Listing` takes them
+    source : as `Photos` takes it
     to : a folder or s3:// address
     model : the classifier's file
     size : how many photos a shard has, about
@@ -41,7 +40,7 @@ def run(source: str, to: str, model: Path, below: Callable[[str], listing.Paths]
     Raises
     ------
     UserError
-        Where the target belongs to something else, or as `Listing` and the engine do.
+        Where the target belongs to something else, or as `Photos` and the engine do.
     """
     try:
         import pyarrow  # noqa: F401
@@ -51,9 +50,9 @@ def run(source: str, to: str, model: Path, below: Callable[[str], listing.Paths]
     target = places.at(to)
     with schedule.engine() as engine:
         kind = engine.kind()
-        with Listing(source, below) as photos:
+        with Photos(source) as photos:
             if photos.left_out:
-                print(f"left out: {archive.counted(photos.left_out)}", flush=True)
+                print(f"left out: {names.counted(photos.left_out)}", flush=True)
             job = Job("predictions", files.sha256_of(model), str(model.resolve()), photos.base, _absolute(to), kind)
             note = {
                 "source": source,
@@ -71,7 +70,7 @@ def run(source: str, to: str, model: Path, below: Callable[[str], listing.Paths]
             target.write(NOTE, _text(note | {"finished": True}))
 
 
-def _make(job: Job, photos: Listing, size: int, engine, to: str) -> None:
+def _make(job: Job, photos: Photos, size: int, engine, to: str) -> None:
     """Make the shards that are not there yet."""
     fresh = wrong = 0
     start = time.perf_counter()

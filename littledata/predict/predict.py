@@ -201,7 +201,7 @@ def main() -> None:
     for file in sys.stdin, sys.stdout, sys.stderr:
         file.reconfigure(errors="surrogateescape")  # a file's name may be any bytes
     if options.to:
-        batch.run(options.paths[0], options.to, options.model, lambda folder: Pictures([folder]), options.shard, options.update)
+        batch.run(options.paths[0], options.to, options.model, options.shard, options.update)
         return
     classifier = Classifier(options.model)
     if options.about:
@@ -220,7 +220,7 @@ def main() -> None:
                 print(line(name, found), flush=sys.stdout.isatty())
     sys.stdout.flush()  # in a log, what is said of all pictures comes after them
     if pictures.left_out:
-        print(f"left out: {archive.counted(pictures.left_out)}", file=sys.stderr)
+        print(f"left out: {names.counted(pictures.left_out)}", file=sys.stderr)
     if options.paths and not right + wrong:
         sys.exit(f"no picture in {', '.join(options.paths)}")
     if right + wrong > 1:

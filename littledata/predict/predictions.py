@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from littledata.photos.places import Photo
+from littledata.photos.photo import Photo
 from littledata.shards import rows
 from littledata.shards.rows import Row
 

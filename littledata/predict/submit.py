@@ -25,13 +25,13 @@ HEADER = ["id", "label"]
 UNKNOWN = 0.5
 
 
-def photos(test: zipfile.ZipFile, path: Path) -> dict[int, archive.File]:
+def photos(test: zipfile.ZipFile, path: Path) -> dict[int, tuple[zipfile.ZipInfo, str]]:
     """The archive's photos by their ids, which are their names: test1/17.jpg has 17."""
-    found: dict[int, archive.File] = {}
+    found: dict[int, tuple[zipfile.ZipInfo, str]] = {}
     for entry, name in archive.entries(test):
         stem = PurePosixPath(name).stem
         if archive.is_photo(name) and re.fullmatch(r"\d{1,9}", stem):
-            found[int(stem)] = archive.File(name, entry.file_size, entry)
+            found[int(stem)] = (entry, name)
     if not found:
         raise UserError(f"{path} has no photos such as test1/17.jpg: give the competition's test1.zip.")
     return found
@@ -84,11 +84,11 @@ def main() -> None:
             with open(part, "w", newline="", encoding="utf-8") as file, tqdm(total=len(ids), unit=" photos", disable=None) as bar:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(HEADER)
-                for number, found in predict.stream(classifier, ids, lambda number: archive.read(test, of_id[number])):
+                for number, found in predict.stream(classifier, ids, lambda number: archive.read(test, of_id[number][0])):
                     bar.update(1)
                     if isinstance(found, str):
                         unread += 1
-                        bar.write(f"{of_id[number].name}: {found}; its label is {UNKNOWN}", file=sys.stderr)
+                        bar.write(f"{of_id[number][1]}: {found}; its label is {UNKNOWN}", file=sys.stderr)
                         label = UNKNOWN
                     else:
                         label = min(max(float(found[dog]), options.clip), 1 - options.clip)

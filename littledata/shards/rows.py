@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from littledata.photos.places import Photo
+from littledata.photos.photo import Photo
 
 
 class Row(NamedTuple):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from littledata.core.errors import UserError
-from littledata.photos.places import Photo
+from littledata.photos.photo import Photo
 from littledata.shards import work
 from littledata.shards.work import Done, Job, Shard
 

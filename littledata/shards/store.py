@@ -15,7 +15,7 @@ from littledata.core.progress import progress
 from littledata.export import to_onnx
 from littledata.networks import backbone, keras, preprocessing
 from littledata.photos import listing, places
-from littledata.photos.places import Photo
+from littledata.photos.photo import Photo
 from littledata.shards import features, schedule, work
 
 VARIABLE = "SHARDS"

@@ -25,7 +25,7 @@ from littledata.core.errors import UserError
 from littledata.export.classifier import Network
 from littledata.features import layers, memo
 from littledata.photos import listing, places
-from littledata.photos.places import Photo
+from littledata.photos.photo import Photo
 from littledata.pictures import images
 from littledata.predict import predictions
 from littledata.shards import features
