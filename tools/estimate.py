@@ -13,7 +13,7 @@ from littledata.core import environment, lockfile, measured, params
 from tools import plan, recipe
 from tools.lock import makers_of
 
-BENCHMARK = Path("metrics/benchmark.json")
+BENCHMARK = Path("studies/results/benchmark.json")
 NETWORKS = {"VGG16": "default", "EfficientNetLite0": "light"}  # what the benchmark calls them
 # What the benchmark's stages had to do, as `work` counts it; level 3 looked five times.
 DONE = {"small_cnn": 40 * 2000 * 96**2, "activations": 3200, "bottleneck": 3200, "top": 20 * 2000, "finetune": 11_500}

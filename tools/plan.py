@@ -46,7 +46,9 @@ def sizes_of(counts: Mapping[str, int], splits: list[str], params: Mapping, chan
     rarest = min(counts, key=counts.get)
     sizes = met(asked, counts[rarest])
     if sizes is not asked and (own := [change for change in changes if change.startswith("subsample.")]):
-        raise UserError(f"{' '.join(own)} can't be met: the class {rarest} has {counts[rarest]} photos. Ask for fewer, or for shares.")
+        raise UserError(
+            f"{' '.join(own)} can't be met: the class {rarest} has {counts[rarest]} photos. Ask for fewer, or for shares."
+        )
     if not all(draw.counts(sizes, counts[rarest]).values()):
         raise UserError(f"The class {rarest} has {counts[rarest]} photos: each class needs three or more, one for every split.")
     return sizes
@@ -82,13 +84,10 @@ def drawn(sizes: Mapping, counts: Iterable[int]) -> Sizes:
 
 def split(photos: listing.Listing, params: Mapping) -> Sizes:
     """How many training, validation and test photos a run takes of the user's own. Of splits that folders give, all."""
-    if not draw.kept(photos.splits(), params):
+    if not (splits := draw.kept(photos.splits(), params)):
         return drawn(params, photos.counts().values())
-    train, validation, test = (sum(of_class.get(name, 0) for of_class in photos.numbers.values()) for name in dataset.SPLITS)
-    if not validation:
-        validation = round(train * params["validation"] / (params["train"] + params["validation"]))
-        train -= validation
-    return train, validation, test
+    sizes = [draw.given(of_class, splits, params) for of_class in photos.numbers.values()]
+    return tuple(sum(of_class[split] for of_class in sizes) for split in dataset.SPLITS)
 
 
 def bytes_kept(photos: listing.Listing, settings: Mapping, sizes: Sizes) -> float:

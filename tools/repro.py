@@ -26,13 +26,12 @@ from ruamel.yaml import YAML
 
 from littledata.core import command, environment, files, lockfile, measured, params
 from littledata.core.errors import UserError
-from littledata.photos import fetch, listing, lists, sources
+from littledata.photos import download, fetch, listing, lists, sources
 from littledata.splits import draw
 from tools import back, estimate, experiment, mend, plan, recipe, table
 
 CHOSEN = Path(".cache/source")
 DIGESTS = Path(".cache/digests.json")  # of listings by their sha256: what `download` found there
-NOTE = Path("data/raw/source.json")
 TRACKED = ("params.yaml", "dvc.lock", "metrics", "publish", "REPORT.md")
 LIGHT = "Recipe light, as good as VGG16 on own photos or better, in less time (docs/own-photos.md). VGG16: RECIPE=vgg16"
 OTHER_PHOTOS = """\
@@ -47,7 +46,7 @@ next:  . .venv/bin/activate                   for dvc, python and predict
        make blog                              the Keras blog's own recipe"""
 
 
-def noted(path: Path = NOTE) -> dict:
+def noted(path: Path = download.NOTE) -> dict:
     """What the stage `download`, or this tool, has noted; nothing where it has not."""
     return json.loads(path.read_text()) if path.exists() else {}
 
@@ -96,7 +95,7 @@ def stays(photos: str | None) -> bool:
 
 def listed_before(settings: Mapping) -> listing.Listing | None:
     """The list that params.yaml names, where it is here."""
-    found = listing.handed_over("bucket", settings["download"]["path"])
+    found = listing.handed_over("bucket", settings["download"]["path"] or "")
     return found if found and found.sha256 == settings["download"]["sha256"] else None
 
 
@@ -149,7 +148,6 @@ def bring(found: listing.Listing) -> int:
 
     DVC's run cache does not see the place, hence --force. The digest of what was found belongs to params and lock afterwards.
     """
-    listing.hand_over(found)
     if status := experiment.dvc("repro", "--force", "--single-item", "download"):
         return status
     digest, locked = noted()["digest"], lockfile.stages(*lockfile.LOCKS)["download"]
@@ -235,7 +233,9 @@ def foresee(found: listing.Listing | None, wanted: dict, changes: list[str]) -> 
         found.check()
         print(*found.lines(), plan.classes(found.counts()), sep="\n", flush=True)
     if own:
-        wanted = wanted | {"subsample": wanted["subsample"] | plan.sizes_of(found.counts(), found.splits(), wanted["subsample"], changes)}
+        wanted = wanted | {
+            "subsample": wanted["subsample"] | plan.sizes_of(found.counts(), found.splits(), wanted["subsample"], changes)
+        }
         sizes = plan.split(found, wanted["subsample"])
         room = plan.bytes_kept(found, wanted, sizes)
     else:
@@ -282,6 +282,8 @@ def main() -> None:
     before, status = back.keep(), 0
     try:
         write(wanted)
+        if found:
+            listing.hand_over(found)
         if found and not wanted["download"]["sha256"]:
             status = bring(found)
         if found and own and not status:
