@@ -104,7 +104,7 @@ def locked_elsewhere(settings: Mapping) -> bool:
     path, locked = settings["download"]["path"], lockfile.stages(*lockfile.LOCKS).get("download")
     if not path or (environment.ROOT / os.path.expanduser(path)).exists() or listed_before(settings) or not locked:
         return False
-    return params.chosen(params.declared("download"), settings) == locked["params"][str(params.PARAMS)]
+    return locked["params"][str(params.PARAMS)] == {"download": settings["download"]}
 
 
 def list_place(source: str, path: str | None, again: bool, settings: Mapping) -> listing.Listing | None:
