@@ -210,16 +210,16 @@ def test_folds_validate_every_photo_once_and_leave_the_test_photos_alone(pipelin
     validated = []
     try:
         for fold in 1, 2, 3:
-            change(pipeline, subsample__folds=3, subsample__fold=fold)
+            change(pipeline, subsample__parts=3, subsample__part=fold)
             run(pipeline, "stages.subsample")
             manifest = dataset.read_manifest(pipeline / "data/manifest.csv")
             assert {photo.sha256 for photo in manifest if photo.split == "test"} == test
             validated += [photo.sha256 for photo in manifest if photo.split == "validation"]
             assert len({photo.sha256 for photo in manifest}) == len(before)
             assert all(photo.path.name in {p.name for p in (pipeline / photo.path.parent).iterdir()} for photo in manifest)
-        change(pipeline, subsample__folds=3, subsample__fold=4)
-        assert "subsample.fold is 4" in run(pipeline, "stages.subsample", check=False)
-        change(pipeline, subsample__folds=40, subsample__fold=1)
+        change(pipeline, subsample__parts=3, subsample__part=4)
+        assert "subsample.part is 4" in run(pipeline, "stages.subsample", check=False)
+        change(pipeline, subsample__parts=40, subsample__part=1)
         assert "too few for 40 folds" in run(pipeline, "stages.subsample", check=False)
     finally:
         restore(pipeline)
@@ -231,14 +231,14 @@ def test_folds_that_test_test_every_photo_once(pipeline):
     seen = {split: [] for split in dataset.SPLITS}
     try:
         for fold in 1, 2, 3, 4:
-            change(pipeline, subsample__folds=4, subsample__fold=fold, subsample__folded="test")
+            change(pipeline, subsample__parts=4, subsample__part=fold, subsample__part_is="test")
             run(pipeline, "stages.subsample")
             manifest = dataset.read_manifest(pipeline / "data/manifest.csv")
             assert len({photo.sha256 for photo in manifest}) == len(before) == len(manifest)
             for split, photos in seen.items():
                 photos += [photo.sha256 for photo in dataset.of_split(manifest, split)]
-        change(pipeline, subsample__folds=2, subsample__fold=1)
-        assert "expected 3 or more where subsample.folded is test" in run(pipeline, "stages.subsample", check=False)
+        change(pipeline, subsample__parts=2, subsample__part=1)
+        assert "expected 3 or more where subsample.part_is is test" in run(pipeline, "stages.subsample", check=False)
     finally:
         restore(pipeline)
     every = sorted(photo.sha256 for photo in before)

@@ -215,7 +215,7 @@ def shares(params: Mapping) -> bool:
 
 def tested(params: Mapping) -> bool:
     """Whether the parts of a cross-validation test, one after the other."""
-    return params["folds"] > 0 and params["folded"] == "test"
+    return params["parts"] > 0 and params["part_is"] == "test"
 
 
 def kept(splits: Sequence[str], params: Mapping) -> Sequence[str]:
@@ -242,13 +242,13 @@ def split_of_each(params: Mapping, sizes: Mapping[str, int], found: int) -> list
     With `folds` photos are dealt into so many parts: those for training and validation, of which part number `fold` validates; or
     with `folded: test` all of them, of which it tests, the next one validates, and the others train.
     """
-    learnt, number = ["train"] * sizes["train"] + ["validation"] * sizes["validation"], params["fold"] - 1
+    learnt, number = ["train"] * sizes["train"] + ["validation"] * sizes["validation"], params["part"] - 1
     dealt = learnt + ["test"] * sizes["test"]
-    rest = [dataset.REST] * (found - len(dealt)) if params["rest"] else []
-    if params["folds"]:
+    rest = [dataset.REST] * (found - len(dealt)) if params["remaining"] else []
+    if params["parts"]:
         folded, roles = (dealt, ["test", "validation"]) if tested(params) else (learnt, ["validation"])
-        role_of = {(number + place) % params["folds"]: role for place, role in enumerate(roles)}
-        ends = [round(len(folded) * part / params["folds"]) for part in range(params["folds"] + 1)]
+        role_of = {(number + place) % params["parts"]: role for place, role in enumerate(roles)}
+        ends = [round(len(folded) * part / params["parts"]) for part in range(params["parts"] + 1)]
         for part, (start, end) in enumerate(pairwise(ends)):
             dealt[start:end] = [role_of.get(part, "train")] * (end - start)
     return dealt + rest
@@ -279,7 +279,7 @@ def deal(
     """
     if splits:
         sizes = given(Counter(photo.split for photo, _ in photos), splits, params)
-        groups = {"train": 0, "validation": 0 if params["folds"] else 1, "test": 2}
+        groups = {"train": 0, "validation": 0 if params["parts"] else 1, "test": 2}
         photos = sorted(photos, key=lambda photo: groups[photo[0].split])
     wanted = None if splits or shares(params) else sum(sizes.values())
     why = names.counted(Counter(names.brief(reason) for _, reason in skipped))
@@ -290,7 +290,7 @@ def deal(
     would = ", ".join(f"{size} {split}" for split, size in sizes.items())
     if not all(sizes.values()):
         raise UserError(f"{has}, too few for every split to get one ({would}).{because}")
-    if params["folds"] > sum(sizes.values()) - (0 if tested(params) else sizes["test"]):
+    if params["parts"] > sum(sizes.values()) - (0 if tested(params) else sizes["test"]):
         raise UserError(f"{has}, too few for {params['folds']} folds ({would}).{because}")
     return ((split, *photo) for split, photo in zip(split_of_each(params, sizes, len(photos)), photos))
 
@@ -392,7 +392,7 @@ def draw(params, skipped: Skipped, bar) -> list[dataset.Photo]:
     note = json.loads(download.NOTE.read_text())
     counts(params)  # before photos are read, whether params make sense
     if note.get("splits") and not kept(note["splits"], params):
-        print("The folders' own splits are set aside: subsample.folded is test.", flush=True)
+        print("The folders' own splits are set aside: subsample.part_is is test.", flush=True)
     manifest = []
     draw_from = from_list if download.LIST.exists() else from_archive
     for name, split, photo, sha256, write in draw_from(note, params, skipped, bar):
