@@ -341,17 +341,22 @@ def sizes(folder: Path, *changes: str) -> dict:
     """The sizes of splits that a run takes of a folder of the user's own photos, with params.yaml as it is committed."""
     found, asked = listing.of("path", folder), recipe.changed_by(settings(ROOT), changes)["subsample"]
     found.check()
-    return dict(plan.sizes_of(found.counts(), found.splits(), asked, changes))
+    taken = plan.subsample(found.counts(), found.splits(), asked, changes)
+    return {split: taken[split] for split in dataset.SPLITS}
 
 
 def test_own_photos_take_shares_where_the_numbers_cannot_be_met(photos, tmp_path):
     mine = own(tmp_path / "mine", photos)
     assert sizes(mine) == draw.SHARES
-    line = plan.draws({"cat": 30, "dog": 30}, settings(ROOT)["subsample"], draw.SHARES)
-    assert "1600 photos of each, more than there are" in line
+    asked = settings(ROOT)["subsample"]
+    line = plan.draws({"cat": 30, "dog": 30}, asked, asked | draw.SHARES)
+    assert "more photos of each than there are: a run takes shares." in line
     assert "Drawn from them: 36 train, 12 validation, 12 test; the rarest class, cat, has 6 of the test photos." in line
-    asked = ("subsample.train=10", "subsample.validation=5", "subsample.test=5")
-    assert sizes(mine, *asked) == {"train": 10, "validation": 5, "test": 5}
+    assert sizes(mine, "subsample.train=10", "subsample.validation=5", "subsample.test=5") == {
+        "train": 10,
+        "validation": 5,
+        "test": 5,
+    }
     for changes, words in (
         (("subsample.train=40",), "subsample.train=40 can't be met: the class cat has 30 photos"),
         (("subsample.train=0.6", "subsample.validation=0.2", "subsample.test=0.4"), "1.2: 1 at most"),

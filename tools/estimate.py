@@ -2,7 +2,6 @@
 by the number of photos, epochs and pixels.
 """
 
-import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,8 +29,9 @@ def due(settings: Mapping) -> list[str]:
         cache = Path(repo.cache.local.path)
     for stage, declared in pipeline.items():  # they stand in the order in which they run
         locked = lockfile.ins(lock.get(stage, {}))
-        after = any(makers.get(lockfile.holder(path, makers)) in changed for path in lockfile.paths(declared, "deps"))
-        if after or lockfile.due(declared, settings, made, locked) != locked:
+        if {makers.get(lockfile.holder(path, makers)) for path in lockfile.paths(declared, "deps")} & changed:
+            changed.add(stage)
+        elif lockfile.due(declared, settings, made, locked) != locked:
             changed.add(stage)
         outs = [made.get(path, "none") for path, flags in lockfile.paths(declared, "outs").items() if flags.get("cache", True)]
         if not all((cache / md5[:2] / md5[2:]).exists() for md5 in outs):
@@ -68,19 +68,15 @@ def published(stage: str, settings: Mapping, sizes: plan.Sizes) -> float:
     return START + max(0, benchmark["stages"][stage]["seconds"] - START) * share
 
 
-def seconds(settings: Mapping, sizes: plan.Sizes, stages: list[str]) -> float:
-    """What stages take here with these settings and so many training, validation and test photos."""
-    lock, before, total = lockfile.stages(*lockfile.LOCKS), copy.deepcopy(settings), DVC
-    for name, value in (pair for entry in lock.values() for pair in lockfile.ins(entry).items()):
-        if name.startswith("param "):
-            recipe.set_value(before, name.removeprefix("param "), value)
-    photos = next((out["nfiles"] for out in lock.get("subsample", {}).get("outs", ()) if out["path"] == "data/photos"), 0)
-    had = tuple(size * photos / max(1, sum(sizes)) for size in sizes)
-    for stage in stages:
-        took = measured.of(stage, lock.get(stage, {}))
-        here = took["seconds"] / published(stage, before, had) if took else 1
-        total += here * published(stage, settings, sizes)
-    return total
+def seconds(stage: str, lock: Mapping[str, dict], settings: Mapping, sizes: plan.Sizes) -> float:
+    """What a stage takes here with these settings and so many training, validation and test photos."""
+    if not (took := measured.of(stage, lock.get(stage, {}))):
+        return published(stage, settings, sizes)
+    locked = [pair for entry in lock.values() for pair in lockfile.ins(entry).items() if pair[0].startswith("param ")]
+    before = recipe.with_values(settings, ((name.removeprefix("param "), value) for name, value in locked))
+    photos = next(out["nfiles"] for out in lock["subsample"]["outs"] if out["path"] == "data/photos")
+    had = tuple(size * photos / sum(sizes) for size in sizes)
+    return took["seconds"] / published(stage, before, had) * published(stage, settings, sizes)
 
 
 def words(settings: Mapping, sizes: plan.Sizes) -> str:
@@ -89,6 +85,7 @@ def words(settings: Mapping, sizes: plan.Sizes) -> str:
         return "Nothing has changed since the last run: this takes seconds."
     if settings["backbone"] not in NETWORKS:
         return f"How long it takes is not known for {settings['backbone']}."
-    took = seconds(settings, sizes, stages)
+    lock = lockfile.stages(*lockfile.LOCKS)
+    took = DVC + sum(seconds(stage, lock, settings, sizes) for stage in stages)
     about = f"{took / 60:.0f} minutes" if took > 100 else f"{-(-took // 10) * 10:.0f} seconds"
     return f"This will take about {about} here, on {environment.THREADS} core{'s' * (environment.THREADS > 1)}."

@@ -22,9 +22,9 @@ def classes(counts: Mapping[str, int]) -> str:
     return f"{len(counts)} classes, {sum(counts.values())} photos: {each}."
 
 
-def sizes_of(counts: Mapping[str, int], splits: list[str], params: Mapping, changes: Iterable[str]) -> Mapping:
-    """The sizes of splits that a run takes of the user's own photos: what the params of `subsample` ask for, or shares, where they ask
-    for numbers and a class has too few photos.
+def subsample(counts: Mapping[str, int], splits: list[str], asked: Mapping, changes: Iterable[str]) -> dict:
+    """The params of `subsample` as a run takes them of the user's own photos: as they are, or with shares, where they ask for numbers and
+    a class has too few photos.
 
     Parameters
     ----------
@@ -40,24 +40,23 @@ def sizes_of(counts: Mapping[str, int], splits: list[str], params: Mapping, chan
     UserError
         Where it can't be done at all.
     """
-    asked = {split: params[split] for split in dataset.SPLITS}
-    if draw.kept(splits, params):
-        return asked
-    rarest = min(counts, key=counts.get)
-    sizes = met(asked, counts[rarest])
-    if sizes is not asked and (own := [change for change in changes if change.startswith("subsample.")]):
+    rarest, own = min(counts, key=counts.get), [change for change in changes if change.startswith("subsample.")]
+    if draw.kept(splits, asked):
+        return dict(asked)
+    taken = dict(asked) | met(asked, counts[rarest])
+    if own and taken != asked:
         raise UserError(
             f"{' '.join(own)} can't be met: the class {rarest} has {counts[rarest]} photos. Ask for fewer, or for shares."
         )
-    if not all(draw.counts(sizes, counts[rarest]).values()):
+    if not all(draw.counts(taken, counts[rarest]).values()):
         raise UserError(f"The class {rarest} has {counts[rarest]} photos: each class needs three or more, one for every split.")
-    return sizes
+    return taken
 
 
-def met(sizes: Mapping, fewest: int) -> Mapping:
-    """Sizes of splits that are asked for, or shares, where they are numbers and a class has but so few photos."""
-    enough = draw.shares(sizes) or sum(draw.counts(sizes).values()) <= fewest
-    return sizes if enough else draw.SHARES
+def met(asked: Mapping, fewest: int) -> Mapping:
+    """The sizes of splits that are asked for, or shares, where they are numbers and a class has but so few photos."""
+    enough = draw.shares(asked) or sum(draw.counts(asked).values()) <= fewest
+    return asked if enough else draw.SHARES
 
 
 def words(sizes: Mapping) -> str:
@@ -65,15 +64,13 @@ def words(sizes: Mapping) -> str:
     return " ".join(f"subsample.{split}={size}" for split, size in sizes.items())
 
 
-def draws(counts: Mapping[str, int], asked: Mapping, sizes: Mapping) -> str:
-    """Lines about how many photos `sizes`, in place of what params.yaml asked for, draw."""
+def draws(counts: Mapping[str, int], asked: Mapping, taken: Mapping) -> str:
+    """Lines about how many photos are drawn by the params of `subsample` that are taken, in place of those that were asked for."""
     rarest = min(counts, key=counts.get)
-    of_split = ", ".join(f"{count} {split}" for count, split in zip(drawn(sizes, counts.values()), dataset.SPLITS))
-    line = f"Drawn from them: {of_split}; the rarest class, {rarest}, has {draw.counts(sizes, counts[rarest])['test']} of the test photos."
-    if sizes == {split: asked[split] for split in sizes}:
-        return line
-    wanted = sum(draw.counts(asked).values())
-    return f"params.yaml asks for {wanted} photos of each, more than there are: a run takes shares.\n{line}"
+    few = "" if taken == asked else "params.yaml asks for more photos of each than there are: a run takes shares.\n"
+    of_split = ", ".join(f"{count} {split}" for count, split in zip(drawn(taken, counts.values()), dataset.SPLITS))
+    tested = draw.counts(taken, counts[rarest])["test"]
+    return f"{few}Drawn from them: {of_split}; the rarest class, {rarest}, has {tested} of the test photos."
 
 
 def drawn(sizes: Mapping, counts: Iterable[int]) -> Sizes:

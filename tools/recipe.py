@@ -46,29 +46,27 @@ def value(settings: Mapping, name: str) -> object:
         raise UserError(f"{params.PARAMS} has no {name}.") from None
 
 
-def set_value(settings: Mapping, name: str, given: object) -> None:
-    """Change a param of a tree, by its dotted name."""
-    parent, _, last = name.rpartition(".")
-    (params.value(settings, parent) if parent else settings)[last] = given
+def with_values(settings: Mapping, values: Iterable[tuple[str, object]]) -> dict:
+    """Settings with other values, each by its dotted name; UserError where there is none of that name."""
+    settings = copy.deepcopy(settings)
+    for name, given in values:
+        value(settings, name)
+        parent, _, last = name.rpartition(".")
+        (params.value(settings, parent) if parent else settings)[last] = given
+    return settings
 
 
 def changed_by(settings: Mapping, changes: Iterable[str]) -> dict:
-    """Settings as `name=value` changes will have them, not checked.
+    """Settings as `name=value` changes will have them, not checked. UserError where a name is none of theirs, or a value no YAML."""
 
-    Raises
-    ------
-    UserError
-        Where a name is none of theirs, or a value no YAML.
-    """
-    settings = copy.deepcopy(settings)
-    for change in changes:
+    def parsed(change: str) -> tuple[str, object]:
         name, _, text = change.partition("=")
-        value(settings, name)
         try:
-            set_value(settings, name, YAML(typ="safe", pure=True).load(text))
+            return name, YAML(typ="safe", pure=True).load(text)
         except YAMLError:
             raise UserError(f"{change}: expected {name}=VALUE, as params.yaml would have it.") from None
-    return settings
+
+    return with_values(settings, map(parsed, changes))
 
 
 def asked(settings: Mapping, name: str | None, changes: Iterable[str]) -> dict:

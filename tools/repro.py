@@ -35,8 +35,8 @@ DIGESTS = Path(".cache/digests.json")  # of listings by their sha256: what `down
 TRACKED = ("params.yaml", "dvc.lock", "metrics", "publish", "REPORT.md")
 LIGHT = "Recipe light, as good as VGG16 on own photos or better, in less time (docs/own-photos.md). VGG16: RECIPE=vgg16"
 OTHER_PHOTOS = """\
-params.yaml is still that of your own photos: {backbone}, and {train} training, {validation} validation and {test} test photos a class. `make back`, or the
-params.yaml of a commit before them, has the project's own."""
+params.yaml is still that of your own photos: {backbone}, and {train} training, {validation} validation and {test} test photos a class.
+`make back`, or the params.yaml of a commit before them, has the project's own."""
 NEXT = """\
 next:  . .venv/bin/activate                   for dvc, python and predict
        predict ~/pictures                     what is on your own
@@ -120,15 +120,10 @@ def list_place(source: str, path: str | None, again: bool, settings: Mapping) ->
 
 def located(source: str, found: listing.Listing | None, settings: Mapping) -> dict[str, str | None]:
     """The params of `download`: the source, where the user's own photos lie, and the digest of what was found there before."""
-    if found:
-        return {
-            "source": source,
-            "path": found.path if source in sources.OWN else None,
-            "sha256": noted(DIGESTS).get(found.sha256),
-        }
     # An archive that isn't here now, but was, keeps its digest: its photos are in the cache.
     same = source == settings["download"]["source"] and (CHOSEN.exists() or noted())
-    return {"source": source, "path": None, "sha256": settings["download"]["sha256"] if same else None}
+    digest = noted(DIGESTS).get(found.sha256) if found else settings["download"]["sha256"] if same else None
+    return {"source": source, "path": found.path if found and source in sources.OWN else None, "sha256": digest}
 
 
 def write(wanted: Mapping) -> None:
@@ -137,10 +132,8 @@ def write(wanted: Mapping) -> None:
     yaml.width = 1000
     tree = yaml.load(params.PARAMS)
     if differing := [leaf for leaf in params.leaves(wanted) if repr(params.value(tree, leaf[0])) != repr(leaf[1])]:
-        for name, value in differing:
-            recipe.set_value(tree, name, value)
         with files.whole(params.PARAMS) as file:
-            yaml.dump(tree, file)
+            yaml.dump(recipe.with_values(tree, differing), file)
 
 
 def bring(found: listing.Listing) -> int:
@@ -185,11 +178,10 @@ def settle(found: listing.Listing, changes: list[str]) -> None:
     settings, note = params.read(params.PARAMS), noted()
     fresh = note.get("digest") == settings["download"]["sha256"]
     counts, splits = (note["counts"], note["splits"]) if fresh else (found.counts(), found.splits())
-    asked = settings["subsample"]
-    sizes = plan.sizes_of(counts, splits, asked, changes)
-    if not draw.kept(splits, asked):
-        print(plan.draws(counts, asked, sizes), flush=True)
-    write(settings | {"subsample": asked | sizes})
+    taken = plan.subsample(counts, splits, settings["subsample"], changes)
+    if not draw.kept(splits, taken):
+        print(plan.draws(counts, settings["subsample"], taken), flush=True)
+    write(settings | {"subsample": taken})
 
 
 def say_what_changed(before: str) -> None:
@@ -228,19 +220,16 @@ def foresee(found: listing.Listing | None, wanted: dict, changes: list[str]) -> 
     UserError
         Where there are too few classes or photos, or too little room on the disk.
     """
-    own, source = wanted["download"]["source"] in sources.OWN, wanted["download"]["source"]
+    room, counts = plan.KNOWN.get(wanted["download"]["source"], (0, []))
     if found:
         found.check()
         print(*found.lines(), plan.classes(found.counts()), sep="\n", flush=True)
-    if own:
-        wanted = wanted | {
-            "subsample": wanted["subsample"] | plan.sizes_of(found.counts(), found.splits(), wanted["subsample"], changes)
-        }
+        room, counts = found.size(), list(found.counts().values())
+    sizes = plan.drawn(wanted["subsample"], counts)
+    if wanted["download"]["source"] in sources.OWN:
+        wanted = wanted | {"subsample": plan.subsample(found.counts(), found.splits(), wanted["subsample"], changes)}
         sizes = plan.split(found, wanted["subsample"])
         room = plan.bytes_kept(found, wanted, sizes)
-    else:
-        room, counts = (found.size(), list(found.counts().values())) if found else plan.KNOWN[source]
-        sizes = plan.drawn(wanted["subsample"], counts)
     print(estimate.words(wanted, sizes), flush=True)
     plan.check_space(wanted, room, sizes)
 
