@@ -350,7 +350,7 @@ def from_archive(note: Mapping, params, skipped: Skipped, bar) -> Iterator[tuple
         skipped += [(name, reason) for name, reason in note.get("skipped", [])] + found.skipped
         found.check()
         splits, numbers = kept(found.splits(), params), found.counts()
-        most = None if splits or shares(params) or params.rest else sum(counts(params).values())
+        most = None if splits or shares(params) or params.remaining else sum(counts(params).values())
         digests = distinct_of(found, skipped)
         sha256_of = {photo: sha256 for photo, sha256 in digests}
 
@@ -371,7 +371,7 @@ def from_list(note: Mapping, params, skipped: Skipped, bar) -> Iterator[tuple]:
     has; where too few of its photos can be used for that, of those that can."""
     folder, numbers, splits = dataset.PHOTOS / "drawn", note["counts"], kept(note["splits"], params)
     sizes = {kind: counts(params, count) for kind, count in numbers.items()}
-    most = {kind: None if splits or params.rest else sum(of_class.values()) for kind, of_class in sizes.items()}
+    most = {kind: None if splits or params.remaining else sum(of_class.values()) for kind, of_class in sizes.items()}
     if not (splits or shares(params)):
         for kind, count in numbers.items():  # before photos are read for nothing
             if count < sum(sizes[kind].values()):
