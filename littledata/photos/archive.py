@@ -29,6 +29,8 @@ def is_photo(name: str) -> bool:
 def kind(archive: zipfile.ZipFile | None, at: Path | zipfile.ZipInfo, photo: Photo) -> str | None:
     """As `kinds.of` has it: "" for a picture, the reason for one that can't be used, None for what is no picture. A file is opened
     where its ending doesn't say what it is."""
+    if photo.problem or names.system(photo.name):
+        return photo.problem
     if is_photo(photo.name):
         return too_large(photo.size) or ("" if archive or os.access(at, os.R_OK) else "can't be read: no permission")
     try:

@@ -117,7 +117,7 @@ def about(found: listing.Listing, digest: str, params) -> Mapping:
         "classes": dict(source.classes),
         "counts": found.counts(),
         "splits": found.splits(),
-        "skipped": found.skipped if found.base else [],  # what isn't in the zip
+        "skipped": [(photo.name, photo.problem) for photo in found.skipped] if found.base else [],  # what isn't in the zip
         "left_out": dict(sorted(found.left_out.items())),
         "bytes": found.size(),
     }

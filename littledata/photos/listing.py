@@ -109,34 +109,29 @@ class Photos:
         if places.is_bucket(source):
             bucket = places.Bucket(source)
             self.base = f"{bucket.url}/"
-            return self._in_bucket(bucket)
+            return self._pictures((photo, _kind_by_name(photo.key)) for photo in bucket.objects() if not _is_folder(photo.key))
         if not os.path.isdir(source):
             raise UserError(f"{source} is no folder: expected one, s3://bucket/prefix, or a list that is a CSV or Parquet file.")
         self.base = os.path.abspath(source).rstrip("/") + "/"
-        return self._in_folder()
+        return self._pictures((photo, archive.kind(None, at, photo)) for photo, at in archive.in_folder(self.base, set()))
 
-    def _in_folder(self) -> Iterator[Photo]:
-        """The pictures by their endings, or else by what is in them."""
-        for photo, at in archive.in_folder(self.base, set()):
-            if other := names.system(photo.name) or names.brief(photo.problem):
+    def _pictures(self, listed: Iterable[tuple[Photo, str | None]]) -> Iterator[Photo]:
+        """Those that may be pictures. The others are left out."""
+        for photo, kind in listed:
+            if other := names.system(photo.name) or names.brief(photo.problem) or (kind is None and names.other(photo.name)):
                 self.left_out[other] += 1
-            elif archive.kind(None, at, photo) is None:
-                self.left_out[names.ending(photo.name) or "without an ending"] += 1
             else:
                 yield photo
 
-    def _in_bucket(self, bucket: places.Bucket) -> Iterator[Photo]:
-        """The objects that may be pictures by their names; those without an ending are, and are looked into when it is their turn."""
-        for photo in bucket.objects():
-            if not photo.key or photo.key.endswith("/"):
-                continue  # how consoles make a folder
-            ending = names.ending(photo.key)
-            if where := names.system(photo.key):
-                self.left_out[where] += 1
-            elif ending and kinds.of(photo.key, b"") is None:
-                self.left_out[ending] += 1
-            else:
-                yield photo
+
+def _is_folder(key: str) -> bool:
+    """Whether an object is what consoles make for a folder."""
+    return not key or key.endswith("/")
+
+
+def _kind_by_name(key: str) -> str | None:
+    """As `kinds.of`, without a look at the object: what has no ending may be a picture, and is looked into when it is its turn."""
+    return kinds.of(key, b"") if names.ending(key) else ""
 
 
 @dataclasses.dataclass
@@ -146,10 +141,9 @@ class Listing:
     source, path : the params of `download` that it is of
     base : what the photos' keys are relative to; it ends with a slash. "" of a zip
     photos : with their classes and splits; to be iterated over as often as one likes
-    skipped : (name, reason) of pictures that can't be used, as far as that is known without decoding them
+    skipped : pictures that can't be used, each with its problem, as far as that is known without decoding them
     left_out : what is no photo, counted by its ending, or by the system's folder that it lies in
     notes : lines that people should read
-    unusable : of every class folder, reasons of what was skipped in it
     numbers : of photos by class and split ("": not given), classes sorted
     total_bytes : the size of the zip, or of all photos as far as it is listed
     sha256 : of the photos' names, classes, splits, sizes and etags: what `lines` gives
@@ -159,10 +153,9 @@ class Listing:
     path: str
     base: str
     photos: Iterable[Photo] = dataclasses.field(default_factory=list)
-    skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    left_out: Counter = dataclasses.field(default_factory=Counter)
+    skipped: list[Photo] = dataclasses.field(default_factory=list)
+    left_out: dict[str, int] = dataclasses.field(default_factory=Counter)
     notes: list[str] = dataclasses.field(default_factory=list)
-    unusable: dict[str, Counter] = dataclasses.field(default_factory=dict)
     numbers: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     total_bytes: int = 0
     sha256: str = ""
@@ -190,8 +183,7 @@ class Listing:
     def skip(self, photo: Photo, reason: str) -> None:
         """Count a photo out, with the reason."""
         self.numbers[photo.kind][photo.split] -= 1
-        self.skipped.append((photo.name, reason))
-        self.unusable.setdefault(_words(photo.kind, photo.split), Counter())[names.brief(reason)] += 1
+        self.skipped.append(photo._replace(problem=reason))
 
     def counts(self) -> dict[str, int]:
         """How many photos a class has, classes sorted."""
@@ -212,14 +204,17 @@ class Listing:
     def check(self) -> None:
         """Raise UserError unless there are two classes or more, whose names a disk takes, and no class folder without a photo that
         may be used."""
-        usable = {_words(kind, split) for kind, of_split in self.numbers.items() for split, count in of_split.items() if count}
-        for where, reasons in self.unusable.items():
-            if where not in usable:
-                raise UserError(
-                    f"{self.path}: no photo of the class {where} can be used ({names.counted(reasons)}). Convert some, or move it "
-                    "away."
-                )
-        classes, others = list(self.counts()), self.left_out + Counter(names.brief(reason) for _, reason in self.skipped)
+        unusable: dict[str, Counter] = {}
+        for photo in self.skipped:
+            if photo.kind and not self.numbers.get(photo.kind, {}).get(photo.split):
+                where = f"{photo.kind} in {photo.split}" if photo.split else photo.kind
+                unusable.setdefault(where, Counter())[names.brief(photo.problem)] += 1
+        for where, reasons in unusable.items():
+            raise UserError(
+                f"{self.path}: no photo of the class {where} can be used ({names.counted(reasons)}). Convert some, or move it away."
+            )
+        classes = list(self.counts())
+        others = Counter(self.left_out) + Counter(names.brief(photo.problem) for photo in self.skipped)
         if not classes:
             holds = f"; it holds {names.counted(others)}" if others else ""
             raise UserError(
@@ -261,11 +256,6 @@ class Listing:
         ]
 
 
-def _words(kind: str, split: str | None) -> str:
-    """A class as people find it: with its split where folders give it."""
-    return f"{kind} in {split}" if split else kind
-
-
 def _folder(name: str) -> str:
     return str(PurePosixPath(name).parent)
 
@@ -298,16 +288,12 @@ def of_archive(path: Path, by: str = "folder", source: str = "path") -> Listing:
     pictures, others = _sorted_out(listing, listed)
     known = layout.ByName() if by == "name" else layout.find(photo.name for photo in pictures)
     for photo in pictures:
-        name, problem = photo.name, photo.problem
-        if place := known.place(name):
-            listing.unusable.setdefault(_words(*place), Counter()).update([names.brief(problem)] if problem else ())
+        if place := known.place(photo.name):
+            photo = photo._replace(kind=place[0], split=place[1] or "")
         else:
-            outside[_folder(name)] += 1
-            problem = problem or "outside class folders"
-        if problem:
-            listing.skipped.append((name, problem))
-        else:
-            listing.photos.append(photo._replace(kind=place[0], split=place[1] or ""))
+            outside[_folder(photo.name)] += 1
+            photo = photo._replace(problem=photo.problem or "outside class folders")
+        (listing.skipped if photo.problem else listing.photos).append(photo)
     listing.notes += known.notes
     listing.measure(outside)
     listing.notes += _without_photos(set(known.classes), folders, others)
@@ -327,9 +313,9 @@ def _sorted_out(listing: Listing, listed: Iterable[tuple[Photo, Path | zipfile.Z
         if problem.startswith(archive.TWICE):
             listing.notes.append(f"{name}: {problem}")  # a class, maybe
         if problem and not (archive.is_photo(name) or name.endswith("/")):
-            listing.skipped.append((name, problem))
-        elif (problem := problem or archive.kind(listing.zip, at, photo)) is None:
-            listing.left_out[names.ending(name) or "without an ending"] += 1
+            listing.skipped.append(photo)
+        elif (problem := archive.kind(listing.zip, at, photo)) is None:
+            listing.left_out[names.other(name)] += 1
             others.append(name)
         else:
             pictures.append(photo._replace(problem=problem))
@@ -343,7 +329,7 @@ def _without_photos(classes: set[layout.Folders], folders: set[str], others: lis
     for name in sorted(folders):
         parts = tuple(name.split("/"))
         if parts[:-1] in beside and not any(known[: len(parts)] == parts for known in classes) and not names.system(f"{name}/x"):
-            empty[name] = Counter(names.ending(other) or "without an ending" for other in others if other.startswith(f"{name}/"))
+            empty[name] = Counter(names.other(other) for other in others if other.startswith(f"{name}/"))
     return [f"no class: the folder {name} holds no photo ({names.counted(held) or 'it is empty'})" for name, held in empty.items()]
 
 
@@ -481,9 +467,7 @@ def handed_over(source: str, path: str | os.PathLike) -> Listing | None:
     """The listing that was handed over last, if it is of this source and path and still whole."""
     try:
         about = json.loads((FOLDER / "listing.json").read_text())
-        about["skipped"] = [tuple(row) for row in about["skipped"]]
-        about["left_out"] = Counter(about["left_out"])
-        about["unusable"] = {place: Counter(reasons) for place, reasons in about["unusable"].items()}
+        about["skipped"] = [Photo(*row) for row in about["skipped"]]
         listing = Listing(photos=Again(lambda: read(FOLDER / "photos.csv")), **about)
         whole = files.sha256_of(FOLDER / "photos.csv") == listing.sha256
     except (OSError, ValueError, LookupError, TypeError, AttributeError):

@@ -72,6 +72,11 @@ def ending(name: str) -> str:
     return found[1] if found else ""
 
 
+def other(name: str) -> str:
+    """What a file that is no photo is counted as."""
+    return ending(name) or "without an ending"
+
+
 def natural(name: str) -> list:
     """A sort key that puts cat.2 before cat.10."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]

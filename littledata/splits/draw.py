@@ -34,70 +34,37 @@ BATCH = 1000  # photos that are handed to the readers at once
 DECODING = threading.BoundedSemaphore(environment.THREADS)  # a large picture takes 0.4 GB
 LEARNT_LAST = ("test", "validation", "train")  # of copies in the folders' splits the first one counts
 Skipped = list[tuple[str, str]]  # name in the archive or list, reason
-Drawn = dict[str, list[tuple[Photo, str]]]  # of every class, photos and their sha256
 
 
 # Copies
 
 
-def first_of(photos: Sequence[Photo]) -> tuple[Photo | None, Skipped]:
+def first_of(photos: Sequence[Photo]) -> tuple[Photo | None, list[tuple[Photo, str]]]:
     """Of photos with the same bytes the one that counts, and the others with their reasons. None counts that is in two classes. Where
     folders give splits, it is the first in the last split, which nothing is to be learnt from."""
     if len({photo.kind for photo in photos}) > 1:
-        others = (next(other for other in photos if other.kind != photo.kind) for photo in photos)
-        return None, [(photo.name, f"in two classes: the same bytes as {other.name}") for photo, other in zip(photos, others)]
+        others = [next(other for other in photos if other.kind != photo.kind) for photo in photos]
+        return None, [(photo, f"in two classes: the same bytes as {other.name}") for photo, other in zip(photos, others)]
     first = max(photos, key=lambda photo: dataset.SPLITS.index(photo.split) if photo.split else 0)
-    copies = []
-    for photo in photos:
-        if photo is not first:
-            what = "a copy" if photo.split == first.split else f"a copy in {photo.split} of a photo in {first.split}"
-            copies.append((photo.name, f"{what}: the same bytes as {first.name}"))
-    return first, copies
+
+    def reason(photo: Photo) -> str:
+        what = "a copy" if photo.split == first.split else f"a copy in {photo.split} of a photo in {first.split}"
+        return f"{what}: the same bytes as {first.name}"
+
+    return first, [(photo, reason(photo)) for photo in photos if photo is not first]
 
 
-def distinct(photos: Iterable[tuple[Photo, str]]) -> tuple[list[tuple[Photo, str]], Skipped, Skipped]:
+def distinct(photos: Iterable[tuple[Photo, str]]) -> tuple[dict[Photo, str], Skipped, Skipped]:
     """Tell photos, each with its sha256, from copies: (photos to use, copies of them, photos that are in two classes)."""
-    same = defaultdict(list)
+    same, kept, copies, conflicts = defaultdict(list), {}, [], []
     for photo, sha256 in photos:
         same[sha256].append(photo)
-    kept, copies, conflicts = [], [], []
     for sha256, alike in same.items():
         first, others = first_of(alike)
         if first:
-            kept.append((first, sha256))
-        (copies if first else conflicts).extend(others)
+            kept[first] = sha256
+        (copies if first else conflicts).extend((photo.name, reason) for photo, reason in others)
     return kept, copies, conflicts
-
-
-class Fill:
-    """The photos of each class that are drawn so far. `wanted` is how many of each there are to be; None: all."""
-
-    def __init__(self, wanted: Mapping[str, int | None], skipped: Skipped) -> None:
-        self.wanted, self.skipped = wanted, skipped
-        self.drawn: dict[str, dict[str, Photo]] = {kind: {} for kind in wanted}
-        self.same: dict[str, list[Photo]] = {}
-        self.named: set[int] = set()
-
-    def missing(self, kind: str) -> int:
-        wanted = self.wanted[kind]
-        return BATCH if wanted is None else min(BATCH, wanted - len(self.drawn[kind]))
-
-    def add(self, photo: Photo, sha256: str, reason: str) -> None:
-        if reason:
-            self.skipped.append((photo.name, reason))
-            return
-        alike = self.same.setdefault(sha256, [])
-        alike.append(photo)
-        first, others = first_of(alike)
-        if first is photo:
-            self.drawn[photo.kind][sha256] = photo
-        elif not first:
-            self.drawn[alike[0].kind].pop(sha256, None)  # it turned out to be in another class as well
-        reasons = dict(zip([id(other) for other in alike if other is not first], others))
-        for other in reversed(alike):
-            if id(other) in reasons and id(other) not in self.named:
-                self.named.add(id(other))
-                self.skipped.append(reasons[id(other)])
 
 
 def fill(
@@ -107,8 +74,8 @@ def fill(
     skipped: Skipped,
     bar,
     readers: int,
-) -> Drawn:
-    """Draw photos of each class: those that can be used, each with its sha256, in their order.
+) -> dict[str, list[tuple[Photo, str]]]:
+    """Draw photos of each class: those that can be used, each with its sha256, in their order; no photo twice.
 
     Parameters
     ----------
@@ -117,33 +84,48 @@ def fill(
     usable : gives a photo's sha256 and "", or "" and the reason why it can't be used
     skipped : takes the name and the reason of photos that can't be used, and of copies
     """
-    found = Fill(wanted, skipped)
+    drawn: dict[str, dict[str, Photo]] = {kind: {} for kind in wanted}
+    same, named = defaultdict(list), set()
+
+    def missing(kind: str) -> int:
+        return BATCH if wanted[kind] is None else min(BATCH, wanted[kind] - len(drawn[kind]))
+
+    def add(photo: Photo, sha256: str) -> None:
+        same[sha256].append(photo)
+        first, others = first_of(same[sha256])
+        if first is photo:
+            drawn[photo.kind][sha256] = photo
+        elif not first:
+            drawn[same[sha256][0].kind].pop(sha256, None)
+        for other, reason in reversed(others):
+            if other not in named:
+                named.add(other)
+                skipped.append((other.name, reason))
+
     with ThreadPoolExecutor(readers) as pool:
-
-        def of_class(kind: str) -> bool:
-            """Read as many photos of a class as are missing, until none is; returns whether there was one to read."""
+        any_read = True
+        while any_read:  # once more, where a photo that was drawn turned out to be in another class as well
             any_read = False
-            while batch := list(islice(rows[kind], found.missing(kind))):
-                any_read = True
-                for photo, (sha256, reason) in zip(batch, pool.map(usable, batch)):
-                    found.add(photo, sha256, reason)
-                    bar.update(1)
-            return any_read
-
-        # Once more, where a photo that was drawn turned out to be in another class as well.
-        while any([of_class(kind) for kind in wanted]):
-            pass
-    return {kind: [(photo, sha256) for sha256, photo in of_kind.items()] for kind, of_kind in found.drawn.items()}
+            for kind in wanted:
+                while batch := list(islice(rows[kind], missing(kind))):
+                    any_read = True
+                    for photo, (sha256, reason) in zip(batch, pool.map(usable, batch)):
+                        if reason:
+                            skipped.append((photo.name, reason))
+                        else:
+                            add(photo, sha256)
+                        bar.update(1)
+    return {kind: [(photo, sha256) for sha256, photo in of_kind.items()] for kind, of_kind in drawn.items()}
 
 
 # Ordering
 
 
-def in_order(photos: list[tuple[Photo, str]], params) -> list[tuple[Photo, str]]:
-    """A class' photos in the order in which they are drawn: by seed and digest alone, or as in the archive."""
+def in_order(photos: Mapping[Photo, str], params) -> list[Photo]:
+    """Photos in the order in which they are drawn: by seed and digest alone, or as in the archive."""
     if params.order == "archive":
-        return photos
-    return sorted(photos, key=lambda photo: hashlib.sha256(f"{params.seed} {photo[1]}".encode()).digest())
+        return list(photos)
+    return sorted(photos, key=lambda photo: hashlib.sha256(f"{params.seed} {photos[photo]}".encode()).digest())
 
 
 def ordered(photos: Iterable[Photo], params):
@@ -239,16 +221,16 @@ def given(of_split: Mapping[str, int], splits: Iterable[str], params: Mapping) -
 def split_of_each(params: Mapping, sizes: Mapping[str, int], found: int) -> list[str]:
     """The split of each of a class' photos, in the order in which they were drawn.
 
-    With `folds` photos are dealt into so many parts: those for training and validation, of which part number `fold` validates; or
-    with `folded: test` all of them, of which it tests, the next one validates, and the others train.
+    With `parts` photos are dealt into so many parts: those for training and validation, of which part number `part` validates; or
+    with `part_is: test` all of them, of which it tests, the next one validates, and the others train.
     """
     learnt, number = ["train"] * sizes["train"] + ["validation"] * sizes["validation"], params["part"] - 1
     dealt = learnt + ["test"] * sizes["test"]
     rest = [dataset.REST] * (found - len(dealt)) if params["remaining"] else []
     if params["parts"]:
-        folded, roles = (dealt, ["test", "validation"]) if tested(params) else (learnt, ["validation"])
+        dealt_into, roles = (dealt, ["test", "validation"]) if tested(params) else (learnt, ["validation"])
         role_of = {(number + place) % params["parts"]: role for place, role in enumerate(roles)}
-        ends = [round(len(folded) * part / params["parts"]) for part in range(params["parts"] + 1)]
+        ends = [round(len(dealt_into) * part / params["parts"]) for part in range(params["parts"] + 1)]
         for part, (start, end) in enumerate(pairwise(ends)):
             dealt[start:end] = [role_of.get(part, "train")] * (end - start)
     return dealt + rest
@@ -291,7 +273,7 @@ def deal(
     if not all(sizes.values()):
         raise UserError(f"{has}, too few for every split to get one ({would}).{because}")
     if params["parts"] > sum(sizes.values()) - (0 if tested(params) else sizes["test"]):
-        raise UserError(f"{has}, too few for {params['folds']} folds ({would}).{because}")
+        raise UserError(f"{has}, too few for {params['parts']} parts ({would}).{because}")
     return ((split, *photo) for split, photo in zip(split_of_each(params, sizes, len(photos)), photos))
 
 
@@ -322,7 +304,7 @@ def copied(base: str, photo: Photo, to: Path) -> tuple[str, str]:
     return sha256, ""
 
 
-def distinct_of(found: listing.Listing, skipped: Skipped) -> list[tuple[Photo, str]]:
+def sha256_of_each(found: listing.Listing, skipped: Skipped) -> dict[Photo, str]:
     """The photos of an archive with their sha256, no photo twice; `skipped` takes the others. Files with the same bytes are copies only
     if they are photos."""
     digests: list[tuple[Photo, str]] = []
@@ -333,11 +315,13 @@ def distinct_of(found: listing.Listing, skipped: Skipped) -> list[tuple[Photo, s
             except archive.Unreadable as error:
                 skipped.append((photo.name, str(error)))
             bar.update(1)
-    times = Counter(sha256 for _, sha256 in digests)
-    bad = [(photo, reason) for photo, sha256 in digests if times[sha256] > 1 and (reason := wrong(found.read(photo)))]
-    skipped += [(photo.name, reason) for photo, reason in bad]
-    unusable = {id(photo) for photo, _ in bad}
-    photos, copies, conflicts = distinct(photo for photo in digests if id(photo[0]) not in unusable)
+    times, alike = Counter(sha256 for _, sha256 in digests), []
+    for photo, sha256 in digests:
+        if times[sha256] > 1 and (reason := wrong(found.read(photo))):
+            skipped.append((photo.name, reason))
+        else:
+            alike.append((photo, sha256))
+    photos, copies, conflicts = distinct(alike)
     skipped += copies + conflicts
     if conflicts:
         print(f"photos in two classes, used in neither: {names.some(name for name, _ in conflicts)}")
@@ -347,20 +331,21 @@ def distinct_of(found: listing.Listing, skipped: Skipped) -> list[tuple[Photo, s
 def from_archive(note: Mapping, params, skipped: Skipped, bar) -> Iterator[tuple]:
     """Draw from a zip, all of whose photos are read: (class, split, photo, sha256, what writes it to a path)."""
     with listing.of_archive(download.ZIP, note["layout"]) as found:
-        skipped += [(name, reason) for name, reason in note.get("skipped", [])] + found.skipped
+        skipped += [(name, reason) for name, reason in note.get("skipped", [])]
+        skipped += [(photo.name, photo.problem) for photo in found.skipped]
         found.check()
         splits, numbers = kept(found.splits(), params), found.counts()
         most = None if splits or shares(params) or params.remaining else sum(counts(params).values())
-        digests = distinct_of(found, skipped)
-        sha256_of = {photo: sha256 for photo, sha256 in digests}
+        sha256_of = sha256_of_each(found, skipped)
 
         def usable(photo: Photo) -> tuple[str, str]:
             reason = wrong(found.read(photo))
             return ("", reason) if reason else (sha256_of[photo], "")
 
-        rows = {
-            kind: (photo for photo, _ in in_order([pair for pair in digests if pair[0].kind == kind], params)) for kind in numbers
-        }
+        of_kind: dict[str, list[Photo]] = {kind: [] for kind in numbers}
+        for photo in in_order(sha256_of, params):
+            of_kind[photo.kind].append(photo)
+        rows = {kind: iter(photos) for kind, photos in of_kind.items()}
         for kind, photos in fill(rows, dict.fromkeys(numbers, most), usable, skipped, bar, environment.THREADS).items():
             for split, photo, sha256 in deal(kind, photos, counts(params, len(photos)), numbers[kind], params, splits, skipped):
                 yield kind, split, photo, sha256, lambda path, photo=photo: path.write_bytes(found.read(photo))
