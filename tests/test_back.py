@@ -130,7 +130,9 @@ def test_after_a_killed_run_the_same_command_goes_on_and_the_way_back_is_the_fir
     output = do(project, "tools.repro")
     assert stages_run(output) == ["subsample"]
     assert output.splitlines()[-1].endswith("The way back from here: make back")
-    assert "staged ü.txt" in git(project, "-c", "core.quotePath=false", "diff", "--staged", "--name-only"), "`dvc exp save` unstages all"
+    assert "staged ü.txt" in git(project, "-c", "core.quotePath=false", "diff", "--staged", "--name-only"), (
+        "`dvc exp save` unstages all"
+    )
     do(project, "tools.back")
     assert state(project) == before
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from conftest import NO_INDEX, ROOT, change, clone, git, own, restore, run, settings, stages_run
 
-from littledata.core import files
+from littledata.core import files, lockfile, measured, params
 from littledata.core.errors import UserError
 from littledata.photos import download, listing
 from littledata.splits import dataset, draw
-from tools import plan, recipe, repro
+from tools import estimate, plan, recipe, repro
 
 
 def noted(folder: Path) -> dict:
@@ -37,7 +37,7 @@ def chooser(tmp_path, monkeypatch):
     return choose
 
 
-def test_what_can_be_reached_decides_once(chooser, monkeypatch):
+def test_what_is_asked_for_chosen_or_in_reach_decides(chooser, monkeypatch):
     assert chooser() == "cifar10"
     monkeypatch.setenv("KAGGLE_USERNAME", "somebody")
     monkeypatch.setenv("KAGGLE_KEY", "secret")
@@ -48,23 +48,21 @@ def test_what_can_be_reached_decides_once(chooser, monkeypatch):
     assert chooser(source="path") == "path", "what params.yaml says wins"
 
 
-def test_own_photos_are_no_choice_for_a_params_yaml_without_them(chooser):
-    repro.CHOSEN.write_text("path\n")
+@pytest.mark.parametrize(
+    ("chosen", "here", "archive", "source"),
+    [
+        ("path", "path", "", "cifar10"),  # after `git restore params.yaml`
+        ("", "", "train.zip", "kaggle"),
+        ("", "kaggle", "", "kaggle"),  # `DOGS_VS_CATS_ARCHIVE=... dvc repro` chose, too
+    ],
+)
+def test_photos_that_are_here_are_a_choice_unless_they_are_own_ones(chooser, monkeypatch, chosen, here, archive, source):
     download.NOTE.parent.mkdir(parents=True)
-    download.NOTE.write_text('{"source": "path"}')
-    assert chooser() == "cifar10", "after `git restore params.yaml`"
-
-
-def test_an_archive_by_hand_wins_over_the_network(chooser, monkeypatch):
-    monkeypatch.setenv("DOGS_VS_CATS_ARCHIVE", "train.zip")
-    assert chooser() == "kaggle"
-
-
-def test_photos_that_are_here_are_a_choice(chooser, monkeypatch):
-    """`DOGS_VS_CATS_ARCHIVE=... dvc repro` chose, too."""
-    download.NOTE.parent.mkdir(parents=True)
-    download.NOTE.write_text('{"source": "kaggle"}')
-    assert chooser() == "kaggle"
+    for path, text in ((repro.CHOSEN, chosen), (download.NOTE, here and json.dumps({"source": here}))):
+        if text:
+            path.write_text(text)
+    monkeypatch.setenv("DOGS_VS_CATS_ARCHIVE", archive)
+    assert chooser() == source
 
 
 def test_a_choice_whose_photos_never_came_is_none(tmp_path):
@@ -204,45 +202,44 @@ def test_a_disk_that_is_too_small_is_told_before_anything_runs(tmp_path):
     assert not (folder / "data/raw").exists()
 
 
-def test_folds_validate_every_photo_once_and_leave_the_test_photos_alone(pipeline, tmp_path):
+@pytest.mark.parametrize(
+    ("parts", "part_is", "seen"),
+    [(3, "validation", {"validation": 1, "train": 2}), (4, "test", {"test": 1, "validation": 1, "train": 2})],
+)
+def test_parts_are_each_photo_once(pipeline, parts, part_is, seen):
+    """Those that validate leave the test photos alone."""
     before = dataset.read_manifest(pipeline / "data/manifest.csv")
-    test = {photo.sha256 for photo in before if photo.split == "test"}
-    validated = []
+    dealt = sorted(photo.sha256 for photo in before if photo.split != "test" or part_is == "test")
+    photos = {split: [] for split in dataset.SPLITS}
     try:
-        for fold in 1, 2, 3:
-            change(pipeline, subsample__parts=3, subsample__part=fold)
-            run(pipeline, "stages.subsample")
-            manifest = dataset.read_manifest(pipeline / "data/manifest.csv")
-            assert {photo.sha256 for photo in manifest if photo.split == "test"} == test
-            validated += [photo.sha256 for photo in manifest if photo.split == "validation"]
-            assert len({photo.sha256 for photo in manifest}) == len(before)
-            assert all(photo.path.name in {p.name for p in (pipeline / photo.path.parent).iterdir()} for photo in manifest)
-        change(pipeline, subsample__parts=3, subsample__part=4)
-        assert "subsample.part is 4" in run(pipeline, "stages.subsample", check=False)
-        change(pipeline, subsample__parts=40, subsample__part=1)
-        assert "too few for 40 folds" in run(pipeline, "stages.subsample", check=False)
-    finally:
-        restore(pipeline)
-    assert sorted(validated) == sorted(photo.sha256 for photo in before if photo.split != "test")
-
-
-def test_folds_that_test_test_every_photo_once(pipeline):
-    before = dataset.read_manifest(pipeline / "data/manifest.csv")
-    seen = {split: [] for split in dataset.SPLITS}
-    try:
-        for fold in 1, 2, 3, 4:
-            change(pipeline, subsample__parts=4, subsample__part=fold, subsample__part_is="test")
+        for part in range(1, parts + 1):
+            change(pipeline, subsample__parts=parts, subsample__part=part, subsample__part_is=part_is)
             run(pipeline, "stages.subsample")
             manifest = dataset.read_manifest(pipeline / "data/manifest.csv")
             assert len({photo.sha256 for photo in manifest}) == len(before) == len(manifest)
-            for split, photos in seen.items():
-                photos += [photo.sha256 for photo in dataset.of_split(manifest, split)]
-        change(pipeline, subsample__parts=2, subsample__part=1)
-        assert "expected 3 or more where subsample.part_is is test" in run(pipeline, "stages.subsample", check=False)
+            assert all((pipeline / photo.path).exists() for photo in manifest)
+            for photo in manifest:
+                photos[photo.split].append(photo.sha256)
     finally:
         restore(pipeline)
-    every = sorted(photo.sha256 for photo in before)
-    assert sorted(seen["test"]) == sorted(seen["validation"]) == every and sorted(seen["train"]) == sorted(every * 2)
+    assert all(sorted(photos[split]) == sorted(dealt * times) for split, times in seen.items())
+    assert part_is == "test" or set(photos["test"]) == {photo.sha256 for photo in before if photo.split == "test"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"parts": 3, "part": 4}, "subsample.part is 4"),
+        ({"parts": 40}, "too few for 40"),
+        ({"parts": 2, "part_is": "test"}, "expected 3 or more where subsample.part_is is test"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(pipeline, changes, words):
+    try:
+        change(pipeline, **{f"subsample__{name}": value for name, value in changes.items()})
+        assert words in run(pipeline, "stages.subsample", check=False)
+    finally:
+        restore(pipeline)
 
 
 @pytest.mark.parametrize(
@@ -267,6 +264,21 @@ def test_photos_that_a_run_would_remove_are_refused_and_stay(cut, photos, tmp_pa
         line = run(folder, *command, check=False).splitlines()[-1]
         assert words in line and line.endswith("which every run removes and makes anew. Move your photos to another folder.")
     assert sorted((folder / "data").rglob("*")) == before and mine.exists()
+
+
+def test_the_estimate_goes_by_what_is_due_and_what_it_took_here(pipeline, monkeypatch):
+    monkeypatch.chdir(pipeline)
+    given, sizes, lock = params.read(params.PARAMS), (48, 20, 16), lockfile.stages(*lockfile.LOCKS)
+    assert estimate.due(given) == [] and "this takes seconds" in estimate.words(given, sizes)
+    tuned = recipe.changed_by(given, ["finetune.dropout=0.1"])
+    assert estimate.due(tuned)[:2] == ["finetune", "evaluate"]
+    took = measured.of("finetune", lock["finetune"])["seconds"]
+    assert estimate.seconds("finetune", lock, given, sizes) == pytest.approx(took)
+    longer = recipe.changed_by(given, ["finetune.epochs=200"])
+    assert estimate.seconds("finetune", lock, longer, sizes) > 1.2 * took
+    default = params.read(ROOT / "params.yaml")
+    assert estimate.seconds("activations", {}, default, (2000, 800, 400)) == pytest.approx(113.7)
+    assert "not known for ResNet50" in estimate.words(tuned | {"backbone": "ResNet50"}, sizes)
 
 
 def test_clean_removes_what_stages_declare_and_nothing_of_the_users(cut, train_zip, tmp_path):
