@@ -35,34 +35,28 @@ def combinations(changes: list[str]) -> list[list[str]]:
         For what is no such change, or of a param that params.yaml doesn't have.
     """
     try:
-        found = [list(paths[str(params.PARAMS)]) for paths in get_hydra_sweeps({str(params.PARAMS): changes})]
+        combined = [list(paths[str(params.PARAMS)]) for paths in get_hydra_sweeps({str(params.PARAMS): changes})]
     except (DvcException, HydraException) as error:
         raise UserError(f"{' '.join(changes)}: {str(error).splitlines()[0]}") from None
-    settings = params.load()
-    for change in found[0]:
-        recipe.value(settings, change.partition("=")[0])
-    return found
+    for change in combined[0]:
+        recipe.value(params.load(), change.partition("=")[0])
+    return combined
 
 
 def shared(combination: list[str]) -> tuple[str, ...]:
     """Those changes that stages read which experiments share."""
-    declared = [key for stage in (*BEFORE, *SHARED) for key in params.declared(stage).get("params", [])]
-    names = {change: change.partition("=")[0] for change in combination}
-    return tuple(
-        change
-        for change, name in names.items()
-        if any(f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.") for key in declared)
-    )
+    declared = {f"{key}." for stage in (*BEFORE, *SHARED) for key in params.declared(stage).get("params", [])}
+    names = {change: f"{change.partition('=')[0]}." for change in combination}
+    return tuple(change for change, name in names.items() if any(name.startswith(key) or key.startswith(name) for key in declared))
 
 
 def warm_up(changes: tuple[str, ...]) -> None:
     """Run the shared stages with these changes, in a copy of the workspace; from the cache where they ran before."""
     name = f"warm-up-{os.getpid()}"
-    try:
-        if status := experiment.run(changes, "--temp", "-n", name, *SHARED):
-            sys.exit(status)
-    finally:
-        subprocess.run([sys.executable, "-m", "dvc", "exp", "remove", "--quiet", name], stderr=subprocess.DEVNULL)
+    status = experiment.run(changes, "--temp", "-n", name, *SHARED)
+    subprocess.run([sys.executable, "-m", "dvc", "exp", "remove", "--quiet", name], stderr=subprocess.DEVNULL)
+    if status:
+        sys.exit(status)
 
 
 def failures() -> dict[str, str]:
