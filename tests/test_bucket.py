@@ -313,12 +313,12 @@ def test_a_command_lists_again_and_another_takes_the_list_of_the_last_time(cut, 
 
     fill(server, photos, "grows", range(20, 22))
     monkeypatch.chdir(folder)
-    found, wanted = repro.looked_at("bucket", first["path"], False, settings(folder))
-    assert found.counts() == {"cat": 20, "dog": 20} and wanted == {}
+    found, given = repro.list_place("bucket", first["path"], False, settings(folder)), settings(folder)
+    assert found.counts() == {"cat": 20, "dog": 20} and found.sha256 == first["sha256"]
     assert "The list of photos is that of the last time; PHOTOS=... lists them again." in capsys.readouterr().out
-    assert plan.bytes_kept(found, settings(folder)) == found.size() * 16 / 40
-    found, wanted = repro.looked_at("bucket", first["path"], True, settings(folder))
-    assert found.counts() == {"cat": 22, "dog": 22} and wanted["download.sha256"] != first["sha256"]
+    assert plan.bytes_kept(found, given, plan.split(found, given["subsample"])) == found.size() * 16 / 40
+    found = repro.list_place("bucket", first["path"], True, given)
+    assert found.counts() == {"cat": 22, "dog": 22} and found.sha256 != first["sha256"]
     assert "are the source bucket" in run(folder, "tools.repro", "--source", "path", "--photos", "list.csv", check=False)
     assert "make check reads every photo of a folder or a zip" in run(folder, "tools.check", "s3://moving/grows", check=False)
 
