@@ -107,13 +107,14 @@ def started(folder: Path, stage: str, *words: str) -> Iterator[subprocess.Popen]
             pipe.unlink()
 
 
-@pytest.mark.parametrize("stage, edited", [("download", True), ("subsample", False)])
+@pytest.mark.parametrize("stage, edited", [("download", True), ("subsample", False), ("", True)])
 def test_from_a_killed_run_one_command_leads_back_to_all_that_was(project, stage, edited):
+    """The last one in `dvc exp save`."""
     if edited:
         edit(project)
     before = state(project)
     with started(project, stage, "tools.repro"):
-        if edited:
+        if stage and edited:
             assert do(project, "tools.repro", check=False).startswith("DVC still runs here, as process ")
     output = do(project, "tools.back")
     assert state(project) == before
@@ -182,7 +183,7 @@ def test_a_killed_dvc_exp_run_is_led_back_from_too(project):
     after = files(project)
     assert after.pop("params.yaml").startswith(b"# mine\n") and settings(project)["subsample"]["seed"] == 5
     assert after == {name: edits[name] for name in after} and (project / "dvc.lock").read_bytes() == lock
-    assert "refs/exps/exec" not in git(project, "for-each-ref")
+    assert back.BASELINE not in git(project, "for-each-ref")
     git(project, "checkout", "--quiet", "--detach")
     (project / ".git/refs/exps/exec/EXEC_BASELINE").write_text(git(project, "rev-parse", "HEAD"))
     do(project, "tools.back")

@@ -143,7 +143,7 @@ def lead_back() -> str:
         print(f"An experiment that was killed left HEAD detached: back on the branch {branch}.", flush=True)
     commits = put_away() if begun else []
     if branch or commits:
-        git("read-tree", "HEAD")
+        git("read-tree", "HEAD" if commit_of(MERGE) or not commits else f"{commits[0]}^2")  # which Git's stash has, and DVC's not
     for commit in commits:  # DVC checks HEAD out before it applies what it has put away: what is still as in HEAD comes back
         own = {name for name in changed("HEAD", commit) if not name.startswith(".dvc/")}
         take(commit, own - names("diff", "-z", "--name-only", "HEAD") - names("ls-files", "-z", "--others"))
