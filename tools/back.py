@@ -184,7 +184,7 @@ def main() -> None:
         take(target, here() | names(*TREE, target))
     else:
         print("No run began at this commit: params.yaml and results go back to what was committed.")
-        git("restore", "--source=HEAD", "--staged", "--worktree", "--", *names(*TREE, "HEAD", "--", *written()))
+        take("HEAD", names(*TREE, "HEAD", "--", *written()))
     if changed(now, kept()):
         git("update-ref", "--create-reflog", UNDONE, now)
         print("What was here is kept. It comes again by: make back UNDO=1")

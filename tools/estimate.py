@@ -14,6 +14,7 @@ from tools.lock import makers_of
 
 BENCHMARK = Path("studies/results/benchmark.json")
 NETWORKS = {"VGG16": "default", "EfficientNetLite0": "light"}  # what the benchmark calls them
+OF_NETWORK = {"activations": "activations_ms", "bottleneck": "activations_ms", "finetune": "finetune_ms"}
 # What the benchmark's stages had to do, as `work` counts it; level 3 looked five times.
 DONE = {"small_cnn": 40 * 2000 * 96**2, "activations": 3200, "bottleneck": 3200, "top": 20 * 2000, "finetune": 11_500}
 START = 4.0  # s, a stage's own: TensorFlow's import, DVC's hashing
@@ -29,12 +30,11 @@ def due(settings: Mapping) -> list[str]:
         cache = Path(repo.cache.local.path)
     for stage, declared in pipeline.items():  # they stand in the order in which they run
         locked = lockfile.ins(lock.get(stage, {}))
-        if {makers.get(lockfile.holder(path, makers)) for path in lockfile.paths(declared, "deps")} & changed:
-            changed.add(stage)
-        elif lockfile.due(declared, settings, made, locked) != locked:
-            changed.add(stage)
+        before = {makers.get(lockfile.holder(path, makers)) for path in lockfile.paths(declared, "deps")}
         outs = [made.get(path, "none") for path, flags in lockfile.paths(declared, "outs").items() if flags.get("cache", True)]
-        if not all((cache / md5[:2] / md5[2:]).exists() for md5 in outs):
+        if before & changed or lockfile.due(declared, settings, made, locked) != locked:
+            changed.add(stage)
+        elif not all((cache / md5[:2] / md5[2:]).exists() for md5 in outs):
             lacking.add(stage)
     return [stage for stage in pipeline if stage in changed | lacking]
 
@@ -42,7 +42,8 @@ def due(settings: Mapping) -> list[str]:
 def work(stage: str, settings: Mapping, sizes: plan.Sizes) -> float:
     """What the seconds of a stage grow with."""
     (train, validation, _), cnn, tuning = sizes, settings["small_cnn"], settings["finetune"]
-    views, pixels = plan.views_needed(settings, sizes) * settings["image_size"] ** 2 / 224**2, settings["image_size"] ** 2 / 224**2
+    pixels = settings["image_size"] ** 2 / 224**2
+    views = plan.views_needed(settings, sizes) * pixels
     look = max(1, min(train, tuning["look"] or train))
     seen = tuning["epochs"] * train
     if tuning["patience"]:  # two looks more than it takes at least
@@ -62,9 +63,10 @@ def published(stage: str, settings: Mapping, sizes: plan.Sizes) -> float:
     benchmark = json.loads(BENCHMARK.read_text())
     if stage not in benchmark["stages"]:
         return PUBLISH
-    default, network = benchmark["networks"]["default"], benchmark["networks"][NETWORKS.get(settings["backbone"], "default")]
-    key = {"activations": "activations_ms", "bottleneck": "activations_ms", "finetune": "finetune_ms"}.get(stage)
-    share = work(stage, settings, sizes) / DONE.get(stage, 3200) * (network[key] / default[key] if key else 1)
+    share = work(stage, settings, sizes) / DONE.get(stage, 3200)
+    if key := OF_NETWORK.get(stage):
+        networks = benchmark["networks"]
+        share *= networks[NETWORKS.get(settings["backbone"], "default")][key] / networks["default"][key]
     return START + max(0, benchmark["stages"][stage]["seconds"] - START) * share
 
 
