@@ -74,11 +74,11 @@ def seconds(stage: str, lock: Mapping[str, dict], settings: Mapping, sizes: plan
     """What a stage takes here with these settings and so many training, validation and test photos."""
     if not (took := measured.of(stage, lock.get(stage, {}))):
         return published(stage, settings, sizes)
-    locked = [pair for entry in lock.values() for pair in lockfile.ins(entry).items() if pair[0].startswith("param ")]
-    before = recipe.with_values(settings, ((name.removeprefix("param "), value) for name, value in locked))
-    photos = next(out["nfiles"] for out in lock["subsample"]["outs"] if out["path"] == "data/photos")
-    had = tuple(size * photos / sum(sizes) for size in sizes)
-    return took["seconds"] / published(stage, before, had) * published(stage, settings, sizes)
+    locked = {name: value for entry in lock.values() for name, value in lockfile.ins(entry).items()}
+    known = [(name, locked.get(f"param {name}", value)) for name, value in params.leaves(settings)]  # a lock may be of older params
+    outs = {out["path"]: out.get("nfiles", 0) for entry in lock.values() for out in entry.get("outs", ())}
+    had = tuple(size * outs.get("data/photos", 0) / sum(sizes) for size in sizes)
+    return took["seconds"] / published(stage, recipe.with_values(settings, known), had) * published(stage, settings, sizes)
 
 
 def words(settings: Mapping, sizes: plan.Sizes) -> str:
