@@ -130,6 +130,14 @@ def put_away() -> list[str]:
     return [commit for commit in commits if commit_of(f"{commit}^1") == commit_of("HEAD")]
 
 
+def edited(name: str, commit: str) -> bool:
+    """Whether a file here is neither as HEAD nor as a commit has it, nor the beginning of that: DVC checks HEAD out before it applies what
+    it has put away, and a kill may have cut off what it wrote."""
+    path = Path(name)
+    text = path.read_bytes().decode(errors="surrogateescape").replace("\r\n", "\n") if path.exists() else ""
+    return not any(f"{git('show', f'{of}:{name}', check=False)}\n".startswith(text) for of in ("HEAD", commit))
+
+
 def lead_back() -> str:
     """Where an experiment was killed, put HEAD and index as they were, and bring own edits back.
 
@@ -144,9 +152,8 @@ def lead_back() -> str:
     commits = put_away() if begun else []
     if branch or commits:
         git("read-tree", "HEAD" if commit_of(MERGE) or not commits else f"{commits[0]}^2")  # which Git's stash has, and DVC's not
-    for commit in commits:  # DVC checks HEAD out before it applies what it has put away: what is still as in HEAD comes back
-        own = {name for name in changed("HEAD", commit) if not name.startswith(".dvc/")}
-        take(commit, own - names("diff", "-z", "--name-only", "HEAD") - names("ls-files", "-z", "--others"))
+    for commit in commits:
+        take(commit, {name for name in changed("HEAD", commit) if not (name.startswith(".dvc/") or edited(name, commit))})
     for ref in LEFT if begun else ():
         git("update-ref", "--no-deref", "-d", ref, check=False)
     for note in NOTES[:2] if begun else ():
