@@ -31,7 +31,7 @@ repro: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## set up, choose where photos come fr
 	@python -m tools.gpu
 	@$(REPRO) $(SET)
 
-back: $(BIN)/.run ## go back to before the last run, own edits included; UNDO=1: and forth again
+back: $(BIN)/.run ## go back to before the last run, or before a killed experiment; own edits stay; UNDO=1: and forth again
 	@python -m tools.back $(if $(UNDO),--undo)
 
 blog: ## the same with the Keras blog's own recipe: RECIPE=blog
