@@ -19,7 +19,7 @@ from PIL import Image
 from written import png16, tiff
 
 from littledata.core import params
-from littledata.export import export, quantize, to_onnx
+from littledata.export import assemble, quantize, to_onnx
 from littledata.networks import backbone, keras, models, preprocessing
 from littledata.pictures import deep, images
 from littledata.predict import predict
@@ -45,7 +45,7 @@ def pictures(photos, tmp_path_factory) -> Path:
 
 def call(pipeline: Path, *words, folder: Path | None = None, given: str | None = None, status: int = 0):
     """What `predict` prints, on both streams, when it is called in a folder."""
-    command = [sys.executable, "-P", "-m", "littledata.predict.predict", "--model", pipeline / export.ONNX, *words]
+    command = [sys.executable, "-P", "-m", "littledata.predict.predict", "--model", pipeline / assemble.ONNX, *words]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder or ROOT, env=env, input=given, capture_output=True, text=True)
     assert done.returncode == status and "Traceback" not in done.stderr, done.stdout + done.stderr
@@ -59,14 +59,14 @@ def test_the_classifier_is_the_trained_model_with_its_preprocessing(pipeline):
     photos = dataset.of_split(dataset.read_manifest(pipeline / dataset.MANIFEST), "test")
     paths = [pipeline / photo.path for photo in photos]
     pixels = np.stack([images.resize(images.decode(path.read_bytes(), size), size) for path in paths])
-    classifier = predict.Classifier(pipeline / export.ONNX)
+    classifier = predict.Classifier(pipeline / assemble.ONNX)
     computed = classifier.probabilities(pixels)
-    whole = keras.saving.load_model(pipeline / export.KERAS)
+    whole = keras.saving.load_model(pipeline / assemble.KERAS)
     np.testing.assert_allclose(whole.predict_on_batch(pixels), computed, atol=1e-4)
 
-    network = backbone.load("VGG16", pipeline / export.WEIGHTS)
+    network = backbone.load("VGG16", pipeline / assemble.WEIGHTS)
     below = backbone.below(network, ["block5"]) if level == "finetune" else network
-    tuned = keras.saving.load_model(pipeline / export.model_of(level), compile=False)
+    tuned = keras.saving.load_model(pipeline / assemble.model_of(level), compile=False)
     trained = models.probabilities(tuned, below.predict_on_batch(keras.applications.vgg16.preprocess_input(pixels.astype(float))))
     np.testing.assert_allclose(computed, trained, atol=1e-4)
 
@@ -89,7 +89,7 @@ def test_the_other_level_is_handed_out_when_it_is_asked_for_and_nothing_trains(p
         files, _, expected, _ = predicted.read(other, "test", pipeline / predicted.PREDICTIONS)
         size = settings(pipeline)["image_size"]
         pixels = [images.square((pipeline / dataset.PHOTOS / file).read_bytes(), size, "squash", deep.UNKNOWN) for file in files]
-        found = predict.Classifier(pipeline / export.ONNX).probabilities(np.stack(pixels))
+        found = predict.Classifier(pipeline / assemble.ONNX).probabilities(np.stack(pixels))
         np.testing.assert_allclose(found, expected, atol=0.01)
     finally:
         restore(pipeline)
@@ -107,7 +107,7 @@ def test_every_classifier_and_preprocessing_can_be_exported(pooling, classes):
         top.get_layer("scaling").set_weights(np.random.default_rng(2).uniform(0.5, 2, (2, count)))
     parts = [preprocessing.preprocessing("VGG16", "rescale"), below, top]
     pixels = np.random.default_rng(1).integers(0, 256, (4, 48, 48, 3), np.uint8)
-    expected = export.to_keras(parts, 48, 1).predict_on_batch(pixels)
+    expected = assemble.to_keras(parts, 48, 1).predict_on_batch(pixels)
     assert expected.shape == (4, classes)
     session = onnxruntime.InferenceSession(to_onnx.convert(parts, 48, 1, {}).SerializeToString())
     np.testing.assert_allclose(session.run(None, {"pixels": pixels})[0], expected, atol=1e-5)
@@ -115,7 +115,7 @@ def test_every_classifier_and_preprocessing_can_be_exported(pooling, classes):
 
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
 def test_photos_become_squares_as_the_file_says(pipeline, photos, tmp_path, fit):
-    model = onnx.load(pipeline / export.ONNX)
+    model = onnx.load(pipeline / assemble.ONNX)
     about = json.loads(model.metadata_props[0].value)
     assert about["fit"] == "squash"
     onnx.helper.set_model_props(model, {"about": json.dumps(about | {"fit": fit})})
@@ -146,7 +146,7 @@ def test_12_bit_photos_and_their_8_bit_copies_get_the_same_answers(pipeline, pho
         run(pipeline, "stages.subsample")
         assert json.loads(deep.DEPTH.read_text()) == {"integer": [0, 4095], "float": None}
         run(pipeline, "stages.publish.export")
-        classifier = predict.Classifier(export.ONNX)
+        classifier = predict.Classifier(assemble.ONNX)
         tested = dataset.of_split(dataset.read_manifest(), "test")
         twelve = np.stack([classifier.read(photo.path.read_bytes()) for photo in tested])
         eight = np.stack([classifier.read(copies[photo.original]) for photo in tested])
@@ -161,7 +161,7 @@ def test_12_bit_photos_and_their_8_bit_copies_get_the_same_answers(pipeline, pho
 
 
 def test_a_classifier_from_before_ranges_were_kept_still_predicts(pipeline, tmp_path):
-    model = onnx.load(pipeline / export.ONNX)
+    model = onnx.load(pipeline / assemble.ONNX)
     about = json.loads(model.metadata_props[0].value)
     assert about.pop("depth") == {"integer": None, "float": None}
     onnx.helper.set_model_props(model, {"about": json.dumps(about)})
@@ -188,7 +188,7 @@ def test_the_small_classifier_says_nearly_the_same(pipeline, pictures):
     assert float(int8["same_class_as_float32"]) >= 0.8 and 0 <= float(int8["accuracy"]) <= 1
     tested = metrics.read(pipeline / metrics.SCORES)[levels.handed_out(pipeline / levels.CHOICE)[0]]["test"]
     assert all(float(float32[name]) == pytest.approx(tested[name], abs=1e-5) for name in metrics.FIELDS)
-    small, large = pipeline / quantize.INT8, pipeline / export.ONNX
+    small, large = pipeline / quantize.INT8, pipeline / assemble.ONNX
     assert small.stat().st_size < 0.3 * large.stat().st_size
     assert predict.Classifier(small).about == predict.Classifier(large).about
     printed, _ = call(pipeline, pictures / "cat 10.jpg", "--format", "json", "--model", small)
@@ -198,7 +198,7 @@ def test_the_small_classifier_says_nearly_the_same(pipeline, pictures):
 
 def test_the_files_say_what_they_are(pipeline):
     about = json.loads(call(pipeline, "--about")[0])
-    with zipfile.ZipFile(pipeline / export.KERAS) as archive:
+    with zipfile.ZipFile(pipeline / assemble.KERAS) as archive:
         assert json.loads(archive.read("about.json")) == about
     assert about["classes"] == ["cat", "dog"] and about["data"]["photos"] == {"train": 48, "validation": 20, "test": 16}
     scores = metrics.read(pipeline / metrics.SCORES)[levels.handed_out(pipeline / levels.CHOICE)[0]]
@@ -284,20 +284,20 @@ def test_no_tensorflow_is_imported_and_a_reader_may_leave(pipeline, pictures):
     code = "import sys; from tools import predict; sys.exit(bool({'tensorflow', 'keras', 'dvc'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
     many = "\n".join([str(pictures / "cat 10.jpg")] * 2000)
-    command = f"{sys.executable} -m littledata.predict.predict --model {pipeline / export.ONNX} - | head -n 1"
+    command = f"{sys.executable} -m littledata.predict.predict --model {pipeline / assemble.ONNX} - | head -n 1"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, input=many, capture_output=True, text=True)
     assert len(done.stdout.splitlines()) == 1 and "Traceback" not in done.stderr and "Broken" not in done.stderr
 
 
 def test_only_a_few_pictures_are_read_ahead(pipeline, photos):
     taken = []
-    classifier = predict.Classifier(pipeline / export.ONNX)
+    classifier = predict.Classifier(pipeline / assemble.ONNX)
     found = predict.stream(classifier, range(100), lambda number: taken.append(number) or photos["cat"][number])
     for number, (item, _) in enumerate(found):
         assert item == number and len(taken) <= number + 1 + predict.AHEAD
 
 
-@pytest.mark.parametrize("file", [export.ONNX, quantize.INT8])
+@pytest.mark.parametrize("file", [assemble.ONNX, quantize.INT8])
 def test_a_picture_has_the_same_answer_beside_any_others(pipeline, photos, file):
     """To the last digit, in any order, and from several threads as from one."""
     classifier = predict.Classifier(pipeline / file)
@@ -336,7 +336,7 @@ def kaggle(photos, tmp_path) -> Path:
 
 
 def submit(pipeline: Path, folder: Path, *words: str, check: bool = True) -> str:
-    return run(ROOT, "littledata.predict.submit", str(folder / "test1.zip"), "--model", str(pipeline / export.ONNX), "--out",
+    return run(ROOT, "littledata.predict.submit", str(folder / "test1.zip"), "--model", str(pipeline / assemble.ONNX), "--out",
                str(folder / "submission.csv"), *words, check=check)  # fmt: skip
 
 

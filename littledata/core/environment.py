@@ -1,7 +1,10 @@
-"""The environment tells a stage where the project lies and how many threads it may use."""
+"""The environment tells a stage where the project lies, how many threads it may use, and what the processor can do."""
 
+import collections
 import math
 import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 # A queued experiment runs in a copy of the project that is deleted afterwards. What has to outlive it, and what the
@@ -52,3 +55,22 @@ def cores() -> int:
 # Sums are split by the number of threads, so a training that goes on under another quota begins anew (`checkpoint.identity`).
 _asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
 THREADS = max(1, int(_asked)) if _asked.isdecimal() else cores()
+
+
+def ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, count: int) -> Iterator:
+    """`pool.map`, but never more than `count` results wait to be asked for, so that memory stays the same."""
+    waiting: collections.deque = collections.deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) > count:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def instructions() -> str:
+    """The processor's instruction set, as far as NumPy asks for it, on every system: another one rounds differently."""
+    import numpy
+
+    extensions = numpy.show_config(mode="dicts")["SIMD Extensions"]
+    return " ".join(sorted({*extensions["baseline"], *extensions.get("found", ())}))

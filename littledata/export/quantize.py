@@ -18,11 +18,11 @@ import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from littledata.core import files
+from littledata.core.paths import CLASSIFIER
 from littledata.pictures import deep, images
 from littledata.splits import dataset
 
-FLOAT32 = Path("models/classifier.onnx")
-INT8 = Path("models/classifier.int8.onnx")
+FLOAT32, INT8 = CLASSIFIER, CLASSIFIER.with_suffix(".int8.onnx")
 SCORES = Path("metrics/int8.csv")
 CALIBRATION = 64  # photos
 BATCH_SIZE = 4  # crops; with 16 the calibration took 4 GB
