@@ -236,7 +236,9 @@ def starts(function: Callable) -> bool:
         values = [within.get(name) for name in new]
         if any(getattr(value, "__name__", "").startswith("stages") for value in values):
             return True
-        todo += [value for value in values if isinstance(value, types.FunctionType) and Path(value.__code__.co_filename).parent == TESTS]
+        todo += [
+            value for value in values if isinstance(value, types.FunctionType) and Path(value.__code__.co_filename).parent == TESTS
+        ]
     return bool(names & STARTS)
 
 

@@ -104,7 +104,7 @@ def quantize(source: Path, to: Path, photos: CalibrationDataReader) -> None:
             reduce_range=True,  # 7 bits a weight: without VNNI two products of 8 bits overflow where they are added
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            extra_options={"TensorQuantOverrides": {kernel: WHOLE for kernel in depthwise}},  # no products are added in pairs there
+            extra_options={"TensorQuantOverrides": dict.fromkeys(depthwise, WHOLE)},  # no products are added in pairs there
         )
         with files.whole(to) as file:
             file.write(made.read_bytes())

@@ -141,9 +141,7 @@ def plan(job: Job, photos: Iterable[Photo], size: int) -> dict[str, Span]:
     return {job.stem(shard): Span(shard[0].key, shard[-1].key, len(shard)) for shard in listing.cut(photos, size)}
 
 
-def missing(
-    job: Job, planned: Mapping[str, Span], made: Mapping[str, str], photos: Iterable[Photo], size: int
-) -> Iterator[Shard]:
+def missing(job: Job, planned: Mapping[str, Span], made: Mapping[str, str], photos: Iterable[Photo], size: int) -> Iterator[Shard]:
     """The shards of a plan that are not among those `made`, each with the older ones that have photos of names between its own."""
     older = [(first, last, made[stem]) for stem, (first, last, _) in _index(job).items() if stem in made]
     for (stem, (first, last, _)), shard in zip(planned.items(), listing.cut(photos, size)):
