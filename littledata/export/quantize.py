@@ -36,8 +36,7 @@ def batches(photos: Sequence[dataset.Photo], about: dict) -> Iterator[np.ndarray
     size, fit, step = about["image_size"], about["fit"], max(1, BATCH_SIZE // about["crops"])
     depth = deep.of_json(about.get("depth"))
     for start in range(0, len(photos), step):
-        some = photos[start : start + step]
-        yield np.stack([images.square(photo.read(), size, fit, depth) for photo in some])
+        yield np.stack([images.square(photo.read(), size, fit, depth) for photo in photos[start : start + step]])
 
 
 class Photos(CalibrationDataReader):
@@ -49,8 +48,7 @@ class Photos(CalibrationDataReader):
         self.batches = batches(mixed[:CALIBRATION], about)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        pixels = next(self.batches, None)
-        return None if pixels is None else {"pixels": pixels}
+        return next(({"pixels": pixels} for pixels in self.batches), None)
 
 
 def folded(path: Path, to: Path) -> onnx.ModelProto:

@@ -110,12 +110,10 @@ class Graph:
                 (top, bottom), (left, right) = layer.padding
                 return self.add("Pad", name, x, self.constant(f"{name}_pads", [0, 0, top, left, 0, 0, bottom, right], np.int64))
             case layers.MaxPooling2D() | layers.AveragePooling2D():
-                operator = "MaxPool" if isinstance(layer, layers.MaxPooling2D) else "AveragePool"
-                size = list(layer.pool_size)
+                operator, size = type(layer).__name__.removesuffix("ing2D"), list(layer.pool_size)
                 return self.add(operator, name, x, kernel_shape=size, strides=list(layer.strides), **padding(layer, size))
             case layers.GlobalAveragePooling2D() | layers.GlobalMaxPooling2D():
-                operator = "GlobalAveragePool" if isinstance(layer, layers.GlobalAveragePooling2D) else "GlobalMaxPool"
-                return self.add("Flatten", name, self.add(operator, f"{name}_map", x))
+                return self.add("Flatten", name, self.add(type(layer).__name__.removesuffix("ing2D"), f"{name}_map", x))
             case layers.Flatten():
                 return self.add("Flatten", name, self.add("Transpose", f"{name}_channels_last", x, perm=[0, 2, 3, 1]))
             case layers.Add() | layers.Multiply():
