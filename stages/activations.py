@@ -9,6 +9,10 @@ Writes data/activations/<split>.npy and .csv: training photos in `activations.vi
 plain; all other photos plain, or in five crops (`activations.crops`).
 """
 
+from littledata.core import process
+
+process.begin("activations", __name__)
+
 from littledata.core import paths, stage
 from littledata.core.progress import progress
 from littledata.features import activations, layers, memo, views
@@ -23,11 +27,11 @@ def main(params) -> None:
     shape = network.output_shape((size, size, 3))
     origin = views.origin(params, depth)
     plain = memo.Memo(*origin)
-    augmented = memo.Memo(*origin, settings.seed, dict(settings.augmentation))
+    augmented = memo.Memo(*origin, params.seed, dict(settings.augmentation))
     crops = memo.Memo(*origin, settings.crops) if settings.crops > 1 else plain
 
     def pictures(item):
-        return network.preprocess(views.view_of(*item, size, params.fit, settings, depth)[None], params.preprocessing)
+        return network.preprocess(views.view_of(*item, size, params.fit, settings, depth, params.seed)[None], params.preprocessing)
 
     def recall(item, compute):
         photo, view = item

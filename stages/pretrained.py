@@ -7,6 +7,10 @@ and both its routes write the same bytes. EfficientNet-Lite0 comes by a wheel al
 imported or run: its ONNX file is read as data, its PyTorch file by `torch_file`, after its own digest was checked.
 """
 
+from littledata.core import process
+
+process.begin("pretrained", __name__)
+
 from littledata.core import stage
 from littledata.core.errors import UserError
 from littledata.networks import lite, weights

@@ -4,24 +4,25 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import ROOT
 
-from littledata.core import files, params
+from littledata.core import files, params, paths
 from littledata.core.errors import UserError
-from littledata.features import activations, bottleneck
+from littledata.features import activations
 from littledata.networks import backbone, lite, models
 from littledata.photos import listing, places
 from littledata.photos.places import Photo
-from littledata.pictures import images
+from littledata.pictures import deep, images
 from littledata.shards import store
 from littledata.splits import dataset
 from littledata.training import batches
 from stages import top
 
-GIVEN = {"backbone": lite.NAME, "image_size": 64, "preprocessing": "imagenet", "fit": "squash"}
+SETTINGS = SimpleNamespace(backbone=lite.NAME, image_size=64, preprocessing="imagenet", fit="squash")
 TEN = [f"{number:02}" for number in range(10)]
 
 
@@ -73,7 +74,7 @@ def filled(network: bytes, photos: list[Photo], folder: Path) -> tuple[list[str]
 
 
 def test_features_are_the_networks_averaged_and_are_computed_once(weights, network, folder, tmp_path, capsys):
-    assert network == store.export(weights, GIVEN, None)
+    assert network == store.export(weights, SETTINGS, None)
     photos = photos_of(folder)
     names, features = filled(network, photos, tmp_path / "one")
     assert "81 listed photos, 81 of them computed, 1 have no features" in capsys.readouterr().out
@@ -133,7 +134,7 @@ def test_a_damaged_shard_is_computed_anew(network, folder, tmp_path, monkeypatch
 def drawn(listed_photos: list[Photo]) -> list[dataset.Photo]:
     """Write the list and a manifest: ten photos a class are drawn, every second one to train, the others to validate."""
     Path("data").mkdir()
-    written(listed_photos, bottleneck.LISTED)
+    written(listed_photos, paths.LISTED)
     manifest = []
     for split in ("train", "validation"):
         for path in (Path(photo.key) for photo in listed_photos):
@@ -144,9 +145,10 @@ def drawn(listed_photos: list[Photo]) -> list[dataset.Photo]:
     return manifest
 
 
-def settings(**changed) -> dict:
-    top = params.load(ROOT / "params.yaml")["top"] | {"listed": True, "units": 0, "epochs": 3} | changed
-    return GIVEN | {"top": top, "finetune": {"unfreeze": ["block5a"]}}
+def settings(**changed) -> SimpleNamespace:
+    """Params, of which those of `top` are changed."""
+    top = params.load(ROOT / "params.yaml").top | {"listed": True, "units": 0, "epochs": 3} | changed
+    return SimpleNamespace(**vars(SETTINGS), top=SimpleNamespace(**top), finetune=SimpleNamespace(unfreeze=["block5a"]))
 
 
 def stored(photos: Iterable[dataset.Photo], weights: Path) -> None:
@@ -166,12 +168,12 @@ def test_level_2_learns_from_what_was_not_drawn(weights, folder, tmp_path, monke
     (folder / "dog/20.jpg").write_bytes((folder / "dog/01.jpg").read_bytes())  # a copy of one that validates
     photos = photos_of(folder)
     manifest = drawn(photos)
-    monkeypatch.setattr(bottleneck, "WEIGHTS", weights)
-    monkeypatch.setattr(bottleneck.deep, "read", lambda: bottleneck.deep.UNKNOWN)
+    monkeypatch.setattr(paths, "WEIGHTS", weights)
+    deep.write(deep.UNKNOWN)
     stored(manifest, weights)
-    bottleneck.add_listed(settings())
-    rows = np.load(activations.ROWS)
-    assert rows.shape == (80 - 20 - 1, 3) and rows.dtype == np.int32
+    rows = np.array(list(store.listed(settings())), np.int32)
+    np.save(activations.ROWS, rows)
+    assert rows.shape == (80 - 20 - 1, 3)
     taken = {photo.original for photo in manifest} | {str(folder / "dog/20.jpg"), str(folder / "dog/broken.jpg")}
     other = [photo.key for photo in photos if photo.key not in taken]
     found = activations.Averages()
@@ -187,7 +189,7 @@ def test_level_2_learns_from_what_was_not_drawn(weights, folder, tmp_path, monke
     np.testing.assert_array_equal(batch[0, 0, 0], array[3, 0].astype(np.float32).mean((0, 1)))
     np.testing.assert_array_equal(batch[1:, 0, 0], found.read(np.array([0, 58])))
 
-    whole = models.top((2, 2, 1280), 2, settings()["top"])
+    whole = models.top((2, 2, 1280), 2, params.load(ROOT / "params.yaml").top.model_copy(update={"units": 0}))
     maps = np.random.default_rng(1).random((3, 2, 2, 1280), np.float32)
     same = models.on_averages(whole).predict_on_batch(maps.mean((1, 2), keepdims=True))
     np.testing.assert_allclose(same, whole.predict_on_batch(maps), rtol=1e-5)
@@ -198,6 +200,6 @@ def test_what_level_2_can_t_learn_from_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="top.listed takes averaged features, and top.pooling is flatten: set it to average"):
         top.main(settings(pooling="flatten"))
     Path("data").mkdir()
-    written([], bottleneck.LISTED)
+    written([], paths.LISTED)
     with pytest.raises(UserError, match="top.listed takes photos of a bucket or a list, and these are of neither"):
-        bottleneck.add_listed(settings())
+        store.listed(settings())

@@ -157,7 +157,7 @@ def remembered(settings: Mapping) -> int:
     if not views.WEIGHTS.exists():
         return 0
     depth = deep.read() if deep.DEPTH.exists() else deep.UNKNOWN
-    return sum(1 for _ in memo.folder(*views.origin(params.Params(settings), depth)).glob("*.npz"))
+    return sum(1 for _ in memo.folder(*views.origin(settings, depth)).glob("*.npz"))
 
 
 def seconds(settings: Mapping, stages: set[str], sizes: plan.Sizes, photos: int) -> tuple[float, float] | None:

@@ -16,7 +16,7 @@ OTHERS = ("export/to_onnx.py", "networks/backbone.py", "networks/lite.py")  # fo
 LIBRARIES = ("keras", "ncnn", "onnxruntime", "pillow", "pillow-heif", "numpy")
 
 
-def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings, depth: deep.Depth) -> np.ndarray:
+def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings, depth: deep.Depth, seed: int) -> np.ndarray:
     """One view of a training photo, the first of them plain, or one crop of any other: uint8 of shape (size, size, 3)."""
     data = photo.read()
     if photo.split != "train":
@@ -24,7 +24,7 @@ def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings, dept
     plain = images.square(data, size, fit, depth)
     if view == 0:
         return plain
-    rng = images.random_numbers(settings.seed, view, photo.sha256)
+    rng = images.random_numbers(seed, view, photo.sha256)
     return images.augment(images.padded(plain), size, settings.augmentation, rng)
 
 
