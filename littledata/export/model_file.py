@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, shape_inference
 
 from littledata.core.errors import UserError
 
-OPERATORS = {  # what littledata.export.to_onnx writes, and in int8 littledata.export.quantize
+OPERATORS = {  # what to_onnx writes, or wrote once, and in int8 quantize
     "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "DequantizeLinear", "Flatten", "Gemm",
     "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "Mul", "Pad", "QuantizeLinear", "ReduceMean", "Relu", "Reshape", "Sigmoid",
     "Slice", "Softmax", "Sub", "Transpose",

@@ -40,7 +40,7 @@ def writer(
     with files.whole(folder / f"{split}.npy") as file:
         header = {"descr": "<f2", "fortran_order": False, "shape": (len(photos), views, *shape)}
         np.lib.format.write_array_header_1_0(file, header)
-        yield lambda batch: file.write(np.ascontiguousarray(batch, "<f2"))
+        yield lambda batch: file.write(np.ascontiguousarray(batch, "<f2").data)
 
 
 def splits(folder: Path) -> list[str]:

@@ -27,7 +27,7 @@ class Storage(NamedTuple):
 
     kind: np.dtype
     key: str
-    count: int
+    length: int
 
 
 class Tensor(NamedTuple):
@@ -67,8 +67,8 @@ class Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: object) -> Storage:
         match pid:
-            case ("storage", np.dtype() as kind, str(key), str(), int(count), None) if count > 0:
-                return Storage(kind, key, count)
+            case ("storage", np.dtype() as kind, str(key), str(), int(length), None) if length > 0:
+                return Storage(kind, key, length)
         raise Refused("a storage is none")
 
 
@@ -100,18 +100,18 @@ def _tensors(data: bytes) -> dict[str, np.ndarray]:
     _expect(sorted(keys) == sorted(storage.key for storage in storages), "the list of storages is not that of the tensors")
     by_key, numbers, position = {storage.key: storage for storage in storages}, {}, file.tell()
     for key in keys:
-        start, position = position + 8, position + 8 + by_key[key].count * by_key[key].kind.itemsize
+        start, position = position + 8, position + 8 + by_key[key].length * by_key[key].kind.itemsize
         _expect(position <= len(data), "its numbers end early")
-        _expect(int.from_bytes(data[start - 8 : start], "little") == by_key[key].count, "a storage has another length")
+        _expect(int.from_bytes(data[start - 8 : start], "little") == by_key[key].length, "a storage has another length")
         numbers[key] = memoryview(data)[start:position]
     _expect(position == len(data), "something follows its numbers")
     return {name: _view(numbers[tensor.storage.key], tensor) for name, tensor in named.items()}
 
 
 def _view(numbers: memoryview, tensor: Tensor) -> np.ndarray:
-    (kind, _, count), offset, shape, strides = tensor
+    (kind, _, length), offset, shape, strides = tensor
     whole = all(type(number) is int and number >= 0 for number in (offset, *shape, *strides))
-    _expect(whole and 0 < math.prod(shape) <= count, "a tensor's shape, strides or offset is none")
+    _expect(whole and 0 < math.prod(shape) <= length, "a tensor's shape, strides or offset is none")
     size = kind.itemsize
     return np.ndarray(shape, kind, numbers, offset * size, [stride * size for stride in strides])
 

@@ -124,7 +124,7 @@ class Numbers:
 
 def _scaled(array: np.ndarray, low: float, high: float) -> np.ndarray:
     """uint8 from 0 for `low` to 255 for `high`; what lies outside, NaN too, becomes the one or the other."""
-    share = (array.astype(np.float64 if array.dtype.itemsize > 2 else np.float32) - low) / ((high - low) or 1)
+    share = (array.astype(np.dtype("f8" if array.dtype.itemsize > 2 else "f4")) - low) / ((high - low) or 1)
     return np.rint(255 * np.clip(np.nan_to_num(share, nan=0, posinf=1, neginf=0), 0, 1)).astype(np.uint8)
 
 

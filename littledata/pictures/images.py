@@ -69,7 +69,7 @@ def decode(data: bytes, size: int | None = None, depth: deep.Depth = deep.UNKNOW
 def extent(data: bytes) -> deep.Extent | None:
     """The lowest and the highest number in a picture of more than 8 bits, None for any other; raises what `decode` does."""
     numbers = _tried(data, lambda data: deep.numbers(_opened(data, LOOK), lambda: _opened(data, LOOK)))
-    return numbers and numbers.extent()
+    return numbers.extent() if numbers else None
 
 
 def sides(data: bytes) -> tuple[int, int]:
@@ -219,7 +219,7 @@ def preprocess(pixels: np.ndarray, how: str) -> np.ndarray:
     """
     if how == "rescale":
         return pixels.astype(np.float32) / 255
-    return pixels[..., ::-1].astype(np.float32) - np.float32(MEAN_BGR)
+    return pixels[..., ::-1].astype(np.float32) - np.array(MEAN_BGR, np.float32)
 
 
 def random_numbers(seed: int, view: int, sha256: str) -> np.random.Generator:

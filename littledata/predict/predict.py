@@ -18,6 +18,7 @@ thread, so that its answer is the same to the last digit whatever other pictures
 import argparse
 import csv
 import glob
+import io
 import itertools
 import json
 import os
@@ -26,7 +27,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
@@ -109,7 +109,7 @@ class Pictures:
         return kind is not None
 
     @staticmethod
-    def listed(stream: BinaryIO) -> Iterator[str]:
+    def listed(stream: io.BufferedReader) -> Iterator[str]:
         """A list of files, a line each, or as `find -print0` writes it."""
         end, rest = None, b""
         while some := stream.read1(2**16):
@@ -198,7 +198,8 @@ def into_lines(classifier: Classifier, paths: list[str], form: str) -> bool:
 def main() -> None:
     asked = options()
     for file in sys.stdin, sys.stdout, sys.stderr:
-        file.reconfigure(errors="surrogateescape")  # a file's name may be any bytes
+        if isinstance(file, io.TextIOWrapper):
+            file.reconfigure(errors="surrogateescape")  # a file's name may be any bytes
     if asked.to:
         try:
             from littledata.predict import batch

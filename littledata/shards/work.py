@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import platform
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
@@ -92,8 +91,9 @@ class Done(NamedTuple):
 def machine(form: Format) -> dict[str, str]:
     """The kind of this machine, as far as a shard's bytes depend on it: this project's code, versions, system, instruction set."""
     digest = hashlib.sha256()
-    for path in [*files.of(LIBRARY / "pictures"), *(LIBRARY / name for name in CODE), sys.modules[form.table.__module__].__file__]:
-        digest.update(Path(path).read_bytes())
+    names = *CODE, Path(*form.table.__module__.split(".")[1:]).with_suffix(".py")
+    for path in [*files.of(LIBRARY / "pictures"), *(LIBRARY / name for name in names)]:
+        digest.update(path.read_bytes())
     return {
         "code": digest.hexdigest()[:16],
         **{module.__name__: module.__version__ for module in (onnxruntime, np, PIL, pillow_heif, pyarrow)},
@@ -104,7 +104,7 @@ def machine(form: Format) -> dict[str, str]:
 
 def difference(wanted: Mapping[str, str], other: Mapping[str, str]) -> str:
     """In which way another machine is of another kind than the wanted one, in words; "" where it isn't."""
-    for name in wanted | other:
+    for name in {**wanted, **other}:
         was, now = wanted.get(name, "nothing"), other.get(name, "nothing")
         if was == now:
             continue
@@ -154,7 +154,7 @@ def note(job: Job, planned: Mapping[str, Span], others: bool) -> None:
 
     `others` says whether shards of other lists stay: a store's do.
     """
-    made, index = finished(job), (_index(job) if others else {}) | planned
+    made, index = finished(job), {**(_index(job) if others else {}), **planned}
     kept = {stem: span for stem, span in sorted(index.items()) if stem in made}
     places.at(job.to).write(INDEX, json.dumps({"origin": job.origin(), "shards": kept}, indent=0).encode())
 
