@@ -13,12 +13,11 @@ from pathlib import Path
 import pyarrow
 import pytest
 import requests
-import s3fs
 from conftest import ROOT, change, clone, git, run, settings, stages_run
 from pyarrow import parquet
 
 from littledata.core.errors import UserError
-from littledata.photos import listing, lists, places
+from littledata.photos import listing, places
 from littledata.splits import dataset
 from studies import s3
 from tools import plan, repro
@@ -67,8 +66,7 @@ def server(mine) -> Iterator[dict[str, str]]:
 
 def forget() -> None:
     """The clients of this process know the server that they spoke to first."""
-    places.client.cache_clear()
-    s3fs.S3FileSystem.clear_instance_cache()
+    places.store.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -184,9 +182,9 @@ def test_shares_are_of_what_the_list_has(folder, server):
 
 
 def test_folds_of_a_list_validate_every_photo_once(folder, server):
-    bring(folder, "s3://ours/photos", subsample__folds=3)
+    bring(folder, "s3://ours/photos", subsample__parts=3)
     parts = [
-        {Path(name).name for name in drawn(folder, subsample__fold=fold)[0] if name.startswith("validation/")} for fold in (1, 2, 3)
+        {Path(name).name for name in drawn(folder, subsample__part=fold)[0] if name.startswith("validation/")} for fold in (1, 2, 3)
     ]
     assert len(set().union(*parts)) == sum(map(len, parts)) == 52
 
@@ -250,7 +248,7 @@ def test_given_splits_and_lists(folder, mine, server, tmp_path):
 def test_a_class_list_that_does_not_match_is_one_line(tmp_path, rows, said):
     (tmp_path / "list.csv").write_text(rows)
     with pytest.raises(UserError) as error:
-        lists.bring(str(tmp_path / "list.csv"), tmp_path / "to").check()
+        listing.of("bucket", str(tmp_path / "list.csv")).check()
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
@@ -365,15 +363,16 @@ import contextlib
 from pathlib import Path
 from littledata.core import stage
 from littledata.core.progress import progress
-from littledata.photos import lists
-from littledata.splits import drawing
+from types import SimpleNamespace
+from littledata.splits import draw
 from littledata.photos import listing
-found = lists.bring("{folder}/list.csv", Path("{folder}"))
+found = listing.of("bucket", "{folder}/list.csv")
+listing.hand_over(found)
 assert found.counts() == dict(a={count} // 2, b={count} // 2)
 skipped = []
 with progress(None, "") as bar:
-    drawing.draw(listing.read(Path("{folder}/photos.csv")), found.base, lambda number, photo: b"%07d" % (number % 1000),
-                 dict(a=0, b=0), Path("{folder}/drawn"), skipped, bar)
+    table = draw.ordered(listing.handed_over("bucket", "{folder}/list.csv").photos, SimpleNamespace(order="random", seed=1))
+    draw.fill(dict(a=draw.of_class(table, "a"), b=draw.of_class(table, "b")), dict(a=0, b=0), None, skipped, bar, 1)
 print(stage.peak_memory_mb())
 """
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

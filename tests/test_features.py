@@ -14,8 +14,8 @@ from littledata.core import files, params, paths
 from littledata.core.errors import UserError
 from littledata.features import activations
 from littledata.networks import backbone, lite, models
-from littledata.photos import listing, places
-from littledata.photos.places import Photo
+from littledata.photos import archive, listing
+from littledata.photos.photo import Photo
 from littledata.pictures import deep, images
 from littledata.shards import store
 from littledata.splits import dataset
@@ -51,7 +51,7 @@ def folder(photos, tmp_path, monkeypatch) -> Path:
 
 def photos_of(folder: Path) -> list[Photo]:
     paths = sorted(folder.rglob("*.jpg"))
-    return [Photo(str(path), path.stat().st_size, places.stamp(path.stat()), path.parent.name) for path in paths]
+    return [Photo(str(path), path.stat().st_size, archive.stamp(path.stat()), path.parent.name) for path in paths]
 
 
 def written(photos: list[Photo], path: Path) -> Path:

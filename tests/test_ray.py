@@ -210,7 +210,7 @@ import sys
 from pathlib import Path
 from littledata.photos import listing, places
 from littledata.shards import store
-from littledata.photos.places import Photo
+from littledata.photos.photo import Photo
 store.SIZE = 20
 bucket = places.Bucket("s3://photos")
 photos = [Photo(f"s3://photos/{name}", size, etag) for name, size, etag in bucket.objects()]

@@ -11,7 +11,7 @@ from conftest import NO_INDEX, ROOT, change, clone, git, own, restore, run, sett
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from littledata.core.errors import UserError
-from littledata.photos import archive
+from littledata.photos import listing
 from littledata.scores import levels, metrics
 from littledata.splits import dataset
 from studies import seeds
@@ -345,7 +345,7 @@ def test_a_colleague_without_the_folder_takes_what_the_remote_has(cut, photos, t
 
 def will(folder: Path, changes: tuple[str, ...] = ()) -> list[str]:
     """The changes that a run makes by itself for a folder of the user's own photos, with params.yaml as it is committed."""
-    with archive.listing(folder) as found:
+    with listing.of_archive(folder) as found:
         return plan.own_photos(found, repro.changed_by(settings(ROOT), list(changes))["subsample"], list(changes))
 
 

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from pyarrow import dataset, parquet
 
 from littledata.core import environment
 from littledata.photos import listing, places
-from littledata.photos.places import Photo
+from littledata.photos.photo import Photo
 from littledata.predict import batch, predictions
 from littledata.shards import work
 from studies import s3
@@ -45,12 +44,6 @@ def mine(photos, tmp_path_factory) -> Path:
     return folder
 
 
-class Paths(list):
-    """Pictures as `predict` finds them in a folder."""
-
-    left_out = Counter()
-
-
 def words(light: Path, source: object, target: object, shard: int = SHARD) -> list[str]:
     return ["littledata.predict.predict", str(source), "--to", str(target), "--model", str(light), "--shard", str(shard)]
 
@@ -65,7 +58,7 @@ def apart(light: Path, source: object, target: object, **environment: str) -> su
     return subprocess.run(command, cwd=ROOT, env=offline(**environment), capture_output=True, text=True)
 
 
-def made(light: Path, photos: listing.Listing, folder: Path) -> dict[str, str | None]:
+def made(light: Path, photos: listing.Photos, folder: Path) -> dict[str, str | None]:
     """Make the shards of a listing; gives the reason of each photo that has no answer."""
     job = work.Job(predictions.FORMAT, "model", str(light), photos.base, str(folder), work.machine(predictions.FORMAT))
     for shard in listing.cut(photos, SHARD):
@@ -279,7 +272,7 @@ def test_a_list_may_be_csv_or_parquet_and_names_photos_beside_it(light, mine, tm
 
 def test_a_photo_that_changed_since_it_was_listed_is_a_row_that_says_so(light, mine, tmp_path):
     folder = shutil.copytree(mine, tmp_path / "mine")
-    with listing.Listing(str(folder), lambda path: Paths(map(str, Path(path).rglob("*.jpg")))) as found:
+    with listing.Photos(str(folder)) as found:
         (folder / "cat/5.jpg").write_bytes((folder / "cat/6.jpg").read_bytes())
         (folder / "cat/7.jpg").unlink()
         why = made(light, found, tmp_path)
@@ -299,17 +292,16 @@ def test_names_may_be_any_bytes(light, mine, photos, tmp_path):
     assert len({row["probability_dog"] for row in found}) == 1
 
 
-def test_memory_does_not_grow_with_the_list():
+def test_memory_does_not_grow_with_the_list(tmp_path):
     peaks = []
     for count in (2_000, 100_000):
         code = f"""
 from littledata.core import stage
 from littledata.photos import listing
-class Paths:
-    left_out = {{}}
-    def __iter__(self):
-        return (f"/nowhere/{{number % 10}}/a photo with a name of some length {{number:07}}.jpg" for number in range({count}))
-with listing.Listing("/tmp", lambda folder: Paths()) as photos:
+with open("{tmp_path}/list.csv", "w") as file:
+    file.write("file\\n")
+    file.writelines(f"/nowhere/{{number % 10}}/a photo with a name of some length {{number:07}}.jpg\\n" for number in range({count}))
+with listing.Photos("{tmp_path}/list.csv") as photos:
     assert sum(map(len, listing.cut(photos, 100))) == photos.count == {count}
 print(stage.peak_memory_mb())
 """
@@ -335,9 +327,9 @@ def asking(env: dict[str, str]) -> Iterator[s3fs.S3FileSystem]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in env.items():
             patch.setenv(name, value)
-        places.client.cache_clear()
-        yield places.client()
-    places.client.cache_clear()
+        places.store.cache_clear()
+        yield s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True)
+    places.store.cache_clear()
 
 
 def fetch(env: dict[str, str], url: str, folder: Path) -> Path:
@@ -366,7 +358,7 @@ def test_an_object_is_read_as_it_was_listed(light, server, mine, tmp_path):
     with asking(server) as fs:
         for number in range(4):
             fs.pipe_file(f"other/changing/{number}.jpg", (mine / f"cat/{number}.jpg").read_bytes())
-        with listing.Listing("s3://other/changing", Paths) as found:
+        with listing.Photos("s3://other/changing") as found:
             fs.pipe_file("other/changing/1.jpg", (mine / "cat/20.jpg").read_bytes())
             fs.rm("other/changing/2.jpg")
             why = made(light, found, tmp_path)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from littledata.core.errors import UserError
-from littledata.photos import archive, lists
+from littledata.photos.listing import Listing
 from littledata.splits import dataset, draw
 
 SHOWN = 12  # classes
@@ -12,7 +12,7 @@ Sizes = tuple[int, ...]  # photos of each split, as `dataset.SPLITS` has them
 KNOWN = {"kaggle": (0.6e9, [12_500] * 2), "microsoft": (0.9e9, [12_500] * 2), "cifar10": (0.5e9, [6_000] * 2)}  # bytes, photos
 
 
-def own_photos(found: archive.Listing | lists.Summary, sizes: dict, changes: list[str]) -> list[str]:
+def own_photos(found: Listing, sizes: dict, changes: list[str]) -> list[str]:
     """Say what a run will do with the user's own photos. Returns changes of params where the numbers in them can't be met.
 
     Parameters
@@ -75,16 +75,13 @@ def drawn(params: Mapping, counts: Iterable[int]) -> Sizes:
     return tuple(sum(of_class[split] for of_class in taken) for split in dataset.SPLITS)
 
 
-def split(found: archive.Listing | lists.Summary, params: Mapping) -> Sizes:
-    """How many training, validation and test photos a run takes of the user's own. Folders' splits are taken as they are; what a
-    list gives is counted by class alone, so its splits are taken for shares."""
+def split(found: Listing, params: Mapping) -> Sizes:
+    """How many training, validation and test photos a run takes of the user's own. Folders' splits are taken as they are; so are
+    a list's."""
     splits = draw.kept(found.splits(), params)
-    if not splits or isinstance(found, lists.Summary):
-        return drawn({**params, **draw.SHARES} if splits else params, found.counts().values())
-    of_class: dict[str, list] = {}
-    for photo in found.photos:
-        of_class.setdefault(photo.kind, []).append((photo, ""))
-    sizes = [draw.given(photos, set(splits), params)[1] for photos in of_class.values()]
+    if not splits:
+        return drawn(params, found.counts().values())
+    sizes = [draw.given(of_split, splits, params) for of_split in found.numbers.values()]
     return tuple(sum(of[name] for of in sizes) for name in dataset.SPLITS)
 
 
@@ -101,9 +98,9 @@ def space_needed(settings: Mapping, archive_bytes: float, sizes: Sizes) -> int:
     return int(2 * archive_bytes + 0.5e9 + views_needed(settings, sizes) * values * 2)
 
 
-def bytes_kept(found: archive.Listing | lists.Summary, settings: Mapping) -> float:
+def bytes_kept(found: Listing, settings: Mapping) -> float:
     """The size of the photos that come here: all of a folder or zip, and those that are drawn from a list, by their mean size."""
-    everything = isinstance(found, archive.Listing) or found.splits() or settings["subsample"]["rest"]
+    everything = found.source != "bucket" or found.splits() or settings["subsample"]["rest"]
     return found.size() * (1 if everything else sum(split(found, settings["subsample"])) / sum(found.counts().values()))
 
 

@@ -26,9 +26,9 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from littledata.core import command, environment, lockfile, params
+from littledata.core import command, environment, files, lockfile, params
 from littledata.core.errors import UserError
-from littledata.photos import archive, fetch, listing, lists, sources
+from littledata.photos import download, fetch, listing, lists, sources
 from tools import back, estimate, experiment, mend, plan, recipe, table
 
 CHOSEN = Path(".cache/source")
@@ -123,42 +123,50 @@ def locked_elsewhere(settings: dict) -> bool:
 
 def stays(photos: str | None) -> bool:
     """Whether PHOTOS can only be the source `bucket`."""
-    return bool(photos) and ("://" in photos or photos.lower().endswith(listing.LISTS))
+    return bool(photos) and ("://" in photos or lists.is_list(photos))
 
 
-def listed_before(settings: dict) -> lists.Summary | None:
+def listed_before(settings: dict) -> listing.Listing | None:
     """The list that params.yaml names, where it is here."""
-    note = json.loads(BROUGHT.read_text()) if BROUGHT.exists() else {}
-    right = note.get("path"), note.get("sha256")
-    return lists.of_note(note) if right == (settings["download"]["path"], settings["download"]["sha256"]) else None
+    found = listing.handed_over("bucket", settings["download"]["path"] or "")
+    return found if found and found.sha256 == settings["download"]["sha256"] else None
+
+
+def digest(source: str, own: str | None) -> str | None:
+    """What the archive or folder behind a source holds at this moment."""
+    if source == "path":
+        with listing.of(source, own) as found:
+            return download.pack(found, Path(os.devnull)) if found.base else files.sha256_of(found.path)
+    if source == "kaggle" and (by_hand := sources.by_hand()):
+        return files.sha256_of(sources.kaggle_train_zip(by_hand))
+    return None
 
 
 def located(source: str, own: str | None, settings: dict) -> dict[str, str | None]:
     """What params.yaml has to say of a source: which it is, where the user's own photos lie, and the archive's digest."""
     wanted: dict[str, str | None] = {"download.source": source}
     if source == "path":
-        wanted["download.path"] = str(sources.own_photos(own))
+        wanted["download.path"] = str(listing.own_photos(own))
     elif settings["download"]["path"]:
         wanted["download.path"] = None
-    held = sources.digest(source, own)
+    held = digest(source, own)
     # An archive that isn't here now, but was, keeps its digest: its photos are in the cache.
     if held or source != settings["download"]["source"] or not (CHOSEN.exists() or brought()):
         wanted["download.sha256"] = held
     return wanted
 
 
-def looked_at(
-    source: str, own: str | None, again: bool, settings: dict
-) -> tuple[archive.Listing | lists.Summary | None, dict[str, str | None]]:
+def looked_at(source: str, own: str | None, again: bool, settings: dict) -> tuple[listing.Listing | None, dict[str, str | None]]:
     """What the user's own photos are, if it is these, and what params.yaml has to say of a source. A bucket is listed `again`, or
     where there is no list yet."""
     if source != "bucket":
-        with archive.listing(sources.own_photos(own)) if source == "path" else contextlib.nullcontext() as found:
+        with listing.of(source, own) if source == "path" else contextlib.nullcontext() as found:
             return found, located(source, own, settings)
     if not again and (found := listed_before(settings)):
         print("The list of photos is that of the last time; PHOTOS=... lists them again.", flush=True)
         return found, {}
-    found = lists.bring(sources.in_place(own), lists.LATEST)
+    found = listing.of(source, own)
+    listing.hand_over(found)
     return found, {"download.source": source, "download.path": found.path, "download.sha256": found.sha256}
 
 

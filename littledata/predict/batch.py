@@ -9,14 +9,13 @@ it stopped, and another one is refused.
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from littledata.core import files
 from littledata.core.errors import UserError
 from littledata.export.classifier import Classifier
-from littledata.photos import archive, listing, places
-from littledata.photos.listing import Listing
+from littledata.photos import names, places
+from littledata.photos.listing import Photos
 from littledata.predict import predictions
 from littledata.shards import schedule, work
 
@@ -24,12 +23,12 @@ NOTE = "_predictions.json"  # readers of Parquet folders pass over what begins w
 AGAIN = "Name another folder, or say --update: what still holds is kept, the rest replaced."
 
 
-def run(source: str, to: str, model: Path | None, below: Callable[[str], listing.Paths], size: int, update: bool) -> None:
+def run(source: str, to: str, model: Path | None, size: int, update: bool) -> None:
     """Predict all photos of a source into shards.
 
     Parameters
     ----------
-    source, below : as `Listing` takes them
+    source : as `Photos` takes it
     to : a folder or s3:// address
     model : the classifier's file, as `Classifier` takes it
     size : how many photos a shard has, about
@@ -38,14 +37,14 @@ def run(source: str, to: str, model: Path | None, below: Callable[[str], listing
     Raises
     ------
     UserError
-        Where the target belongs to something else, or as `Classifier`, `Listing` and the engine do.
+        Where the target belongs to something else, or as `Classifier`, `Photos` and the engine do.
     """
     Classifier(model)  # which says in a line what is wrong with it
     target, start = places.at(to), time.perf_counter()
     absolute = to if places.is_bucket(to) else str(Path(to).resolve())
-    with schedule.engine() as engine, Listing(source, below) as photos:
+    with schedule.engine() as engine, Photos(source) as photos:
         if photos.left_out:
-            print(f"left out: {archive.counted(photos.left_out)}", flush=True)
+            print(f"left out: {names.counted(photos.left_out)}", flush=True)
         machine = engine.machine(predictions.FORMAT)
         job = work.Job(predictions.FORMAT, files.sha256_of(model), str(model.resolve()), photos.base, absolute, machine)
         listed = {"sha256": photos.sha256, "photos": photos.count, "shard": size}

@@ -35,89 +35,50 @@ from littledata.core import command
 from littledata.core.errors import UserError
 from littledata.export.classifier import OWN, Classifier
 from littledata.photos import archive, names, places
-from littledata.pictures import kinds
 from littledata.shards import rows
 
 EXTRA = "--to takes pyarrow: .venv/bin/python tools/install.py requirements/run.txt, or pip install 'littledata[parquet]'."
 SHARD = 1000  # photos, about: half a minute of a core
-SORTED = 10_000  # names; more are not held, so that folders of millions don't show in memory
 
 
-class Pictures:
-    """The files that are meant by paths. What is no picture is left out of folders, and counted in `left_out` by its ending."""
+def pictures(paths: Iterable[str], left_out: Counter[str]) -> Iterator[str]:
+    """The files that are meant by paths, one after the other. What is no picture is left out of folders, and counted by its ending."""
+    for path in paths:
+        if path == "-":
+            yield from listed(sys.stdin.buffer)
+        elif os.path.isdir(path):
+            yield from below(path, left_out)
+        elif glob.has_magic(path) and not os.path.exists(path):
+            matches = glob.iglob(path, recursive=True)
+            first = next(matches, None)
+            # What matches nothing is named like a file that isn't there.
+            yield from [path] if first is None else pictures(itertools.chain([first], matches), left_out)
+        else:
+            yield path
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        self.paths, self.left_out = paths, Counter()
 
-    def __iter__(self) -> Iterator[str]:
-        return self.meant(self.paths)
-
-    def meant(self, paths: Iterable[str]) -> Iterator[str]:
-        """The files, one after the other."""
-        for path in paths:
-            if path == "-":
-                yield from self.listed(sys.stdin.buffer)
-            elif os.path.isdir(path):
-                yield from self.below(path)
-            elif glob.has_magic(path) and not os.path.exists(path):
-                found = glob.iglob(path, recursive=True)
-                first = next(found, None)
-                # What matches nothing is named like a file that isn't there.
-                yield from [path] if first is None else self.meant(itertools.chain([first], found))
+def below(folder: str, left_out: Counter[str]) -> Iterator[str]:
+    """The pictures in a folder and below it, by what is in them, folder by folder, photo 2 before photo 10. Links to folders are left
+    out. What can't be read is among them: whoever opens it says why."""
+    files = archive.in_folder(folder, set(), links=False)
+    for _, of_folder in itertools.groupby(files, lambda file: file[1].parent):
+        for photo, at in sorted(of_folder, key=lambda file: names.natural(file[1].name)):
+            kind, odd = archive.kind(None, at, photo), photo.problem if at.exists() and not at.is_dir() else ""
+            if other := names.system(photo.name) or odd or (kind is None and names.other(photo.name)):
+                left_out[other] += 1
             else:
-                yield path
+                yield os.path.join(folder, photo.key)
 
-    def below(self, folder: str) -> Iterator[str]:
-        """The pictures in a folder and below it, by what is in them. Links to folders are left out."""
-        try:
-            entries = os.scandir(folder)
-        except OSError:
-            yield folder  # whoever opens it says why it can't be read
-            return
-        with entries:
-            while some := sorted(itertools.islice(entries, SORTED), key=lambda entry: names.natural(entry.name)):
-                for entry in some:
-                    if where := names.system(f"{entry.name}/" if self.is_folder(entry) else entry.name):
-                        self.left_out[where] += 1
-                    elif self.is_folder(entry) and not entry.is_symlink():
-                        yield from self.below(entry.path)
-                    elif self.is_picture(entry):
-                        yield entry.path
 
-    @staticmethod
-    def is_folder(entry: os.DirEntry) -> bool:
-        try:
-            return entry.is_dir()
-        except OSError:  # a link to itself, or what lies in a folder that may be listed alone
-            return False
-
-    def is_picture(self, entry: os.DirEntry) -> bool:
-        """Whether a file looks like a picture, be it one that can't be read: then whoever opens it says so."""
-        try:
-            if not entry.is_file():
-                if not entry.is_dir() and entry.stat():  # which raises OSError for a link to nothing
-                    self.left_out["a pipe, a socket or a device"] += 1
-                return False
-            if archive.is_photo(entry.name):
-                return True
-            with open(entry.path, "rb") as file:
-                kind = kinds.of(entry.name, file.read(kinds.HEAD))
-        except OSError:
-            return True
-        if kind is None:
-            self.left_out[names.ending(entry.name) or "without an ending"] += 1
-        return kind is not None
-
-    @staticmethod
-    def listed(stream: io.BufferedReader) -> Iterator[str]:
-        """A list of files, a line each, or as `find -print0` writes it."""
-        end, rest = None, b""
-        while some := stream.read1(2**16):
-            rest += some
-            end = end or (b"\0" if b"\0" in rest else b"\n" if b"\n" in rest else None)
-            *whole, rest = rest.split(end) if end else [rest]
-            yield from filter(None, (os.fsdecode(name.rstrip(b"\r\n")) for name in whole))
-        yield from filter(None, [os.fsdecode(rest.rstrip(b"\r\n"))])
+def listed(stream: io.BufferedReader) -> Iterator[str]:
+    """A list of files, a line each, or as `find -print0` writes it."""
+    end, last = None, b""
+    while some := stream.read1(2**16):
+        last += some
+        end = end or (b"\0" if b"\0" in last else b"\n" if b"\n" in last else None)
+        *whole, last = last.split(end) if end else [last]
+        yield from filter(None, (os.fsdecode(name.rstrip(b"\r\n")) for name in whole))
+    yield from filter(None, [os.fsdecode(last.rstrip(b"\r\n"))])
 
 
 def as_table(classes: list[str]) -> Callable[[str, np.ndarray], None]:
@@ -169,11 +130,13 @@ def options() -> argparse.Namespace:
 
 def into_lines(classifier: Classifier, paths: list[str], form: str) -> bool:
     """Print a line a picture; returns whether all could be read."""
-    start, right, wrong, pictures = time.perf_counter(), 0, 0, Pictures(paths)
+    start, right, wrong, left_out = time.perf_counter(), 0, 0, Counter()
     write = FORMATS[form](classifier.classes)
     # On a terminal the lines themselves are the progress.
     with tqdm(unit=" pictures", file=sys.stderr, disable=sys.stdout.isatty() or not sys.stderr.isatty()) as bar:
-        for name, (probabilities, why_not, _) in rows.answers(classifier, pictures, lambda name: Path(name).read_bytes()):
+        for name, (probabilities, why_not, _) in rows.answers(
+            classifier, pictures(paths, left_out), lambda name: Path(name).read_bytes()
+        ):
             bar.update(1)
             if probabilities is None:
                 wrong += 1
@@ -184,8 +147,8 @@ def into_lines(classifier: Classifier, paths: list[str], form: str) -> bool:
                 if sys.stdout.isatty():
                     sys.stdout.flush()
     sys.stdout.flush()  # in a log, what is said of all pictures comes after them
-    if pictures.left_out:
-        print(f"left out: {archive.counted(pictures.left_out)}", file=sys.stderr)
+    if left_out:
+        print(f"left out: {names.counted(left_out)}", file=sys.stderr)
     if not right + wrong:
         raise UserError(f"no picture in {', '.join(paths)}")
     if right + wrong > 1:
@@ -205,7 +168,7 @@ def main() -> None:
             from littledata.predict import batch
         except ImportError:
             raise UserError(EXTRA) from None
-        batch.run(asked.paths[0], asked.to, asked.model, lambda folder: Pictures([folder]), asked.shard, asked.update)
+        batch.run(asked.paths[0], asked.to, asked.model, asked.shard, asked.update)
         return
     classifier = Classifier(asked.model)
     if asked.about:

@@ -26,13 +26,13 @@ HEADER = ["id", "label"]
 UNKNOWN = 0.5
 
 
-def photos(test: zipfile.ZipFile, path: Path) -> dict[int, archive.File]:
-    """The archive's photos by their ids, which are their names: test1/17.jpg has 17."""
-    of_id: dict[int, archive.File] = {}
+def photos(test: zipfile.ZipFile, path: Path) -> dict[int, tuple[zipfile.ZipInfo, str]]:
+    """The archive's photos and their names by their ids: test1/17.jpg has 17."""
+    of_id = {}
     for entry, name in archive.entries(test):
         stem = PurePosixPath(name).stem
         if archive.is_photo(name) and re.fullmatch(r"\d{1,9}", stem):
-            of_id[int(stem)] = archive.File(name, entry.file_size, entry)
+            of_id[int(stem)] = entry, name
     if not of_id:
         raise UserError(f"{path} has no photos such as test1/17.jpg: give the competition's test1.zip.")
     return of_id
@@ -80,12 +80,12 @@ def main() -> None:
 
         def labels():
             nonlocal unread
-            answers = rows.answers(classifier, ids, lambda number: archive.read(test, of_id[number]))
+            answers = rows.answers(classifier, ids, lambda number: archive.read(test, of_id[number][0]))
             for number, (probabilities, why_not, _) in tqdm(answers, total=len(ids), unit=" photos", disable=None):
                 label = UNKNOWN
                 if probabilities is None:
                     unread += 1
-                    tqdm.write(f"{of_id[number].name}: {why_not}; its label is {UNKNOWN}", file=sys.stderr)
+                    tqdm.write(f"{of_id[number][1]}: {why_not}; its label is {UNKNOWN}", file=sys.stderr)
                 else:
                     label = min(max(float(probabilities[dog]), options.clip), 1 - options.clip)
                 yield number, f"{label:.6f}"

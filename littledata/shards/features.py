@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow
 
 from littledata.features import activations
-from littledata.photos.places import Photo
+from littledata.photos.photo import Photo
 from littledata.shards import rows
 from littledata.shards.rows import Row
 

@@ -13,7 +13,7 @@ import numpy as np
 from littledata.core import environment
 from littledata.export.classifier import Network
 from littledata.photos import archive, places
-from littledata.photos.places import Photo
+from littledata.photos.photo import Photo
 from littledata.pictures import images
 
 AHEAD = 2 * environment.THREADS  # photos that are computed before they are asked for

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from littledata.core.errors import UserError
 from littledata.core.progress import progress
-from littledata.photos.places import Photo
+from littledata.photos.photo import Photo
 from littledata.shards import work
 from littledata.shards.rows import Format
 from littledata.shards.work import Done, Job, Shard, Span

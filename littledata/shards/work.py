@@ -25,7 +25,7 @@ from littledata.core import environment, files
 from littledata.core.errors import UserError
 from littledata.export.classifier import Network
 from littledata.photos import listing, places
-from littledata.photos.places import Photo
+from littledata.photos.photo import Photo
 from littledata.shards import rows
 from littledata.shards.rows import Format, Row
 
