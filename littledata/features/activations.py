@@ -82,7 +82,7 @@ class Averages:
 
     def read(self, photos: np.ndarray) -> np.ndarray:
         """The features of the photos of these numbers: float16 of shape (k, features)."""
-        found = np.empty((len(photos), self.features), np.float16)
-        for place, (shard, row, _) in zip(found, self.rows[photos]):
+        features = np.empty((len(photos), self.features), np.float16)
+        for place, (shard, row, _) in zip(features, self.rows[photos]):
             place[:] = self.shards[shard][row]
-        return found
+        return features

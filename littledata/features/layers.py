@@ -121,12 +121,12 @@ Convolutions = Mapping[str, tuple[np.ndarray, np.ndarray]]  # by name, such as b
 def vgg16(weights: Path) -> Convolutions:
     """VGG16's, from the file that the `pretrained` stage wrote."""
     names = [f"{block}_conv{number}" for block, count in CONVOLUTIONS.items() for number in range(1, count + 1)]
-    found = {}
+    convolutions = {}
     with h5py.File(weights) as file:
         for number, name in enumerate(names):  # Keras names a layer in the file by its kind and how many there were before
             kernel, bias = (file[f"layers/conv2d{f'_{number}' if number else ''}/vars/{i}"][:] for i in (0, 1))
-            found[name] = kernel.transpose(3, 2, 0, 1), bias
-    return found
+            convolutions[name] = kernel.transpose(3, 2, 0, 1), bias
+    return convolutions
 
 
 def ncnn_network(convolutions: Convolutions, blocks: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:

@@ -56,10 +56,10 @@ def _counts(segment: bytes, exif: bool) -> bool:
 
 def jpeg_kind(data: bytes) -> str | None:
     """What is odd about a JPEG that Pillow finds no picture in, as far as its frame tells; None for one of the usual kind."""
-    found = re.search(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]\0[\x0b-\x17](.)", data[: 2**20], re.DOTALL)
-    if not data.startswith(b"\xff\xd8\xff") or not found or found[1] == b"\x08":
+    frame = re.search(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]\0[\x0b-\x17](.)", data[: 2**20], re.DOTALL)
+    if not data.startswith(b"\xff\xd8\xff") or not frame or frame[1] == b"\x08":
         return None
-    return f"a JPEG of {found[1][0]} bits a channel: save it with 8"
+    return f"a JPEG of {frame[1][0]} bits a channel: save it with 8"
 
 
 def _tables(data: bytes, start: int) -> int:
@@ -68,15 +68,15 @@ def _tables(data: bytes, start: int) -> int:
     A smaller one would be the thumbnail within the metadata.
     """
     best, place = 0, len(data)
-    for found in re.finditer(re.escape(DQT), data[start : start + 2**20]):
-        at, area = start + found.start(), 0
+    for table in re.finditer(re.escape(DQT), data[start : start + 2**20]):
+        at, area = start + table.start(), 0
         while at + 9 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
             if data[at + 1] in (0xC0, 0xC1, 0xC2):
                 height, width = struct.unpack_from(">HH", data, at + 5)
                 area = height * width
             at += 2 + int.from_bytes(data[at + 2 : at + 4])
         if data[at : at + 2] == b"\xff\xda" and area > best:
-            best, place = area, start + found.start()
+            best, place = area, start + table.start()
     return place
 
 
@@ -88,8 +88,8 @@ def _png(data: bytes, exif: bool) -> bytes:
         behind = data[end + 4 : end + 8]
         fits = end <= len(data) and (not behind or re.fullmatch(rb"[A-Za-z]{4}", behind))
         if not fits and not name[:1].isupper():  # its length is wrong
-            found = data.find(b"IDAT", at + 8)
-            at = found - 4 if found > 0 else len(data)
+            pixels = data.find(b"IDAT", at + 8)
+            at = pixels - 4 if pixels > 0 else len(data)
             continue
         if name[:1].isupper() or name == b"tRNS":
             kept.append(data[at:end])

@@ -1,7 +1,7 @@
 """Say what is on pictures, and how sure the classifier is. `. .venv/bin/activate`, then from anywhere:
 
     predict photo.jpg
-    predict ~/pictures 'more/*.png' --format csv > found.csv
+    predict ~/pictures 'more/*.png' --format csv > answers.csv
     find / -name '*.jpg' | predict - --format json
 
 Reads files, folders with all below them, globs, and `-` for a list of files on standard input, one a line or as `find -print0`
@@ -73,8 +73,8 @@ def below(folder: str, left_out: Counter[str]) -> Iterator[str]:
 def listed(stream: io.BufferedReader) -> Iterator[str]:
     """A list of files, a line each, or as `find -print0` writes it."""
     end, last = None, b""
-    while some := stream.read1(2**16):
-        last += some
+    while chunk := stream.read1(2**16):
+        last += chunk
         end = end or (b"\0" if b"\0" in last else b"\n" if b"\n" in last else None)
         *whole, last = last.split(end) if end else [last]
         yield from filter(None, (os.fsdecode(name.rstrip(b"\r\n")) for name in whole))

@@ -45,13 +45,13 @@ def main(params) -> None:
             "photos": {split: len(dataset.of_split(manifest, split)) for split in dataset.splits(manifest)},
         },
         "metrics": {
-            split: {name: value for name, value in found.items() if name != "n"} for split, found in metrics.read()[level].items()
+            split: {name: value for name, value in scores.items() if name != "n"} for split, scores in metrics.read()[level].items()
         },
     }
-    found, size, crops = assemble.parts(params, level), params.image_size, params.activations.crops
-    models.save(assemble.to_keras(found, size, crops), assemble.KERAS, about)
+    parts, size, crops = assemble.parts(params, level), params.image_size, params.activations.crops
+    models.save(assemble.to_keras(parts, size, crops), assemble.KERAS, about)
     with files.whole(assemble.ONNX) as file:
-        onnx.save(to_onnx.convert(found, size, crops, about), file)
+        onnx.save(to_onnx.convert(parts, size, crops, about), file)
 
 
 if __name__ == "__main__":
