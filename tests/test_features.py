@@ -91,23 +91,6 @@ def test_features_are_the_networks_averaged_and_are_computed_once(weights, netwo
     assert {path: path.stat().st_ino for path in (tmp_path / "store").rglob("*.arrow")} == before
 
 
-def test_of_another_list_only_new_photos_are_computed_to_the_same_bytes(network, folder, tmp_path, monkeypatch, capsys):
-    filled(network, photos_of(folder), tmp_path / "one")
-    for number in range(0, 40, 8):
-        os.utime(folder / f"cat/{number:02}.jpg", (1, 1))
-    (folder / "dog/07.jpg").unlink()
-    photos = photos_of(folder)
-    capsys.readouterr()
-    filled(network, photos, tmp_path / "two")
-    computed = re.search(r"80 listed photos, (\d+) of them computed", capsys.readouterr().out)[1]
-    assert computed in ("5", "6")  # with the one that is none, where its shard has changed
-    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "another store"))
-    filled(network, photos, tmp_path / "three")
-    assert "80 listed photos, 80 of them computed" in capsys.readouterr().out
-    two, three = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("two", "three"))
-    assert two == three
-
-
 def test_a_damaged_shard_is_computed_anew(network, folder, tmp_path, monkeypatch, capsys):
     photos = photos_of(folder)
     filled(network, photos, tmp_path / "one")
@@ -119,12 +102,13 @@ def test_a_damaged_shard_is_computed_anew(network, folder, tmp_path, monkeypatch
         if at is not None:
             data[at] ^= 4
         path.write_bytes(data if at is not None else data[: len(data) // 2])
-    os.utime(folder / "cat/20.jpg", (1, 1))  # and rows of damaged ones are not copied
+    os.utime(folder / "cat/20.jpg", (1, 1))  # and rows of damaged ones are not copied, but those of others are
     photos = photos_of(folder)
     capsys.readouterr()
     filled(network, photos, tmp_path / "two")
-    said = capsys.readouterr().out
-    assert 3 <= said.count("is damaged: computed anew") <= 4, said
+    printed = capsys.readouterr().out
+    assert 3 <= printed.count("is damaged: computed anew") <= 4, printed
+    assert 1 <= int(re.search(r"81 listed photos, (\d+) of them computed", printed)[1]) < 30
     monkeypatch.setenv(store.VARIABLE, str(tmp_path / "another store"))
     filled(network, photos, tmp_path / "three")
     two, three = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("two", "three"))

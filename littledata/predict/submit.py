@@ -78,19 +78,17 @@ def main() -> None:
         compare(ids, of_id, options.test, f"{options.sample} asks for")
         compare(of_id, ids, options.sample, f"{options.test} has")
 
-        def labels():
-            nonlocal unread
-            answers = rows.answers(classifier, ids, lambda number: archive.read(test, of_id[number][0]))
-            for number, (probabilities, why_not, _) in tqdm(answers, total=len(ids), unit=" photos", disable=None):
-                label = UNKNOWN
-                if probabilities is None:
-                    unread += 1
-                    tqdm.write(f"{of_id[number][1]}: {why_not}; its label is {UNKNOWN}", file=sys.stderr)
-                else:
-                    label = min(max(float(probabilities[dog]), options.clip), 1 - options.clip)
-                yield number, f"{label:.6f}"
-
-        tables.write(options.out, HEADER, labels())
+        labels = []
+        answers = rows.answers(classifier, ids, lambda number: archive.read(test, of_id[number][0]))
+        for number, (probabilities, why_not, _) in tqdm(answers, total=len(ids), unit=" photos", disable=None):
+            label = UNKNOWN
+            if probabilities is None:
+                unread += 1
+                tqdm.write(f"{of_id[number][1]}: {why_not}; its label is {UNKNOWN}", file=sys.stderr)
+            else:
+                label = min(max(float(probabilities[dog]), options.clip), 1 - options.clip)
+            labels.append((number, f"{label:.6f}"))
+        tables.write(options.out, HEADER, labels)
     checked = f"the ids of {options.sample}" if options.sample else "not checked against a sampleSubmission.csv"
     print(f"{options.out}: {len(ids)} photos, {checked}; {unread} could not be read")
 

@@ -102,23 +102,20 @@ def machine(form: Format) -> dict[str, str]:
     }
 
 
-def difference(wanted: Mapping[str, str], other: Mapping[str, str]) -> str:
-    """In which way another machine is of another kind than the wanted one, in words; "" where it isn't."""
-    for name in {**wanted, **other}:
-        was, now = wanted.get(name, "nothing"), other.get(name, "nothing")
+def difference(wanted: Mapping[str, str], actual: Mapping[str, str]) -> str:
+    """In which way a machine is of another kind than the wanted one, in words; "" where it isn't."""
+    for name in {**wanted, **actual}:
+        was, now = wanted.get(name, "nothing"), actual.get(name, "nothing")
         if was == now:
             continue
         if name == "code":
             return "another version of the project"
         if name == "instructions":
-            less, more = (", ".join(sorted(one - two)) for one, two in ((_set(was), _set(now)), (_set(now), _set(was))))
+            one, other = set(was.split()), set(now.split())
+            less, more = ", ".join(sorted(one - other)), ", ".join(sorted(other - one))
             return "a processor " + " and ".join([f"without {less}"] * bool(less) + [f"with {more} as well"] * bool(more))
         return f"{name} {now} instead of {was}"
     return ""
-
-
-def _set(words: str) -> set[str]:
-    return set(words.split())
 
 
 def named(stem: str, data: bytes, ending: str) -> str:
