@@ -127,14 +127,14 @@ def measure(count: int, name: str) -> dict:
 
 def exported(clone: Path) -> bytes:
     """The clone's level 2 as a file for `predict`."""
-    from littledata.export import export, to_onnx
+    from littledata.export import assemble, to_onnx
     from littledata.splits import dataset
 
     settings, here = params.load(clone / params.PARAMS), os.getcwd()
     os.chdir(clone)  # where all paths of a stage begin
     try:
         about = {"classes": dataset.class_names(dataset.read_manifest()), "image_size": settings["image_size"]}
-        return to_onnx.convert(export.parts(settings, "top"), settings["image_size"], 1, about).SerializeToString()
+        return to_onnx.convert(assemble.parts(settings, "top"), settings["image_size"], 1, about).SerializeToString()
     finally:
         os.chdir(here)
 
