@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from ruamel.yaml import YAML
 
 from littledata.core import lockfile, params
 from littledata.core.errors import UserError
 from tools import deps
 
-ROOT = Path(__file__).parent.parent
 # A room imports of rooms below its own floor alone.
 FLOORS = ["core", "pictures scores", "photos", "splits networks", "export", "features", "training shards", "predict report"]
 PIPELINES = {path: YAML(typ="safe", pure=True).load(ROOT / path)["stages"] for path in params.PIPELINES}

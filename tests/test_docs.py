@@ -5,12 +5,12 @@ import posixpath
 import re
 import subprocess
 import sys
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pytest
+from conftest import ROOT
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parent.parent  # not conftest's, which imports Keras
 FILES = set(subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")[:-1])
 FOLDERS = {f"{folder}/" for name in FILES for folder in PurePosixPath(name).parents}
 PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in sorted(FILES) if re.fullmatch(r"(docs/)?[^/]+\.md", name)}
@@ -19,7 +19,7 @@ TARGETS = " ".join(re.findall(r"^([a-z][a-z -]*):(?!=)", (ROOT / "Makefile").rea
 LINES, WORDS = 150, 1200  # of README.md, at most
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"^    .*$", re.MULTILINE)
-IN_COMMITS = re.compile(r"(stages|tools|studies|recipes|tests|metrics|publish|requirements|docs|\.[a-z]+)/[\w./-]*")
+IN_COMMITS = re.compile(r"(stages|littledata|tools|studies|recipes|tests|metrics|publish|requirements|docs|\.[a-z]+)/[\w./-]*")
 WRITTEN = (".cache/", ".dvc/cache", ".dvc/config.local", ".venv/")  # by runs and people: in no commit
 
 each_page = pytest.mark.parametrize("page", PAGES)
