@@ -41,7 +41,7 @@ blog accurate:
 
 seeds: $(BIN)/.run #: both recipes from five seeds, splits redrawn: mean and spread (some three hours)
 	@python -m studies.seeds $(SET)
-	@python -m studies.seeds --recipe accurate --to metrics/seeds.json $(SET)
+	@python -m studies.seeds --recipe accurate --to studies/results/seeds.json $(SET)
 
 folds: $(BIN)/.run #: 5-fold cross-validation over training and validation photos: mean and spread
 	@python -m studies.seeds --folds $(or $(FOLDS),5) $(SET)
@@ -53,7 +53,7 @@ sets: $(BIN)/.run #: the recipe on several sets of photos, each photo tested onc
 views: $(BIN)/.run #: what 1, 2, 4 and 8 augmented views bring and cost (half an hour)
 	@python -m studies.views
 
-sizes: $(BIN)/.run #: accuracy against the number of training photos: metrics/sizes.svg
+sizes: $(BIN)/.run #: accuracy against the number of training photos: studies/results/sizes.svg
 	@python -m studies.sizes
 
 ideas: $(BIN)/.run #: how far each of some 30 ideas goes, by validation photos

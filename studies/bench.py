@@ -6,7 +6,7 @@ In one session, in a temporary clone of the last commit with an empty cache: the
 nothing to do, the experiment `dvc exp run -S finetune.lr=1e-4` on the warm cache, with both recipes, the blog's three scripts
 (`studies/plain.py`: a few epochs, multiplied out to 50), and between them the best rate of matrix products; and the recipe `light`
 beside the default: its stages, its exported files, and how many photos a second `predict` answers. Prints a table and writes
-metrics/benchmark.json.
+studies/results/benchmark.json.
 """
 
 import csv
@@ -30,7 +30,7 @@ from littledata.scores import metrics
 from studies import sets
 from tools import experiment, recipe
 
-BENCHMARK = Path("metrics/benchmark.json")
+BENCHMARK = Path("studies/results/benchmark.json")
 PLAIN = ("small_cnn", "bottleneck", "finetune")
 EXPERIMENT = "finetune.lr=1e-4"
 FILES = {"float32": "models/classifier.onnx", "int8": "models/classifier.int8.onnx"}
@@ -163,7 +163,7 @@ def a_photo(folder: Path, size: int) -> dict[str, float]:
 
 
 def benchmark(clone: Path) -> dict:
-    """Everything that is measured, as metrics/benchmark.json has it; seconds unless a name says otherwise."""
+    """Everything that is measured, as studies/results/benchmark.json has it; seconds unless a name says otherwise."""
     settings = params.load(clone / params.PARAMS)
     rates = [matmul_gflops()]
     cold = run(clone, "dvc", "repro")

@@ -2,11 +2,11 @@
 
     python -m studies.curve                                   # recipe light: 1, 4, 16 and 60 thousand photos
     python -m studies.curve 1000 4000 --recipe vgg16
-    python -m studies.curve --show metrics/curve_light.json   # the tables; runs nothing
+    python -m studies.curve --show studies/results/curve_light.json   # the tables; runs nothing
 
 Each number of photos in a temporary clone of the last commit with empty caches: the stages up to level 2, with one view of each
 photo, `duplicates`, `predict --to`, and DVC's own commands. Above LISTED photos they are read in place as a list (source `bucket`),
-of which LISTED are drawn, with maps, and level 2 learns from the averaged features of all others. Writes metrics/curve_<recipe>.json,
+of which LISTED are drawn, with maps, and level 2 learns from the averaged features of all others. Writes studies/results/curve_<recipe>.json,
 from which --show also works out, with what `make bench` measured, what a million photos would take: on paper, nobody has run it.
 """
 
@@ -209,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", nargs="*", type=int, default=list(PHOTOS), help=f"default: {' '.join(map(str, PHOTOS))}")
     parser.add_argument("--recipe", default="light", help="default: light")
-    parser.add_argument("--to", type=Path, help="the file to write; default: metrics/curve_<recipe>.json")
+    parser.add_argument("--to", type=Path, help="the file to write; default: studies/results/curve_<recipe>.json")
     parser.add_argument("--show", type=Path, metavar="FILE", help="print what this file holds, and run nothing")
     given = parser.parse_args()
     if given.show:
@@ -218,7 +218,7 @@ def main() -> None:
         if max(map(int, found)) > LISTED:
             print(f"\n{paper(found, json.loads(bench.BENCHMARK.read_text()))}")
         return
-    to = given.to or Path(f"metrics/curve_{given.recipe}.json")
+    to = given.to or Path(f"studies/results/curve_{given.recipe}.json")
     found: dict[str, dict] = json.loads(to.read_text()) if to.exists() else {}
     for count in given.photos:
         print(f"{count} photos", flush=True)

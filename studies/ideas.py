@@ -8,7 +8,7 @@ First come those that train nothing anew or no network: logistic regression, the
 answers of the recipe as it is. Then the blog's closing list, what later papers advise, sizes and views. For levels 2 and 3
 each row has the accuracy on validation photos, by how many photos it is righter or wronger than the recipe as it is (with
 the exact McNemar test's p where that is below 0.05: else the difference is noise), and the log loss, which tells sooner.
-Test photos have no part in it: `evaluate` doesn't run. Writes metrics/ideas.json, row by row. The workspace ends as it was.
+Test photos have no part in it: `evaluate` doesn't run. Writes studies/results/ideas.json, row by row. The workspace ends as it was.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from littledata.scores import metrics
 from littledata.splits import dataset
 from tools import experiment
 
-IDEAS_FILE = Path("metrics/ideas.json")
+IDEAS_FILE = Path("studies/results/ideas.json")
 LEVELS = ("top", "finetune")
 AS_IT_IS = "the recipe as it is"
 ROTATED = {"rotation": 25, "shear": 0.3, "zoom": 0.3, "shift": 0.1, "colour": 0.3}

@@ -3,7 +3,7 @@
     python -m studies.seeds                                       # five seeds of params.yaml's recipe
     python -m studies.seeds --seeds 11 12 --to /tmp/seeds.json finetune.epochs=1      # two of another one
     python -m studies.seeds --folds 5                             # k-fold cross-validation instead
-    python -m studies.seeds --show metrics/seeds.json             # what a file holds; runs nothing
+    python -m studies.seeds --show studies/results/seeds.json             # what a file holds; runs nothing
 
 With folds the photos for training and validation are dealt into so many parts, and every part is once the one that
 validates while all others train: their test photos are all the same, so they stay out of it.
@@ -31,8 +31,8 @@ from littledata.scores import metrics as scoring
 from tools import experiment, recipe
 
 SEEDED = ("subsample", "small_cnn", "activations", "top", "finetune")
-SEEDS = Path("metrics/seeds_default.json")
-FOLDS = Path("metrics/folds.json")
+SEEDS = Path("studies/results/seeds_default.json")
+FOLDS = Path("studies/results/folds.json")
 
 
 def redrawn(seed: int) -> dict[str, int]:

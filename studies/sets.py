@@ -3,11 +3,11 @@
     make sets SETS="a.zip b/"
     python -m studies.sets a.zip b/ --recipe accurate --to /tmp/sets.json
     python -m studies.sets a.zip finetune.lr=1e-4 --folds 1 2      # two of the five folds
-    python -m studies.sets --show metrics/sets.json                # what a file holds; runs nothing
+    python -m studies.sets --show studies/results/sets.json                # what a file holds; runs nothing
 
 Each set has a copy of the workspace under .cache/sets, in which the stages run; level 1 is left out. Five folds, whose test parts
 are disjoint: in each one part tests, another validates, three train. Splits that folders give are set aside. Frozen layers come
-from the memo. Writes metrics/sets.json, or metrics/sets_<recipe>.json, fold by fold, each set with the params that it was measured
+from the memo. Writes studies/results/sets.json, or studies/results/sets_<recipe>.json, fold by fold, each set with the params that it was measured
 with; what the file has of other sets stays. For each level: accuracy (Wilson's interval), balanced accuracy and log loss
 (percentiles of 1,000 bootstrap samples of the tested photos), fold by fold as well. For level 3: the photos won and lost against
 level 2, the difference of the accuracies with its interval, McNemar's p, photo-steps, seconds, and in how many runs it ended where
@@ -38,7 +38,7 @@ from littledata.scores import metrics, temperature
 from littledata.splits import dataset
 from tools import recipe, repro
 
-SETS = Path("metrics/sets.json")
+SETS = Path("studies/results/sets.json")
 COPIES = Path(".cache/sets")
 STAGES = ("download", "pretrained", "subsample", "activations", "bottleneck", "top", "finetune")
 ONCE = STAGES[:2]  # no fold changes them
@@ -269,7 +269,7 @@ def main() -> None:
     numbers = range(1, FOLDS + 1)
     parser.add_argument("--folds", nargs="+", type=int, choices=numbers, default=numbers, metavar="FOLD", help="some of the five")
     parser.add_argument("--recipe", help="another recipe than params.yaml's: recipes/<name>.yaml")
-    parser.add_argument("--to", type=Path, help=f"the file to write; default: {SETS}, or metrics/sets_<recipe>.json")
+    parser.add_argument("--to", type=Path, help=f"the file to write; default: {SETS}, or studies/results/sets_<recipe>.json")
     parser.add_argument("--show", type=Path, metavar="FILE", help="print what this file holds, and run nothing")
     options = parser.parse_intermixed_args()  # as `make sets` has them: sets, options, params
     if options.show:

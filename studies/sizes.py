@@ -5,7 +5,7 @@
 
 Every draw's training photos are scored on its test photos and on all photos that it leaves over (`subsample.rest`), so
 few training photos have many to be tested on. The recipe is that of params.yaml, whatever the number. Writes
-metrics/sizes.json and draws metrics/sizes.svg. Frozen layers come from the memo. The workspace ends as it was.
+studies/results/sizes.json and draws studies/results/sizes.svg. Frozen layers come from the memo. The workspace ends as it was.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from littledata.splits import dataset
 from studies import seeds
 from tools import experiment
 
-SIZES = Path("metrics/sizes.json")
-PICTURE = Path("metrics/sizes.svg")
+SIZES = Path("studies/results/sizes.json")
+PICTURE = Path("studies/results/sizes.svg")
 # Okabe and Ito's palette, told apart by every eye; the markers differ as well
 STYLES = {"small_cnn": ("#E69F00", "o"), "top": ("#0072B2", "s"), "finetune": ("#D55E00", "^")}
 

@@ -4,7 +4,7 @@
     python -m studies.views 1 2 -S image_size=150
 
 `activations` runs once, with the most views; the trainings take as many of them as a row says. Writes
-metrics/views.json: accuracies of levels 2 and 3, the bytes of the cached activations and the seconds that they take,
+studies/results/views.json: accuracies of levels 2 and 3, the bytes of the cached activations and the seconds that they take,
 both in proportion to the pictures. Prints a table. The workspace ends as it was.
 """
 
@@ -20,7 +20,7 @@ from littledata.splits import dataset
 from studies import seeds
 from tools import experiment
 
-VIEWS = Path("metrics/views.json")
+VIEWS = Path("studies/results/views.json")
 SEEDS = (1, 2, 3)
 LEVELS, SPLITS = ("top", "finetune"), ("validation", "test")
 

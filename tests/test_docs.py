@@ -133,6 +133,6 @@ def test_the_readme_is_one_page():
     ],
 )
 def test_the_tables_of_a_study_are_what_it_wrote(study, file, page):
-    words = [sys.executable, "-m", f"studies.{study}", "--show", f"metrics/{file}.json"]
+    words = [sys.executable, "-m", f"studies.{study}", "--show", f"studies/results/{file}.json"]
     written = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert all(table.strip() in PAGES[f"docs/{page}.md"] for table in written.split("\n\n"))

@@ -252,11 +252,11 @@ def test_more_training_photos_leave_fewer_to_be_tested_and_the_plot_shows_it(pip
     small = ["-S", "small_cnn.epochs=1", "-S", "finetune.epochs=1"]
     try:
         output = run(pipeline, "studies.sizes", "20", "--seeds", "1", "2", *small)
-        found = json.loads((pipeline / "metrics/sizes.json").read_text())
-        picture = (pipeline / "metrics/sizes.svg").read_text()
+        found = json.loads((pipeline / "studies/results/sizes.json").read_text())
+        picture = (pipeline / "studies/results/sizes.svg").read_text()
     finally:
         for name in "sizes.json", "sizes.svg":
-            (pipeline / "metrics" / name).unlink(missing_ok=True)
+            (pipeline / "studies/results" / name).unlink(missing_ok=True)
         restore(pipeline)
     for level in ("small_cnn", "top", "finetune"):
         assert found["sizes"]["20"][level]["n"] == 2 * 2 * (100 - 20 - 10), "all but training and validation photos"
@@ -271,17 +271,17 @@ def test_ideas_are_experiments_judged_by_validation_photos(pipeline):
     assert "no idea is called dropuot; there are " in run(pipeline, "studies.ideas", "dropuot", check=False)
     try:
         output = run(pipeline, "studies.ideas", "no hidden layer")
-        found = json.loads((pipeline / "metrics/ideas.json").read_text())
+        found = json.loads((pipeline / "studies/results/ideas.json").read_text())
         assert stages_run(output) == ["top", "finetune"]  # test photos have no part in it
         assert (pipeline / "params.yaml").read_text() == own
         run(pipeline, "studies.ideas", "L2", "no hidden layer")  # each on its own, not one on top of the other
-        both = json.loads((pipeline / "metrics/ideas.json").read_text())
+        both = json.loads((pipeline / "studies/results/ideas.json").read_text())
         assert list(both) == [*found, "L2"] and all(both[name] == row for name, row in found.items())
         change(pipeline, top__dropout=0.6)
         run(pipeline, "studies.ideas", "L2")
-        assert "no hidden layer" not in json.loads((pipeline / "metrics/ideas.json").read_text())
+        assert "no hidden layer" not in json.loads((pipeline / "studies/results/ideas.json").read_text())
     finally:
-        (pipeline / "metrics/ideas.json").unlink(missing_ok=True)
+        (pipeline / "studies/results/ideas.json").unlink(missing_ok=True)
         restore(pipeline)
     assert list(found) == [
         "the recipe as it is",

@@ -58,7 +58,7 @@ def test_sets_of_one_name_and_of_given_splits_are_each_measured_by_itself(pipeli
     missing = run(pipeline, "studies.sets", places[1], str(tmp_path / "none"), *quick, check=False)
     assert f"There is no {tmp_path / 'none'}" in missing and "photos read" not in missing
     assert "a folder or a zip that is here" in run(pipeline, "studies.sets", "s3://team/photos", *quick, check=False)
-    assert "seeds.json is no file that" in run(pipeline, "studies.sets", "--show", "metrics/seeds.json", check=False)
+    assert "seeds.json is no file that" in run(pipeline, "studies.sets", "--show", "studies/results/seeds.json", check=False)
     assert "invalid choice: 6" in run(pipeline, "studies.sets", places[1], *quick, "--folds", "6", check=False)
 
 

@@ -191,9 +191,9 @@ def test_views_are_compared_and_the_workspace_ends_as_it_was(pipeline):
         printed = run(pipeline, "studies.views", "1", "2", "-S", "image_size=48")
         rows = [line.split("|") for line in printed.splitlines() if line.startswith(("| 1 |", "| 2 |"))]
         assert [len(row) for row in rows] == [9, 9] and all("+-" in cell for row in rows for cell in row[4:8])
-        found = json.loads((pipeline / "metrics/views.json").read_text())["views"]
+        found = json.loads((pipeline / "studies/results/views.json").read_text())["views"]
         assert found["1"]["bytes"] < found["2"]["bytes"] and found["2"]["seconds"] > 0
         assert {path: path.read_bytes() for path in before} == before
     finally:
-        (pipeline / "metrics/views.json").unlink(missing_ok=True)
+        (pipeline / "studies/results/views.json").unlink(missing_ok=True)
         restore(pipeline)

@@ -6,5 +6,5 @@
 Each module is a group of faults, which it inflicts on a `ground.Ground`: a copy of the working tree in which the whole DAG has run
 once on a few dozen photos, undisturbed. A fault is survived where the same command, typed again, ends with the hashes of that
 run, or where what is wrong is refused with a line that says so; `make mend` comes between where that line, or DVC's, asks for it.
-Writes metrics/faults.json.
+Writes studies/results/faults.json.
 """

@@ -12,7 +12,7 @@ from studies import faults
 from studies.faults import ground
 
 GROUPS = {"kill": 8, "disk": 2, "damage": 3, "together": 2, "settings": 4, "remote": 2, "hostile": 6, "repeat": 3}  # shares of time
-FAULTS = Path("metrics/faults.json")
+FAULTS = Path("studies/results/faults.json")
 
 
 def table(groups: dict[str, dict]) -> str:
