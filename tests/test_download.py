@@ -287,6 +287,7 @@ def test_too_little_is_an_error_that_counts(folder, photos, tmp_path_factory, la
     assert not (folder / "data/photos").exists()
 
 
+@pytest.mark.process
 def test_a_package_client_that_hangs_is_stopped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     start = time.monotonic()
