@@ -73,7 +73,7 @@ def work(settings: dict, looks: list[tuple[float, float]]) -> dict[str, float]:
     network, unfrozen = backbone.build(settings["backbone"], size), settings["finetune"]["unfreeze"]
     frozen, _ = gflop(backbone.below(network, unfrozen))
     rest, rest_step = gflop(backbone.above(network, unfrozen))
-    cnn, cnn_step = gflop(models.small_cnn(settings["small_cnn"]["image_size"], 2, settings["small_cnn"]))
+    cnn, cnn_step = gflop(models.small_cnn(2, settings.small_cnn))
     return {
         "small_cnn": settings["small_cnn"]["epochs"] * (train * cnn_step + validation * cnn),
         "activations": (views + (validation + test) * crops) * frozen,
