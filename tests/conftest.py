@@ -293,11 +293,10 @@ sys.addaudithook(_refuse)
 
 
 @pytest.fixture(autouse=True)
-def no_process(request):
-    """With --fast, a test that starts a process nevertheless fails: it is to be marked with `process`."""
-    GUARD["on"] = request.config.getoption("--fast")
-    yield
-    GUARD["on"] = False
+def at_the_root(request, monkeypatch):
+    """Each test begins in the snapshot. With --fast, one that starts a process nevertheless fails: mark it with `process`."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setitem(GUARD, "on", request.config.getoption("--fast"))
 
 
 def pytest_configure(config):

@@ -19,11 +19,6 @@ PIPELINES = {path: YAML(typ="safe", pure=True).load(ROOT / path)["stages"] for p
 STAGES = {name: stage for stages in PIPELINES.values() for name, stage in stages.items()}
 
 
-@pytest.fixture(autouse=True)
-def at_the_root(monkeypatch):
-    monkeypatch.chdir(ROOT)
-
-
 def modules(*tops: str) -> list[Path]:
     """The modules in some of the project's folders. The command that starts groups of faults by their names is none that one imports."""
     return sorted(file for top in tops for file in Path(top).rglob("*.py") if file.name != "__main__.py")
