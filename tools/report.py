@@ -242,44 +242,26 @@ def write(base: str) -> str:
     for draw in (curves, confusion):
         draw(commit).savefig(REPORT / f"{draw.__name__}.png", dpi=100)
     wrong = "".join(f"\n- {line}" for line in lock.differences())
-    return f"""# This branch against {base} at {commit[:7]}
-
-{f"**dvc.lock does not belong to what is in git:**{wrong}" if wrong else "dvc.lock belongs to params, code and metrics."}
-
-## Metrics
-
-{metrics_table(commit, before, after)}
-
-{NOTE}
-
-## Params
-
-{params_table(commit)}
-
-## Stages
-
-{stages_table(commit)}
-
-## Learning curves
-
-![Learning curves before and after](curves.png)
-
-## Confusion on test photos
-
-![Confusion before and after](confusion.png)
-
-## Photos whose prediction changed
-
-{photos}
-"""
+    sections = {
+        "Metrics": f"{metrics_table(commit, before, after)}\n\n{NOTE}",
+        "Params": params_table(commit),
+        "Stages": stages_table(commit),
+        "Learning curves": "![Learning curves before and after](curves.png)",
+        "Confusion on test photos": "![Confusion before and after](confusion.png)",
+        "Photos whose prediction changed": photos,
+    }
+    verdict = (
+        f"**dvc.lock does not belong to what is in git:**{wrong}" if wrong else "dvc.lock belongs to params, code and metrics."
+    )
+    head = f"# This branch against {base} at {commit[:7]}\n\n{verdict}\n"
+    return head + "".join(f"\n## {heading}\n\n{text}\n" for heading, text in sections.items())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("base", help="branch, tag or commit that this branch left")
     plt.switch_backend("agg")  # draw into files, also where there is a screen
-    report = write(parser.parse_args().base)
-    (REPORT / "report.md").write_text(report, encoding="utf-8")
+    (REPORT / "report.md").write_text(write(parser.parse_args().base), encoding="utf-8")
     print(f"{REPORT}/report.md, curves.png, confusion.png")
 
 
