@@ -85,6 +85,27 @@ def test_stale_deps_are_named_and_then_written(tmp_path, monkeypatch):
     assert Path("dvc.yaml").read_text() == whole
 
 
+@pytest.mark.parametrize(
+    "key, stages",
+    [
+        ("finetune.lr", "finetune evaluate"),
+        ("top.dropout", "top finetune evaluate"),
+        ("small_cnn.filters", "small_cnn evaluate"),
+        ("activations.crops", "activations bottleneck top finetune evaluate"),
+        ("finetune.unfreeze", "activations bottleneck top finetune evaluate"),
+        ("subsample.seed", "subsample small_cnn activations bottleneck top finetune evaluate"),
+    ],
+)
+def test_a_changed_param_reruns_what_follows_from_it_and_nothing_else(key, stages):
+    """By dvc.yaml, in which a stage's deps come before it; that DVC does so with a rate is looked at in test_glance.py."""
+    rerun, made = [], set[str]()
+    for name, stage in PIPELINES[Path("dvc.yaml")].items():
+        if made & set(stage["deps"]) or any(f"{key}.".startswith(f"{read}.") for read in stage.get("params", ())):
+            rerun.append(name)
+            made |= lockfile.paths(stage, "outs", "metrics", "plots").keys()
+    assert rerun == stages.split()
+
+
 def test_what_reads_buckets_or_writes_parquet_reruns_no_training():
     """The same photos come out of an edited client. And what `predict --to` writes is no stage's."""
     assert rerun_by(Path("littledata/photos/places.py")) <= {"download", "subsample", "bottleneck"}

@@ -48,18 +48,6 @@ def stages_of(pipeline):
     restore(pipeline)
 
 
-def rerun_by(key: str) -> list[str]:
-    """The stages of dvc.yaml that a change of a param reruns: those that read it, and all that follow from them."""
-    found, declared = [], YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
-    made: set[str] = set()
-    for name in declared:  # in the order in which they are declared, a stage's deps come before it
-        reads = any(f"{key}.".startswith(f"{own}.") for own in declared[name].get("params", ()))
-        if reads or made & set(declared[name]["deps"]):
-            found.append(name)
-            made |= set(lockfile.paths(declared[name], "outs", "metrics", "plots"))
-    return found
-
-
 def module_of(name: str) -> str:
     """The module that a stage's command runs."""
     return DECLARED[name]["cmd"].removeprefix("python -m ")
@@ -72,24 +60,6 @@ def test_the_run_cache_has_every_stage_and_a_second_run_runs_nothing(pipeline):
     output = run(pipeline, "dvc", "repro", "--all-pipelines")
     assert stages_run(output) == [] and "up to date" in output
     assert [line.split()[0].rpartition(":")[2] for line in run(pipeline, "dvc", "stage", "list", "--all").splitlines()] == STAGES
-
-
-@pytest.mark.parametrize(
-    "key, stages",
-    [
-        ("finetune.lr", ["finetune", "evaluate"]),
-        ("finetune.views", ["finetune", "evaluate"]),
-        ("top.dropout", ["top", "finetune", "evaluate"]),
-        ("top.views", ["top", "finetune", "evaluate"]),
-        ("small_cnn.dropout", ["small_cnn", "evaluate"]),
-        ("activations.crops", ["activations", "bottleneck", "top", "finetune", "evaluate"]),
-        ("finetune.unfreeze", ["activations", "bottleneck", "top", "finetune", "evaluate"]),
-        ("subsample.seed", ["subsample", "small_cnn", "activations", "bottleneck", "top", "finetune", "evaluate"]),
-    ],
-)
-def test_a_change_reruns_what_follows_from_it_and_nothing_else(key, stages):
-    """By dvc.yaml; that DVC does so with a rate is looked at in test_glance.py."""
-    assert rerun_by(key) == stages
 
 
 def test_answers_are_averaged_over_five_crops_by_every_stage_and_by_the_classifier(stages_of, pipeline):

@@ -7,8 +7,6 @@ import io
 import json
 import shutil
 import sys
-import types
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,7 @@ from littledata.core import files, params
 from littledata.export import export
 from littledata.features import activations
 from littledata.photos import fetch
-from littledata.predict import predict, submit
+from littledata.predict import predict
 from littledata.scores import levels, metrics, predicted
 from littledata.splits import dataset
 
@@ -49,24 +47,6 @@ def project(photos, tmp_path_factory) -> Path:
         for name in (*STAGES, *(f"publish.{name}" for name in PUBLISH)):
             importlib.import_module(f"stages.{name}").main(params.for_stage(name.rpartition(".")[2]))
     return folder
-
-
-@pytest.fixture
-def call(project, monkeypatch, capsys):
-    """Call a command's `main` in the project with its classifier; returns the lines that it printed."""
-
-    def started(module: types.ModuleType, *words: str, status: int = 0) -> list[str]:
-        monkeypatch.setattr(sys, "argv", [module.__name__, *words, "--model", str(export.ONNX)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
-        capsys.readouterr()
-        try:
-            module.main()
-        except SystemExit as end:
-            assert (end.code or 0) == status
-        return capsys.readouterr().out.splitlines()
-
-    monkeypatch.chdir(project)
-    return started
 
 
 def test_labels_and_names_are_aligned_through_every_array(project):
@@ -100,35 +80,20 @@ def test_metrics_are_those_of_the_predictions(project):
             assert scores["accuracy_low"] < scores["accuracy"] < scores["accuracy_high"] or scores["accuracy"] in (0, 1)
 
 
-def test_the_file_that_is_handed_out_answers_as_its_level_did(project, call):
-    level, _ = levels.handed_out(project / levels.CHOICE)
-    names, _, probabilities, classes = predicted.read(level, "test", project / predicted.PREDICTIONS)
-    expected = {f"data/photos/{name}": dict(zip(classes, row)) for name, row in zip(names, probabilities)}
-    answers = [json.loads(line) for line in call(predict, "data/photos/test", "--format", "json")]
-    assert {answer["file"]: answer["probabilities"] for answer in answers} == {
-        name: pytest.approx(row, abs=1e-4) for name, row in expected.items()
-    }
-    header, *rows = csv.reader(call(predict, "data/photos/test", "--format", "csv"))
-    assert header == ["file", "class", "probability_cat", "probability_dog"] and len(rows) == 12
-    assert [[row[0], row[1]] for row in rows] == [[answer["file"], answer["class"]] for answer in answers]
-    assert [line.split()[::2] for line in call(predict, "data/photos/test")] == [[row[1], row[0]] for row in rows]
-
-    call(predict, "data/photos/test", "--to", "predictions")
-    table = dataset_of("predictions").to_table().to_pydict()
-    assert {name: pytest.approx(row["dog"], abs=1e-4) for name, row in expected.items()} == dict(
-        zip((f"data/photos/test/{name}" for name in table["file"]), table["probability_dog"])
-    )
-
-
-def test_a_submission_has_the_samples_ids_and_clipped_probabilities(project, call):
-    with zipfile.ZipFile(project / "test1.zip", "w") as archive:
-        for number, path in enumerate(files.of(project / "data/photos/test/cat"), 1):
-            archive.write(path, f"test1/{number}.jpg")
-    (project / "sample.csv").write_text("id,label\n" + "".join(f"{number},0.5\n" for number in (3, 1, 2, 4, 5, 6)))
-    call(submit, "test1.zip", "--sample", "sample.csv", "--clip", "0.45", "--out", "submission.csv")
-    header, *rows = csv.reader((project / "submission.csv").read_text().splitlines())
-    assert header == ["id", "label"] and [row[0] for row in rows] == ["3", "1", "2", "4", "5", "6"]
-    assert all(0.45 <= float(label) <= 0.55 for _, label in rows)
+def test_the_file_that_is_handed_out_answers_as_its_level_did(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    level, _ = levels.handed_out()
+    names, _, probabilities, classes = predicted.read(level, "test")
+    expected = {name: pytest.approx(dict(zip(classes, row)), abs=1e-4) for name, row in zip(names, probabilities)}
+    for words in ["--format", "json"], ["--to", "predictions"]:
+        monkeypatch.setattr(sys, "argv", ["predict", "data/photos/test", "--model", str(export.ONNX), *words])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+        with contextlib.suppress(SystemExit):
+            predict.main()
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert {answer["file"].removeprefix("data/photos/"): answer["probabilities"] for answer in answers} == expected
+    rows = dataset_of("predictions").to_table().to_pylist()
+    assert {f"test/{row['file']}": {kind: row[f"probability_{kind}"] for kind in classes} for row in rows} == expected
 
 
 def test_the_card_and_the_pictures_are_of_this_run(project):
