@@ -92,7 +92,7 @@ test: $(BIN)/.test .cache/wheels ## set up and run the tests
 	@python -m pytest -n 2 --dist worksteal
 
 test-fast: $(BIN)/.test ## those that start no process, no DVC and no stage, in a minute
-	@python -m pytest -n 2 --fast
+	@python -m pytest -n 2 --dist loadfile --fast
 
 lint: $(BIN)/.run $(BIN)/.lint ## the form of the code by ruff, its types by mypy
 	@ruff check
