@@ -24,7 +24,6 @@ from littledata.pictures import deep, images
 from littledata.predict import predict
 from littledata.scores import levels, metrics, predicted
 from littledata.shards import rows
-from littledata.training import evaluate
 from littledata.splits import dataset
 from littledata.training import evaluate
 
