@@ -25,6 +25,7 @@ import types
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO
 from unittest import mock
 
@@ -504,7 +505,7 @@ def lite_features(tmp_path_factory) -> Path:
     network, folder = lite.build(64), tmp_path_factory.mktemp("features")
     lite.set_weights(network, weights.lite_tensors())
     network.save_weights(folder / "lite.weights.h5")
-    given = {"backbone": lite.NAME, "image_size": 64, "preprocessing": "imagenet", "fit": "squash"}
+    settings = SimpleNamespace(backbone=lite.NAME, image_size=64, preprocessing="imagenet", fit="squash")
     path = folder / "features.onnx"
-    path.write_bytes(store.export(folder / "lite.weights.h5", given, None))
+    path.write_bytes(store.export(folder / "lite.weights.h5", settings, None))
     return path

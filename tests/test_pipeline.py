@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from littledata.core import lockfile, measured, params, stage
 from littledata.core.errors import UserError
 from littledata.core.params import leaves
-from littledata.export import export, quantize
+from littledata.export import assemble, quantize
 from littledata.features import activations
 from littledata.networks import backbone, keras, models, weights
 from littledata.pictures import images
@@ -83,11 +83,11 @@ def test_answers_are_averaged_over_five_crops_by_every_stage_and_by_the_classifi
         np.testing.assert_allclose(probabilities, said.mean(1), atol=0.005)
 
     stages_of("publish.choose", "publish.export", "publish.quantize", "publish.card", export__level="finetune")
-    classifier = predict.Classifier(pipeline / export.ONNX)
+    classifier = predict.Classifier(pipeline / assemble.ONNX)
     assert classifier.size == 54
     read = np.stack([classifier.read((pipeline / photo.path).read_bytes()) for photo in photos])
     np.testing.assert_allclose(classifier.probabilities(read), said.mean(1), atol=1e-4)
-    whole = keras.saving.load_model(pipeline / export.KERAS)
+    whole = keras.saving.load_model(pipeline / assemble.KERAS)
     np.testing.assert_allclose(np.asarray(whole(read)), said.mean(1), atol=1e-4)
     small = predict.Classifier(pipeline / quantize.INT8)
     np.testing.assert_allclose(small.probabilities(read), said.mean(1), atol=0.15)
