@@ -33,7 +33,7 @@ from ruamel.yaml import YAML
 
 from littledata.core import command, files, params, tables
 from littledata.core.errors import UserError
-from littledata.photos import sources
+from littledata.photos import listing
 from littledata.scores import metrics, temperature
 from littledata.splits import dataset
 from tools import recipe, repro
@@ -88,7 +88,7 @@ def located(given: Sequence[str]) -> dict[str, Path]:
     if missing := next((place for place in places if not place.exists()), None):
         raise UserError(f"There is no {missing}: name folders of class folders, or zips of them.")
     for place in places:
-        sources.own_photos(str(place))  # whether it may be read
+        listing.own_photos(str(place))  # whether it may be read
     called = [place.resolve() if place.name == ".." else place for place in places]
     names = [place.name if place.is_dir() else place.stem for place in called]
     times = Counter(names)
@@ -123,7 +123,7 @@ def looks(folder: Path) -> list[tuple[float, float]]:
 
 def tested(folder: Path, settings: Mapping) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Labels, and both levels' probabilities, of a fold's validation and of its test photos: each with the key `labels`."""
-    from littledata.scores import evaluate
+    from littledata.training import evaluate
 
     manifest = dataset.read_manifest(folder / dataset.MANIFEST)
     classes = dataset.class_names(manifest)

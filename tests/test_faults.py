@@ -475,7 +475,7 @@ def spoilt(data: bytes, count: int) -> list[bytes]:
 
 
 def test_another_kind_of_processor_has_a_memo_of_its_own():
-    less = [name for name in ("AVX512_SKX", "X86_V4", "X86_V3", "AVX2") if name in memo.instructions().split()]
+    less = [name for name in ("AVX512_SKX", "X86_V4", "X86_V3", "AVX2") if name in environment.instructions().split()]
     assert less, "NumPy knows no instruction set here that it could leave out"
     code = "from littledata.features import memo; print(memo.folder('origin').name)"
     for disabled, same in ("", True), (" ".join(less), False):

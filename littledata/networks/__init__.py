@@ -1,8 +1,8 @@
-"""Keras, quiet and repeatable: whoever needs it takes it from here, `from littledata.networks import keras`.
+"""The Keras models, and pretrained weights. Keras itself is imported only here: `from littledata.networks import keras`.
 
-So the order of a module's imports doesn't matter. TensorFlow writes several lines about GPUs that aren't there to file
-descriptor 2 before any setting of its own is read. Errors are not lost: a failing import raises, and the exception is
-printed after the descriptor is back.
+This import is quiet, and the order of a module's imports does not matter. TensorFlow writes several lines about GPUs that aren't there
+to file descriptor 2, before it reads any setting. They go nowhere. An import that fails still raises, and its exception is printed.
+The room imports `core` and `photos`.
 """
 
 import os

@@ -28,7 +28,7 @@ from hypothesis import strategies
 from PIL import Image
 
 from littledata.core.errors import UserError
-from littledata.photos import archive
+from littledata.photos import archive, listing
 from littledata.pictures import images, kinds
 from studies.faults.ground import Fault, Ground, beside
 
@@ -187,7 +187,7 @@ def read_archive(data: bytes, folder: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
     try:
-        with archive.listing(path) as found:
+        with listing.of_archive(path) as found:
             found.check()
             for photo in found.photos[:8]:
                 try:
