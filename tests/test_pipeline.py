@@ -357,7 +357,7 @@ def test_metrics_and_plots_come_from_git_alone(pipeline, tmp_path):
 
 def test_the_rest_is_scored_and_nothing_else_changes(stages_of, pipeline):
     before = metrics.read(pipeline / metrics.SCORES)
-    stages_of("subsample", "activations", "bottleneck", "evaluate", subsample__rest=True)
+    stages_of("subsample", "activations", "bottleneck", "evaluate", subsample__remaining=True)
     scores = metrics.read(pipeline / metrics.SCORES)
     rest = {level: splits.pop("rest") for level, splits in scores.items()}
     assert scores == before and all(0 < of_level["accuracy_low"] < of_level["accuracy_high"] for of_level in rest.values())
