@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import requests
@@ -47,7 +48,7 @@ class Source:
     fetch: Callable[[Mapping], tuple[Path | str, str]]
     terms: str
     layout: str = "folder"
-    classes: Mapping[str, str] = ()
+    classes: Mapping[str, str] = MappingProxyType({})
     in_place: bool = False
 
 
