@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from littledata.core import command, environment
 from littledata.core.errors import UserError
 from littledata.export.classifier import OWN
 from littledata.photos import archive
-from littledata.predict.predict import Pictures
+from littledata.predict.predict import pictures
 from studies import cluster, s3
 
 COUNT, PAIRS, BUCKET_COUNT = 5000, 3, 1000
@@ -85,7 +86,9 @@ def main() -> None:
         import ray  # noqa: F401
     except ImportError:
         raise UserError("Ray is not installed: `make bench-ray` brings it.") from None
-    paths = [os.path.abspath(path) for path in Pictures([str(options.photos)]) if archive.is_photo(path)][: options.count]
+    paths = [os.path.abspath(path) for path in pictures([str(options.photos)], Counter()) if archive.is_photo(path)][
+        : options.count
+    ]
     if not paths:
         raise UserError(f"no picture in {options.photos}")
     with tempfile.TemporaryDirectory() as place:

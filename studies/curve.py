@@ -27,7 +27,7 @@ from littledata.core.errors import UserError
 from littledata.photos import fetch
 from littledata.shards.store import SIZE, STORE
 from studies import bench
-from tools import experiment, recipe, repro
+from tools import experiment, recipe
 
 PHOTOS = (1000, 4000, 16_000, 60_000)
 CLASSES = 10
@@ -78,7 +78,7 @@ def settled(clone: Path, photos: Path, count: int, name: str) -> None:
     if count > LISTED:
         changes += ["download.source=bucket", "top.listed=true"]
         parts = {split: round(share * LISTED / CLASSES) for split, share in parts.items()}
-    settings = repro.changed_by(params.load(), changes)
+    settings = recipe.changed_by(params.load(), changes)
     settings["subsample"] |= parts
     params.check(settings, params.PARAMS)
     YAML(typ="safe", pure=True).dump(settings, clone / params.PARAMS)
@@ -127,14 +127,14 @@ def measure(count: int, name: str) -> dict:
 
 def exported(clone: Path) -> bytes:
     """The clone's level 2 as a file for `predict`."""
-    from littledata.export import export, to_onnx
+    from littledata.export import assemble, to_onnx
     from littledata.splits import dataset
 
     settings, here = params.load(clone / params.PARAMS), os.getcwd()
     os.chdir(clone)  # where all paths of a stage begin
     try:
         about = {"classes": dataset.class_names(dataset.read_manifest()), "image_size": settings["image_size"]}
-        return to_onnx.convert(export.parts(settings, "top"), settings["image_size"], 1, about).SerializeToString()
+        return to_onnx.convert(assemble.parts(settings, "top"), settings["image_size"], 1, about).SerializeToString()
     finally:
         os.chdir(here)
 

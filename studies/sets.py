@@ -123,7 +123,7 @@ def looks(folder: Path) -> list[tuple[float, float]]:
 
 def tested(folder: Path, settings: Mapping) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Labels, and both levels' probabilities, of a fold's validation and of its test photos: each with the key `labels`."""
-    from littledata.scores import evaluate
+    from littledata.training import evaluate
 
     manifest = dataset.read_manifest(folder / dataset.MANIFEST)
     classes = dataset.class_names(manifest)

@@ -21,6 +21,7 @@ from littledata.core.errors import UserError
 from littledata.photos import download, listing, places
 from littledata.splits import dataset
 from studies import s3
+from tools import plan, repro
 
 SIZES = {"train": 20, "validation": 6, "test": 6}
 ODD = {"ants": "Ameisen & Käfer #1/100 % echt?.jpg", "bees": "a+b=c/IMG (1).JPG"}  # keys with what URLs quote
@@ -306,7 +307,7 @@ def fill(server: dict[str, str], photos: dict[str, list[bytes]], place: str, som
 FEW = ("subsample.train=4", "subsample.validation=2", "subsample.test=2")
 
 
-def test_a_command_lists_a_bucket_and_draws_from_it(cut, server, photos, tmp_path):
+def test_a_command_lists_again_and_another_takes_the_list_of_the_last_time(cut, server, photos, tmp_path, monkeypatch, capsys):
     folder = shutil.copytree(cut, tmp_path / "clone")
     said = run(folder, "tools.repro", "--photos", "s3://moving/grows", check=False)
     assert "no picture in s3://moving/grows" in said.splitlines()[-1] and not (folder / "data/raw").exists()
@@ -322,6 +323,14 @@ def test_a_command_lists_a_bucket_and_draws_from_it(cut, server, photos, tmp_pat
         "sha256": json.loads((folder / download.NOTE).read_text())["digest"],
     }
 
+    fill(server, photos, "grows", range(20, 22))
+    monkeypatch.chdir(folder)
+    found, given = repro.list_place("bucket", first["path"], False, settings(folder)), settings(folder)
+    assert found.counts() == {"cat": 20, "dog": 20} and found.sha256 == first["sha256"]
+    assert "The list of photos is that of the last time; PHOTOS=... lists them again." in capsys.readouterr().out
+    assert plan.bytes_kept(found, given, plan.split(found, given["subsample"])) == found.size() * 16 / 40
+    found = repro.list_place("bucket", first["path"], True, given)
+    assert found.counts() == {"cat": 22, "dog": 22} and found.sha256 != first["sha256"]
     assert "are the source bucket" in run(folder, "tools.repro", "--source", "path", "--photos", "list.csv", check=False)
     assert "make check reads every photo of a folder or a zip" in run(folder, "tools.check", "s3://moving/grows", check=False)
 

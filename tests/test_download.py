@@ -258,6 +258,7 @@ def test_a_swapped_archive_is_noticed(pipeline, photos, tmp_path):
     assert settings(folder)["download"]["sha256"] == files.sha256_of(other)
 
 
+@pytest.mark.process
 def test_a_package_client_that_hangs_is_stopped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     start = time.monotonic()

@@ -1,22 +1,19 @@
 """Experiments side by side and one after another: the sweep, the search, and what a queued run may not lose."""
 
-import http.server
 import json
 import os
 import re
 import subprocess
 import sys
-import threading
 
 import pytest
-from conftest import ROOT, change, curve, git, restore, run, stages_run
+from conftest import ROOT, change, git, restore, run, stages_run
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from littledata.core import params
 from littledata.core.errors import UserError
 from littledata.scores import metrics
-from studies import ideas
-from tools import repro, search, sweep
+from tools import search, sweep
 
 
 @pytest.fixture
@@ -132,45 +129,6 @@ def test_a_worker_keeps_to_its_share_of_the_cores(pipeline):
         assert cores < 1.15, runtime
 
 
-class Studio(http.server.BaseHTTPRequestHandler):
-    """What is posted to DVC Studio, in order."""
-
-    posted: list[dict] = []
-
-    def do_POST(self) -> None:
-        self.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, *_) -> None:
-        pass
-
-
-@pytest.mark.slow  # a service that the project doesn't rest on
-def test_learning_curves_reach_studio_as_they_grow(workspace):
-    """docs/experiments.md: with a token. A server on this machine stands where DVC_STUDIO_URL says."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Studio)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    studio = {"DVC_STUDIO_TOKEN": "x", "DVC_STUDIO_URL": f"http://127.0.0.1:{server.server_port}", "NO_PROXY": "127.0.0.1"}
-    studio |= {"DVC_STUDIO_REPO_URL": "https://example.com/team/project", "no_proxy": "127.0.0.1"}
-    try:
-        output = run(workspace, "dvc", "exp", "run", "-S", "top.l2=0.00003", "top", **studio)
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert stages_run(output) == ["top"]
-    kinds = [post["type"] for post in Studio.posted]
-    assert kinds[0] == "start" and kinds[-1] == "done" and kinds.count("data") >= 4, "one an epoch"
-    losses = [
-        point
-        for post in Studio.posted
-        for point in post.get("plots", {}).get("metrics/curves/top/plots/metrics/val_loss.tsv", {}).get("data", ())
-    ]
-    assert [(point["step"], point["val_loss"]) for point in losses] == curve(workspace, "top", "val_loss")
-
-
 def test_a_queued_run_finds_what_lies_in_the_project(workspace, photos, tmp_path_factory):
     """It works in a copy elsewhere: relative paths go by the project."""
     own = workspace / "own"
@@ -245,65 +203,3 @@ def test_a_search_says_what_is_wrong_before_anything_runs(workspace):
     assert output.splitlines() == ["params.yaml has no finetune.rate."]
     change(workspace, finetune__lr=-1)
     assert "finetune.lr is -1" in run(workspace, "tools.search", check=False)
-
-
-@pytest.mark.slow
-def test_more_training_photos_leave_fewer_to_be_tested_and_the_plot_shows_it(pipeline):
-    small = ["-S", "small_cnn.epochs=1", "-S", "finetune.epochs=1"]
-    try:
-        output = run(pipeline, "studies.sizes", "20", "--seeds", "1", "2", *small)
-        found = json.loads((pipeline / "studies/results/sizes.json").read_text())
-        picture = (pipeline / "studies/results/sizes.svg").read_text()
-    finally:
-        for name in "sizes.json", "sizes.svg":
-            (pipeline / "studies/results" / name).unlink(missing_ok=True)
-        restore(pipeline)
-    for level in ("small_cnn", "top", "finetune"):
-        assert found["sizes"]["20"][level]["n"] == 2 * 2 * (100 - 20 - 10), "all but training and validation photos"
-        assert len(found["sizes"]["20"][level]["runs"]) == 2
-        assert f"{found['sizes']['20'][level]['mean']:.3f} +- " in output
-    assert picture.startswith("<?xml") and "training photos a class" in picture
-
-
-@pytest.mark.slow  # a study of eight trainings, which nobody waits for
-def test_ideas_are_experiments_judged_by_validation_photos(pipeline):
-    own = (pipeline / "params.yaml").read_text()
-    assert "no idea is called dropuot; there are " in run(pipeline, "studies.ideas", "dropuot", check=False)
-    try:
-        output = run(pipeline, "studies.ideas", "no hidden layer")
-        found = json.loads((pipeline / "studies/results/ideas.json").read_text())
-        assert stages_run(output) == ["top", "finetune"]  # test photos have no part in it
-        assert (pipeline / "params.yaml").read_text() == own
-        run(pipeline, "studies.ideas", "L2", "no hidden layer")  # each on its own, not one on top of the other
-        both = json.loads((pipeline / "studies/results/ideas.json").read_text())
-        assert list(both) == [*found, "L2"] and all(both[name] == row for name, row in found.items())
-        change(pipeline, top__dropout=0.6)
-        run(pipeline, "studies.ideas", "L2")
-        assert "no hidden layer" not in json.loads((pipeline / "studies/results/ideas.json").read_text())
-    finally:
-        (pipeline / "studies/results/ideas.json").unlink(missing_ok=True)
-        restore(pipeline)
-    assert list(found) == [
-        "the recipe as it is",
-        "logistic regression",
-        "logistic regression, block4 and block5",
-        "the mirror image as well",
-        "the mean of both levels",
-        "weights halfway between both levels",
-        "no hidden layer",
-    ]
-    scores = metrics.read(pipeline / metrics.SCORES)
-    for level in ("top", "finetune"):
-        base, idea = found["the recipe as it is"][level], found["no hidden layer"][level]
-        assert base["accuracy"] == pytest.approx(scores[level]["validation"]["accuracy"], abs=1e-4)
-        assert base["log_loss"] == pytest.approx(scores[level]["validation"]["log_loss"], abs=1e-3)
-        assert (base["gained"], base["lost"], base["p"]) == (0, 0, 1)
-        assert idea["accuracy"] == pytest.approx(base["accuracy"] + (idea["gained"] - idea["lost"]) / 20, abs=1e-4)
-
-
-def test_every_idea_changes_params_that_there_are():
-    given = params.load(ROOT / "params.yaml")
-    for name, changes in ideas.IDEAS.items():
-        changed = repro.changed_by(given, [f"{key}={value}" for key, value in changes.items()])
-        params._check(changed, params.SCHEMA, params.PARAMS, "")
-        assert changed != given, name

@@ -108,15 +108,15 @@ def in_zip(archive: zipfile.ZipFile, folders: set[str]) -> Iterator[tuple[Photo,
             yield Photo(name, entry.file_size, f"{entry.CRC:08x}"), entry
 
 
-def in_folder(top: str | os.PathLike, folders: set[str]) -> Iterator[tuple[Photo, Path]]:
-    """The files below a folder, one after the other, also through links, each folder once. `folders` takes all folders' names.
+def in_folder(top: str | os.PathLike, folders: set[str], links: bool = True) -> Iterator[tuple[Photo, Path]]:
+    """The files below a folder, one after the other, each folder once, also through `links`. `folders` takes all folders' names.
 
     A folder that can't be read is given as well, as a photo with a problem whose key ends with `/`.
     """
     seen: dict[str, str] = {}
-    queue, links = deque([""]), deque()
-    while queue or links:  # what people link lies elsewhere; where it doesn't, its own place counts
-        key = queue.popleft() if queue else links.popleft()
+    queue, linked = deque([""]), deque()
+    while queue or (linked and links):  # what people link lies elsewhere; where it doesn't, its own place counts
+        key = queue.popleft() if queue else linked.popleft()
         folder = Path(top, key)
         name = Photo(key, 0, "").name
         real = os.path.realpath(folder)
@@ -142,7 +142,7 @@ def in_folder(top: str | os.PathLike, folders: set[str]) -> Iterator[tuple[Photo
                 yield Photo(below, 0, "", problem=problem), path
                 continue
             if is_folder:
-                (links if entry.is_symlink() else queue).append(below)
+                (linked if entry.is_symlink() else queue).append(below)
             else:
                 problem = "" if stat.S_ISREG(about.st_mode) else "a pipe, a socket or a device"
                 yield Photo(below, about.st_size, stamp(about), problem=problem), path

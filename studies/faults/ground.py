@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 from littledata.core import lockfile, params
 from littledata.photos import fetch, sources
 from studies import sets
-from tools import mend, recipe, repro
+from tools import mend, recipe
 
 NOBODY = {f"GIT_{role}_{key}": "faults" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
 NO_NETWORK = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
@@ -173,7 +173,7 @@ def make(folder: Path) -> tuple[Ground, dict[str, float]]:
         return Ground(folder), json.loads(notes.read_text())
     shutil.rmtree(folder, ignore_errors=True)  # half of one that was killed
     copy = sets.workspace(folder)
-    settings = repro.changed_by(params.read(params.PARAMS), recipe.changes("tiny"))
+    settings = recipe.changed_by(params.read(params.PARAMS), recipe.changes("tiny"))
     settings["download"] |= {"source": "cifar10", "sha256": None}
     YAML(typ="safe", pure=True).dump(settings, copy / params.PARAMS)
     for stage in sets.ONCE:  # the one time with a network: what the project's own downloads lack
