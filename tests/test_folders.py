@@ -490,7 +490,7 @@ def raw_zip(path: Path, written: list[bytes], system: int = 3, extra=lambda name
 
 
 def test_a_zips_names_of_other_encodings(mine):
-    utf8 = raw_zip(mine / "utf8.zip", ["Kätzchen/aaaaaaaaa.jpg".encode(), "Hunde/bbbbbbbbbbbb.jpg".encode()])
+    utf8 = raw_zip(mine / "utf8.zip", ["Kätzchen/aaaaaaaaa.jpg".encode(), b"Hunde/bbbbbbbbbbbb.jpg"])
     dos = raw_zip(mine / "dos.zip", ["Kätzchen/aaaaaaaaa.jpg".encode("cp437"), b"Hunde/bbbbbbbbbbbb.jpg"])
 
     def info_zip(name):
