@@ -72,7 +72,8 @@ def changed_by(settings: Mapping, changes: Iterable[str]) -> dict:
 
 def asked(settings: Mapping, name: str | None, changes: Iterable[str]) -> dict:
     """Settings with a recipe's params, and with `name=value` changes on top; all of it is checked."""
-    tree = changed_by(merged(settings, read(name)) if name else settings, changes)
+    base: Mapping = merged(settings, read(name)) if name else settings
+    tree = changed_by(base, changes)
     params.check(tree, Path(f"{params.PARAMS} with {RECIPES}/{name}.yaml") if name else params.PARAMS)
     return tree
 
