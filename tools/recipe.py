@@ -32,7 +32,7 @@ def read(name: str) -> Mapping:
     return tree
 
 
-def merged(tree: object, changed: object) -> object:
+def merged(tree: Any, changed: Any) -> Any:
     """A tree of params with those in another one changed."""
     if not (isinstance(tree, Mapping) and isinstance(changed, Mapping)):
         return changed
