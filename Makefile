@@ -18,10 +18,11 @@ ifeq ($(GPU),0)
 export CUDA_VISIBLE_DEVICES := -1
 endif
 
-.PHONY: help repro back blog accurate canary seeds folds sets views sizes ideas sweep search experiments check publish predict bench bench-ray curve test test-browser test-ray test-slow table plots remote push pull check-lock report pull-repro mend faults audit comment clean lock deps
+.PHONY: help repro back blog accurate canary seeds folds sets views sizes ideas sweep search experiments check publish predict bench bench-ray curve test test-fast lint test-browser test-ray test-slow table plots remote push pull check-lock report pull-repro mend faults audit comment clean lock deps
 
 help: ## list the commands
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' Makefile | expand -t 12
+	@echo "To measure and to maintain, with a line each in the Makefile:" $$(sed -nE 's/^([a-z-]+):.*#: .*/\1/p' Makefile)
 
 COMMANDS := $(BIN)/predict $(BIN)/submit
 REPRO = python -m tools.repro $(if $(RECIPE),--recipe $(RECIPE)) $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS),--photos "$$PHOTOS")
@@ -38,24 +39,24 @@ accurate: ## the same with a recipe that takes more time, for accuracy: RECIPE=a
 blog accurate:
 	@$(MAKE) --no-print-directory repro RECIPE=$@
 
-seeds: $(BIN)/.run ## both recipes from five seeds, splits redrawn: mean and spread (some three hours)
+seeds: $(BIN)/.run #: both recipes from five seeds, splits redrawn: mean and spread (some three hours)
 	@python -m studies.seeds $(SET)
 	@python -m studies.seeds --recipe accurate --to studies/results/seeds.json $(SET)
 
-folds: $(BIN)/.run ## 5-fold cross-validation over training and validation photos: mean and spread
+folds: $(BIN)/.run #: 5-fold cross-validation over training and validation photos: mean and spread
 	@python -m studies.seeds --folds $(or $(FOLDS),5) $(SET)
 
-sets: $(BIN)/.run ## the recipe on several sets of photos, each photo tested once: SETS="a.zip b/"
+sets: $(BIN)/.run #: the recipe on several sets of photos, each photo tested once: SETS="a.zip b/"
 	$(if $(SETS),,@echo 'make sets SETS="a.zip b/"' >&2; exit 1)
 	@python -m studies.sets $(SETS) $(if $(RECIPE),--recipe $(RECIPE)) $(SET)
 
-views: $(BIN)/.run ## what 1, 2, 4 and 8 augmented views bring and cost (half an hour)
+views: $(BIN)/.run #: what 1, 2, 4 and 8 augmented views bring and cost (half an hour)
 	@python -m studies.views
 
-sizes: $(BIN)/.run ## accuracy against the number of training photos: studies/results/sizes.svg
+sizes: $(BIN)/.run #: accuracy against the number of training photos: studies/results/sizes.svg
 	@python -m studies.sizes
 
-ideas: $(BIN)/.run ## how far each of some 30 ideas goes, by validation photos
+ideas: $(BIN)/.run #: how far each of some 30 ideas goes, by validation photos
 	@python -m studies.ideas
 
 sweep: $(BIN)/.run ## experiments side by side: SET="finetune.lr=1e-5,1e-4 finetune.dropout=0.3,0.5" JOBS=2
@@ -79,22 +80,30 @@ predict: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## predict any number of photos into
 	@test -n "$$PHOTOS" -a -n "$$TO" || { echo "make predict PHOTOS=s3://bucket/photos TO=s3://bucket/predictions, or folders" >&2; exit 1; }
 	@predict "$$PHOTOS" --to "$$TO" $(if $(MODEL),--model "$$MODEL")
 
-bench: $(BIN)/.run ## how fast it is, beside the blog's scripts and the machine's ceiling (half an hour)
+bench: $(BIN)/.run #: how fast it is, beside the blog's scripts and the machine's ceiling (half an hour)
 	@python -m studies.bench
 
-bench-ray: $(BIN)/.test $(BIN)/.ray ## what Ray costs on the cores of this machine: PHOTOS=~/pictures, with the classifier of RECIPE=light
+bench-ray: $(BIN)/.test $(BIN)/.ray #: what Ray costs on the cores of this machine: PHOTOS=~/pictures, with the classifier of RECIPE=light
 	@python -m studies.bench_ray "$${PHOTOS:-data/photos}" $(if $(MODEL),--model "$$MODEL")
 
-curve: $(BIN)/.run ## how time, memory and disk grow from 1,000 to 60,000 photos: RECIPE=light
+curve: $(BIN)/.run #: how time, memory and disk grow from 1,000 to 60,000 photos: RECIPE=light
 	@python -m studies.curve $(if $(RECIPE),--recipe $(RECIPE))
 
 test: $(BIN)/.test ## set up and run the tests
 	@python -m pytest -n 2 --dist worksteal
 
-test-browser: $(BIN)/.test $(BIN)/.browser ## the page of plots in a real browser, which comes from npm
+test-fast: $(BIN)/.test ## those that start no process, no DVC and no stage, in a minute
+	@python -m pytest -n 2 --fast
+
+lint: $(BIN)/.run $(BIN)/.lint ## the form of the code by ruff, its types by mypy
+	@ruff check
+	@ruff format --check
+	@mypy
+
+test-browser: $(BIN)/.test $(BIN)/.browser #: the page of plots in a real browser, which comes from npm
 	@python -m pytest -m browser
 
-test-ray: $(BIN)/.test $(BIN)/.ray ## predict --to on a real Ray cluster of two nodes, on this machine alone
+test-ray: $(BIN)/.test $(BIN)/.ray #: predict --to on a real Ray cluster of two nodes, on this machine alone
 	@python -m pytest -m ray tests/test_ray.py
 
 test-slow: $(BIN)/.test ## what make test leaves out: above all the whole default recipe, cold, against dvc.lock
@@ -128,7 +137,7 @@ deps: $(BIN)/.run ## write into dvc.yaml which code each stage depends on, by it
 report: $(BIN)/.run ## write what this branch changes against BASE (main) into report/report.md, with pictures
 	@python -m tools.report "$(BASE)"
 
-# What .github/workflows/report.yml runs besides.
+# What .github/workflows/pull-request.yml runs besides.
 pull-repro: $(BIN)/.run $(PLUGINS)
 	@test -z "$$(dvc remote list)" || dvc repro --pull --allow-missing
 
@@ -138,21 +147,21 @@ comment: $(BIN)/.run
 mend: $(BIN)/.run ## remove from DVC's cache, and from data and models, what a disk has damaged
 	@python -m tools.mend
 
-faults: $(BIN)/.test ## break things on purpose, and count what is survived (20 minutes)
+faults: $(BIN)/.test #: break things on purpose, and count what is survived (20 minutes)
 	@python -m studies.faults
 
-audit: $(BIN)/.audit ## known weaknesses of the pinned packages and of the workflows
+audit: $(BIN)/.audit #: known weaknesses of the pinned packages and of the workflows
 	@python -m tools.audit
 
 clean: $(BIN)/.run ## remove what stages and downloads left; DVC's cache, .venv and the choice of a source stay
 	@python -m tools.clean
 
-lock: ## pin the dependencies anew, for every platform, from requirements/*.in
+lock: #: pin the dependencies anew, for every platform, from requirements/*.in
 	$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv
-	for name in run test browser audit npm gpu s3 ssh gs azure ray; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	for name in run test lint browser audit npm gpu s3 ssh gs azure ray; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
-canary: ## run the tests with the newest version of every dependency, in a copy of the last commit: .cache/canary
+canary: #: run the tests with the newest version of every dependency, in a copy of the last commit: .cache/canary
 	rm -rf .cache/canary
 	git clone --quiet . .cache/canary
 	mkdir .cache/canary/.cache && cp -R .cache/downloads .cache/canary/.cache/ 2>&- || true

