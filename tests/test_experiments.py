@@ -15,8 +15,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from littledata.core import params
 from littledata.core.errors import UserError
 from littledata.scores import metrics
-from studies import ideas
-from tools import repro, search, sweep
+from tools import search, sweep
 
 
 @pytest.fixture
@@ -245,65 +244,3 @@ def test_a_search_says_what_is_wrong_before_anything_runs(workspace):
     assert output.splitlines() == ["params.yaml has no finetune.rate."]
     change(workspace, finetune__lr=-1)
     assert "finetune.lr is -1" in run(workspace, "tools.search", check=False)
-
-
-@pytest.mark.slow
-def test_more_training_photos_leave_fewer_to_be_tested_and_the_plot_shows_it(pipeline):
-    small = ["-S", "small_cnn.epochs=1", "-S", "finetune.epochs=1"]
-    try:
-        output = run(pipeline, "studies.sizes", "20", "--seeds", "1", "2", *small)
-        found = json.loads((pipeline / "studies/results/sizes.json").read_text())
-        picture = (pipeline / "studies/results/sizes.svg").read_text()
-    finally:
-        for name in "sizes.json", "sizes.svg":
-            (pipeline / "studies/results" / name).unlink(missing_ok=True)
-        restore(pipeline)
-    for level in ("small_cnn", "top", "finetune"):
-        assert found["sizes"]["20"][level]["n"] == 2 * 2 * (100 - 20 - 10), "all but training and validation photos"
-        assert len(found["sizes"]["20"][level]["runs"]) == 2
-        assert f"{found['sizes']['20'][level]['mean']:.3f} +- " in output
-    assert picture.startswith("<?xml") and "training photos a class" in picture
-
-
-@pytest.mark.slow  # a study of eight trainings, which nobody waits for
-def test_ideas_are_experiments_judged_by_validation_photos(pipeline):
-    own = (pipeline / "params.yaml").read_text()
-    assert "no idea is called dropuot; there are " in run(pipeline, "studies.ideas", "dropuot", check=False)
-    try:
-        output = run(pipeline, "studies.ideas", "no hidden layer")
-        found = json.loads((pipeline / "studies/results/ideas.json").read_text())
-        assert stages_run(output) == ["top", "finetune"]  # test photos have no part in it
-        assert (pipeline / "params.yaml").read_text() == own
-        run(pipeline, "studies.ideas", "L2", "no hidden layer")  # each on its own, not one on top of the other
-        both = json.loads((pipeline / "studies/results/ideas.json").read_text())
-        assert list(both) == [*found, "L2"] and all(both[name] == row for name, row in found.items())
-        change(pipeline, top__dropout=0.6)
-        run(pipeline, "studies.ideas", "L2")
-        assert "no hidden layer" not in json.loads((pipeline / "studies/results/ideas.json").read_text())
-    finally:
-        (pipeline / "studies/results/ideas.json").unlink(missing_ok=True)
-        restore(pipeline)
-    assert list(found) == [
-        "the recipe as it is",
-        "logistic regression",
-        "logistic regression, block4 and block5",
-        "the mirror image as well",
-        "the mean of both levels",
-        "weights halfway between both levels",
-        "no hidden layer",
-    ]
-    scores = metrics.read(pipeline / metrics.SCORES)
-    for level in ("top", "finetune"):
-        base, idea = found["the recipe as it is"][level], found["no hidden layer"][level]
-        assert base["accuracy"] == pytest.approx(scores[level]["validation"]["accuracy"], abs=1e-4)
-        assert base["log_loss"] == pytest.approx(scores[level]["validation"]["log_loss"], abs=1e-3)
-        assert (base["gained"], base["lost"], base["p"]) == (0, 0, 1)
-        assert idea["accuracy"] == pytest.approx(base["accuracy"] + (idea["gained"] - idea["lost"]) / 20, abs=1e-4)
-
-
-def test_every_idea_changes_params_that_there_are():
-    given = params.load(ROOT / "params.yaml")
-    for name, changes in ideas.IDEAS.items():
-        changed = repro.changed_by(given, [f"{key}={value}" for key, value in changes.items()])
-        params._check(changed, params.SCHEMA, params.PARAMS, "")
-        assert changed != given, name

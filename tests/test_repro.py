@@ -1,6 +1,5 @@
 """`make repro`'s choice, and what it says and leaves."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -12,9 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from littledata.core.errors import UserError
 from littledata.photos import archive
-from littledata.scores import levels, metrics
 from littledata.splits import dataset
-from studies import seeds
 from tools import experiment, plan, repro
 
 
@@ -180,57 +177,6 @@ def test_a_disk_that_is_too_small_is_told_before_anything_runs(tmp_path):
     change(folder, download__source="cifar10")
     assert "GB of disk" in run(folder, "tools.repro", check=False)
     assert not (folder / "data/raw").exists()
-
-
-def test_a_spread_is_that_of_the_runs_and_its_interval_that_of_all_photos(tmp_path):
-    def run(right, loss):
-        scores = {"n": 200, "accuracy": right / 200, "log_loss": loss}
-        return {level: {"test": scores} for level in levels.LEVELS}
-
-    found = seeds.spread([run(180, 0.3), run(190, 0.2)], "top", "test")
-    low, high = metrics.wilson(370, 400)
-    assert (found["mean"], found["std"], found["n"]) == (0.925, 0.0354, 400)
-    assert (found["low"], found["high"], found["log_loss"]) == (round(low, 4), round(high, 4), 0.25)
-    better = seeds.spread([run(190, 0.3), run(190, 0.2)], "finetune", "test")
-    assert seeds.gain(better, found) == pytest.approx((0.025, 0.0354), abs=1e-4)
-    file = tmp_path / "seeds.json"
-    file.write_text(json.dumps({"params": [], "small_cnn": {"test": found}, "top": {"test": found}, "finetune": {"test": better}}))
-    lines = seeds.written(file)
-    assert len(lines) == 3 + 2 and lines[-1] == "finetune less top, run by run, test: +0.0250 +- 0.0354"
-    assert seeds.redrawn(7) == dict.fromkeys(
-        ["subsample.seed", "small_cnn.seed", "activations.seed", "top.seed", "finetune.seed"], 7
-    )
-    with pytest.raises(UserError, match="is no file that"):
-        seeds.written(tmp_path / "nothing.json")
-
-
-@pytest.mark.slow  # trains all three levels anew
-def test_seeds_redraw_and_retrain_as_experiments_and_leave_the_workspace_as_it_was(pipeline, tmp_path):
-    before = (pipeline / "dvc.lock").read_text(), (pipeline / "params.yaml").read_text()
-    manifest = (pipeline / "data/manifest.csv").read_bytes()
-    try:
-        output = run(pipeline, "studies.seeds", "--seeds", "1", "9", "--to", str(tmp_path / "seeds.json"))
-        expected = ["subsample", "small_cnn", "activations", "bottleneck", "top", "finetune", "evaluate"]
-        assert stages_run(output) == expected, "seed 1 is the pipeline's own, and comes from the cache"
-        assert ((pipeline / "dvc.lock").read_text(), (pipeline / "params.yaml").read_text()) == before
-        assert (pipeline / "data/manifest.csv").read_bytes() == manifest
-    finally:
-        restore(pipeline)
-    summary = json.loads((tmp_path / "seeds.json").read_text())
-    scores = metrics.read(pipeline / metrics.SCORES)
-    for level in ("small_cnn", "top", "finetune"):
-        for split, photos in (("validation", 20), ("test", 16)):
-            found = summary[level][split]
-            assert found["seeds"] == [1, 9] and found["n"] == 2 * photos
-            assert found["runs"][0] == scores[level][split]["accuracy"]
-            assert found["mean"] == round(sum(found["runs"]) / 2, 4)
-            assert found["low"] < found["mean"] < found["high"] or found["mean"] == 1
-    shown = run(pipeline, "studies.seeds", "--show", str(tmp_path / "seeds.json"))
-    assert stages_run(shown) == [] and output.endswith(shown)
-    first, second = (summary["finetune"]["test"]["runs"][i] - summary["top"]["test"]["runs"][i] for i in (0, 1))
-    mean, std = (first + second) / 2, abs(first - second) / 2**0.5
-    assert shown.splitlines()[-1] == f"finetune less top, run by run, test: {mean:+.4f} +- {std:.4f}"
-    assert "metrics.json is no file that" in run(pipeline, "studies.seeds", "--show", "metrics/metrics.json", check=False)
 
 
 def test_folds_validate_every_photo_once_and_leave_the_test_photos_alone(pipeline, tmp_path):
