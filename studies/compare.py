@@ -17,7 +17,6 @@ McNemar's p. A photo counts in each run that answers it. The file is written row
 """
 
 import argparse
-import itertools
 import json
 import os
 import signal
@@ -40,7 +39,7 @@ from studies import copies
 RESULTS, COPIES = Path("studies/results"), Path(".cache/copies")
 STAGES = ("download", "pretrained", "subsample", "small_cnn", "activations", "bottleneck", "top", "finetune")
 FOLDS = 5
-Answers = dict[str, np.ndarray]  # `labels` and every level's probabilities, for the photos of one split
+Answers = dict[str, np.ndarray]  # for the photos of one split: `photos`, their digests, `labels`, and every level's probabilities
 
 
 def redrawn(seed: int) -> list[str]:
@@ -88,6 +87,7 @@ def answers(copy: copies.Copy, split: str, measured: Sequence[str], fit: str) ->
         manifest = dataset.read_manifest()
         photos = dataset.of_split(manifest, split)
         found: Answers = {"labels": dataset.labels(photos, dataset.class_names(manifest))}
+        found["photos"] = np.array([photo.sha256 for photo in photos])
         for level in measured:
             validated = split == "validation"
             found[level] = np.load(f"data/validation/{level}.npy") if validated else evaluate.predict(level, photos, fit)
@@ -132,14 +132,16 @@ def summary(runs: Mapping[str, Sequence[Answers]], measured: Sequence[str], firs
     """A row of the table, from the answers of its runs on each split; `first` has those of the row to compare with, if any."""
     found: dict = {"scores": {}, "gains": {}}
     for split, of_split in runs.items():
-        for level in measured:
+        for place, level in enumerate(measured):
             found["scores"].setdefault(level, {})[split] = scores(of_split, level)
-            if first:
-                pairs = [(run["labels"], run[level], before[level]) for run, before in zip(of_split, first[split], strict=True)]
-                found["gains"].setdefault(f"{level}, on the first row", {})[split] = gain(pairs)
-        for below, level in itertools.pairwise(measured):
-            pairs = [(run["labels"], run[level], run[below]) for run in of_split]
-            found["gains"].setdefault(f"{level}, on {below}", {})[split] = gain(pairs)
+            others = {f"{level}, on the first row": (level, first[split])} if first else {}
+            if place:
+                others[f"{level}, on {measured[place - 1]}"] = (measured[place - 1], of_split)
+            for name, (other, answers_of) in others.items():
+                pairs = list(zip(of_split, answers_of, strict=True))
+                if all(np.array_equal(run["photos"], before["photos"]) for run, before in pairs):
+                    each = [(run["labels"], run[level], before[other]) for run, before in pairs]
+                    found["gains"].setdefault(name, {})[split] = gain(each)
     return found
 
 
