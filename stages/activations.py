@@ -9,6 +9,10 @@ Writes data/activations/<split>.npy and .csv: training photos in `activations.vi
 plain; all other photos plain, or in five crops (`activations.crops`).
 """
 
+from littledata.core import process
+
+process.begin("activations", __name__)
+
 from littledata.core import stage
 from littledata.core.progress import progress
 from littledata.features import activations, layers, memo
@@ -24,11 +28,11 @@ def main(params) -> None:
     shape = network.output_shape((size, size, 3))
     known = views_.origin(params, depth)
     plain = memo.Memo(*known)
-    augmented = memo.Memo(*known, settings["seed"], dict(settings["augmentation"]))
+    augmented = memo.Memo(*known, params["seed"], dict(settings["augmentation"]))
     crops = memo.Memo(*known, settings["crops"]) if settings["crops"] > 1 else plain
 
     def pictures(item):
-        return network.preprocess(views_.view_of(*item, size, fit, settings, depth)[None], params["preprocessing"])
+        return network.preprocess(views_.view_of(*item, size, fit, settings, depth, params["seed"])[None], params["preprocessing"])
 
     def recall(item, compute):
         photo, view = item

@@ -5,6 +5,10 @@ Writes data/bottleneck/<split>.npy and .csv, the network's output (VGG16's: that
 machine, or with ENGINE=ray on a cluster. `activations` says what is written of them.
 """
 
+from littledata.core import process
+
+process.begin("bottleneck", __name__)
+
 import numpy as np
 
 from littledata.core import stage

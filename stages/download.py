@@ -6,6 +6,10 @@ Writes data/raw/photos.zip, or for the source `bucket` data/raw/photos.csv, and 
 of an archive no path: it is the same whichever route brought the same bytes. Of a list it says what its names are relative to.
 """
 
+from littledata.core import process
+
+process.begin("download", __name__)
+
 import json
 
 from littledata.core import files, stage

@@ -8,17 +8,22 @@ Writes metrics/metrics.json (what one decides by, see `glance`), metrics/scores.
 metrics/confusion/, metrics/roc/ (test photos) and data/predictions.csv (every photo's probabilities).
 """
 
+from littledata.core import process
+
+process.begin("evaluate", __name__)
+
 import json
 
 import numpy as np
 
 from littledata.core import stage, tables
+from littledata.core.params import Params
 from littledata.features import activations
 from littledata.scores import evaluate, levels, metrics
 from littledata.splits import dataset
 
 
-def main(params) -> None:
+def main(params: Params) -> None:
     manifest = dataset.read_manifest()
     classes = dataset.class_names(manifest)
     photos_of = {split: dataset.of_split(manifest, split) for split in dataset.splits(manifest) if split != "train"}
@@ -27,7 +32,7 @@ def main(params) -> None:
         validated = np.load(activations.VALIDATION / f"{level}.npy")
         scores[level] = {}
         for split, photos in photos_of.items():
-            probabilities = validated if split == "validation" else evaluate.predict(level, photos, params["fit"])
+            probabilities = validated if split == "validation" else evaluate.predict(level, photos, params.fit)
             labels = dataset.labels(photos, classes)
             scores[level][split] = metrics.scores(labels, probabilities)
             for photo, row in zip(photos, probabilities):

@@ -7,6 +7,10 @@ and both its routes write the same bytes. EfficientNet-Lite0 comes by a wheel al
 file, is read as data: nothing of that package is installed, imported, unpickled or run.
 """
 
+from littledata.core import process
+
+process.begin("pretrained", __name__)
+
 from littledata.core import stage
 from littledata.core.errors import UserError
 from littledata.networks import lite, weights

@@ -2,8 +2,8 @@
 
     dvc exp run -S subsample.seed=2                   # another draw
     dvc exp run -S subsample.order=archive            # the blog's: the first 1000 train, the next 400 validate
-    dvc exp run -S subsample.folds=5 -S subsample.fold=2       # the second part of five validates, the others train
-    dvc exp run -S subsample.folds=5 -S subsample.fold=2 -S subsample.folded=test      # it tests, the third validates
+    dvc exp run -S subsample.parts=5 -S subsample.part=2       # the second part of five validates, the others train
+    dvc exp run -S subsample.parts=5 -S subsample.part=2 -S subsample.part_is=test      # it tests, the third validates
     dvc exp run -S subsample.train=0.6 -S subsample.validation=0.2 -S subsample.test=0.2      # shares of every class
 
 Writes data/photos/<split>/<class>/, data/manifest.csv, data/skipped.csv and data/depth.json, the range of training photos of
@@ -13,6 +13,10 @@ the archive are read; decoded are as many as are needed. A photo that can't be u
 its place; so is a copy of another one. A photo that is in two classes is not used in either. Where folders give splits, all their
 photos are taken as they stand.
 """
+
+from littledata.core import process
+
+process.begin("subsample", __name__)
 
 import shutil
 

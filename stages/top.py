@@ -6,26 +6,31 @@
 Writes models/top.keras (bottleneck features in, probabilities out), and what else `loop.fit` writes.
 """
 
+from littledata.core import process
+
+process.begin("top", __name__)
+
 from littledata import networks
 from littledata.core import stage
 from littledata.core.errors import UserError
+from littledata.core.params import Params
 from littledata.features import activations
 from littledata.networks import models
 from littledata.training import batches, loop
 
 
-def main(params) -> None:
-    params = params["top"]
-    if params["listed"] and params["pooling"] != "average":
-        raise UserError(f"top.listed takes averaged features, and top.pooling is {params['pooling']}: set it to average.")
-    networks.seed_everything(params["seed"])
+def main(params: Params) -> None:
+    top, seed = params.top, params.seed
+    if top.listed and top.pooling != "average":
+        raise UserError(f"top.listed takes averaged features, and top.pooling is {top.pooling}: set it to average.")
+    networks.seed_everything(seed)
     photos, labels = batches.validation(activations.BOTTLENECK)
-    model = used = models.top(photos.shape[2:], int(labels.max()) + 1, params)
-    if params["listed"]:
-        train, model = batches.averaged(params["batch_size"], params["seed"], params["views"]), models.on_averages(used)
+    model = used = models.top(photos.shape[2:], int(labels.max()) + 1, top)
+    if top.listed:
+        train, model = batches.averaged(top.batch_size, seed, top.views), models.on_averages(used)
     else:
-        train = batches.cached(activations.BOTTLENECK, params["batch_size"], params["seed"], views=params["views"])
-    loop.fit("top", model, train, (photos, labels), params, used=used)
+        train = batches.cached(activations.BOTTLENECK, top.batch_size, seed, views=top.views)
+    loop.fit("top", model, train, (photos, labels), top, used=used)
 
 
 if __name__ == "__main__":

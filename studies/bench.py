@@ -64,7 +64,7 @@ def work(settings: params.Params, looks: list[float]) -> dict[str, float]:
     views, crops = train * settings.activations.views, settings.activations.crops
     network, unfrozen = backbone.build(settings.backbone, settings.image_size), settings.finetune.unfreeze
     (frozen, _), (above, step) = gflop(backbone.below(network, unfrozen)), gflop(backbone.above(network, unfrozen))
-    cnn, cnn_step = gflop(models.small_cnn(settings.small_cnn.image_size, 2, settings.small_cnn))
+    cnn, cnn_step = gflop(models.small_cnn(2, settings.small_cnn))
     return {
         "small_cnn": settings.small_cnn.epochs * (train * cnn_step + validation * cnn),
         "activations": (views + (validation + test) * crops) * frozen,

@@ -31,7 +31,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from littledata.core import files, lockfile, params
+from littledata.core import files, lockfile, params, process
 from littledata.photos import fetch, sources
 from littledata.scores import metrics
 
@@ -140,6 +140,7 @@ def attempt(folder: Path, *command: str, **environment: str) -> tuple[int, str]:
     keras.utils.clear_session(free_memory=False)
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile("w+") as file, _descriptors(file):
         patch.chdir(folder)
+        patch.setattr(process, "begin", lambda *_: None)  # this process is not the stage's
         before = dict(os.environ)
         patch.setattr(sys, "argv", list(command))
         patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
@@ -235,7 +236,9 @@ def starts(function: Callable) -> bool:
         values = [within.get(name) for name in new]
         if any(getattr(value, "__name__", "").startswith("stages") for value in values):
             return True
-        todo += [value for value in values if isinstance(value, types.FunctionType) and Path(value.__code__.co_filename).parent == TESTS]
+        todo += [
+            value for value in values if isinstance(value, types.FunctionType) and Path(value.__code__.co_filename).parent == TESTS
+        ]
     return bool(names & STARTS)
 
 
@@ -272,7 +275,8 @@ def pytest_configure(config):
     if not config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
         return
     # Two workers share two cores: with two threads each they would only get into each other's way.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for name in "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS":
+        os.environ.setdefault(name, "1")
     # What XLA compiles, it compiles once for all of them: a fifth of a small training of level 3, to the same bytes.
     compiled = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, compiled)
@@ -409,7 +413,7 @@ def light(tmp_path_factory) -> Path:
     keras.utils.set_random_seed(1)
     network = lite.build(64)
     lite.set_weights(network, weights.lite_tensors())
-    given = {"pooling": "average", "scaling": False, "units": 0, "dropout": 0.0, "l1": 0.0, "l2": 0.0}
+    given = params.Top.model_construct(pooling="average", units=0, dropout=0.0, l1=0.0, l2=0.0)
     parts = [preprocessing.preprocessing(lite.NAME, "imagenet"), network, models.top(network.output_shape[1:], 2, given)]
     about = {"classes": ["cat", "dog"], "image_size": 64, "crops": 1, "fit": "squash", "depth": None}
     path = tmp_path_factory.mktemp("light") / "classifier.onnx"

@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 from conftest import ROOT, change, clone, copied, run, with_downloads
 
+from littledata.core import params
 from littledata.core.errors import UserError
 from littledata.export import export, model_file, to_onnx
 from littledata.features import memo
@@ -50,7 +51,7 @@ def test_both_parts_and_the_export_are_the_whole_network(name, tmp_path):
     whole = said(network, batch)
     np.testing.assert_allclose(said(above, said(below, batch)), whole, rtol=1e-3, atol=1e-4 * whole.max())
 
-    given = {"pooling": "average", "scaling": False, "units": 8, "dropout": 0.5, "l1": 0.0, "l2": 0.0}
+    given = params.Top.model_construct(pooling="average", units=8, dropout=0.5, l1=0.0, l2=0.0)
     top = models.top(above.output_shape[1:], 3, given)
     parts = [preprocessing.preprocessing(name, "imagenet"), below, above, top]
     expected = said(export.to_keras(parts, size, 1), pixels)

@@ -79,7 +79,7 @@ def made(tmp_path_factory) -> Path:
 @pytest.fixture
 def folder(made) -> Path:
     """A clone in which stages run; before they start they remove what others have left."""
-    change(made, **SIZES, subsample__seed=1, subsample__folds=0, subsample__fold=1)
+    change(made, **SIZES, subsample__seed=1, subsample__parts=0, subsample__part=1)
     return made
 
 

@@ -42,13 +42,11 @@ def test_the_deps_in_dvc_yaml_are_what_make_deps_writes():
 def test_a_stage_names_what_it_imports_and_of_no_room_that_it_takes_little_of(name):
     named = {Path(dep) for dep in STAGES[name]["deps"] if dep.startswith(("littledata", "stages"))}
     script = deps.script_of(STAGES[name])
-    needed = {file for file in deps.needed(script) if file.stat().st_size}
+    needed = set(filter(deps.runs, deps.needed(script)))
     assert script in named and all({file, file.parent} & named for file in needed)
     rooms = {path for path in named if path.is_dir()}
     assert named - rooms <= needed | {script}
-    assert all(
-        2 * sum(file.parent == room for file in needed) > len([f for f in room.glob("*.py") if f.stat().st_size]) for room in rooms
-    )
+    assert all(2 * sum(file.parent == room for file in needed) > len([*filter(deps.runs, room.glob("*.py"))]) for room in rooms)
 
 
 def test_rooms_stand_on_rooms_below_them():

@@ -187,7 +187,7 @@ def test_level_2_learns_from_what_was_not_drawn(weights, folder, tmp_path, monke
     np.testing.assert_array_equal(batch[0, 0, 0], array[3, 0].astype(np.float32).mean((0, 1)))
     np.testing.assert_array_equal(batch[1:, 0, 0], found.read(np.array([0, 58])))
 
-    whole = models.top((2, 2, 1280), 2, settings()["top"])
+    whole = models.top((2, 2, 1280), 2, params.load(ROOT / "params.yaml").top.model_copy(update={"units": 0}))
     maps = np.random.default_rng(1).random((3, 2, 2, 1280), np.float32)
     same = models.on_averages(whole).predict_on_batch(maps.mean((1, 2), keepdims=True))
     np.testing.assert_allclose(same, whole.predict_on_batch(maps), rtol=1e-5)

@@ -71,7 +71,7 @@ def bring(path: Path) -> None:
 
 def draw(**settings) -> tuple[list[dataset.Photo], dict[str, str]]:
     """What is drawn of the photos that were brought, and what was skipped why."""
-    params = SHARES | {"rest": False, "folds": 0, "fold": 1, "folded": "validation", "order": "random", "seed": 1} | settings
+    params = SHARES | {"remaining": False, "parts": 0, "part": 1, "part_is": "validation", "order": "random", "seed": 1} | settings
     run_subsample.main({"subsample": params})
     return dataset.read_manifest(), dict(tables.rows(drawing.SKIPPED))
 

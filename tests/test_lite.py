@@ -200,7 +200,7 @@ def test_in_int8_it_says_the_same(cifar10, weights, tmp_path):
     found = network.outputs(photos, lambda pixels: network.preprocess(pixels[None], "imagenet"))
     features, trained = np.concatenate([some.mean((1, 2)) for some in found]), np.arange(300) % 3 > 0
     regression = LogisticRegression(C=0.01, max_iter=1000).fit(features[trained], labels[trained])
-    top = models.top((3, 3, 1280), 2, {"pooling": "average", "scaling": False, "units": 0, "dropout": 0.0, "l1": 0.0, "l2": 0.0})
+    top = models.top((3, 3, 1280), 2, params.Top.model_construct(pooling="average", units=0, dropout=0.0, l1=0.0, l2=0.0))
     top.set_weights([regression.coef_.T, regression.intercept_])
     parts = [preprocessing.preprocessing(lite.NAME, "imagenet"), backbone.load(lite.NAME, weights, size), top]
     large, small = tmp_path / "float32.onnx", tmp_path / "int8.onnx"

@@ -1,6 +1,7 @@
 """params.yaml is checked whole: a typo is one line that names it, whoever starts."""
 
 import copy
+import json
 import re
 import shutil
 from pathlib import Path
@@ -30,14 +31,22 @@ def edited(tmp_path):
     return edit
 
 
-def test_the_committed_file_is_right():
-    assert params.load(ROOT / "params.yaml")["finetune"]["unfreeze"]
+def test_the_committed_file_is_right_and_small_enough_to_be_read():
+    assert len(list(leaves(params.load(ROOT / "params.yaml")))) <= 70
+
+
+def test_editors_check_by_the_same_schema():
+    """`python -m littledata.core.params > params.schema.json` writes it."""
+    assert json.loads((ROOT / "params.schema.json").read_text()) == params.schema()
+    for path in (ROOT / "params.yaml", *(ROOT / "recipes").glob("*.yaml")):
+        name = re.match(r"# yaml-language-server: \$schema=(.*)\n", path.read_text())[1]
+        assert (path.parent / name).resolve() == ROOT / "params.schema.json"
 
 
 def test_dvc_writes_the_file_as_it_is(tmp_path):
     """Or every `make repro` would leave a changed params.yaml behind."""
     path = shutil.copy(ROOT / "params.yaml", tmp_path)
-    apply_overrides(path, [f"download.source={params.load(ROOT / 'params.yaml')['download']['source']}"])
+    apply_overrides(path, [f"download.source={params.load(ROOT / 'params.yaml').download.source}"])
     assert Path(path).read_text() == (ROOT / "params.yaml").read_text()
 
 
@@ -56,11 +65,17 @@ def test_dvc_writes_the_file_as_it_is(tmp_path):
         ("^  units: .*", "  units: [64", "not valid YAML"),
         ("^  look: .*", "  look: 0", "finetune.look is 0; expected a whole number of photos, 1 or more, or null"),
         ("^  views: # how many", "  views: 0 # how many", "top.views is 0; expected a whole number, 1 or more, or null"),
+        ("^  train: .*", "  train: 1.0", "subsample.train is 1.0; expected a number of photos a class, 1 or more, or a share"),
+        ("^  train: .*", "  train: true", "subsample.train is True; expected a number of photos"),
+        ("^  test: .*", "  test: 0", "subsample.test is 0; expected a number of photos"),
+        ("^  shear: .*", "  shear: true", "small_cnn.augmentation.shear is True; expected a number, 0 or more, 1 at most"),
+        ("^  batch_norm: .*", "  batch_norm: 1", "small_cnn.batch_norm is 1; expected true or false"),
+        ("^export:.*\n.*", "export: best", r"export is 'best'; expected the keys level"),
     ],
 )
 def test_a_wrong_line_is_named(edited, old, new, message):
     with pytest.raises(UserError, match=message) as caught:
-        params.load(edited(old, new))
+        params.load(edited(old.replace("^  shear", "^    shear"), new.replace("  shear", "    shear")))
     assert "\n" not in str(caught.value)
 
 
@@ -68,7 +83,9 @@ def test_a_wrong_line_is_named(edited, old, new, message):
     ("changes", "message"),
     [
         (["top.views=2"], "top.views is 2, activations.views makes 1: raise that, or ask for fewer"),
-        (["finetune.views=9", "activations.views=8"], "finetune.views is 9, activations.views makes 8"),
+        (["activations.crops=3"], "activations.crops is 3; expected 1 or 5"),
+        (["subsample.parts=1"], "subsample.parts is 1; expected 0, or a whole number, 2 or more"),
+        (["subsample.parts=3", "subsample.part=4"], "subsample.part is 4, subsample.parts is 3; expected 1 to 3"),
         (["small_cnn.image_size=32", "small_cnn.filters=[8,8,8,8,8]"], "image_size 32 is too small for 5 blocks"),
         (
             ["small_cnn.image_size=32", "small_cnn.filters=[8,8,8,8]", "small_cnn.batch_norm=false"],
@@ -80,7 +97,6 @@ def test_a_wrong_line_is_named(edited, old, new, message):
         ),
         (["finetune.lr=.inf"], "finetune.lr is inf; expected a number, above 0, 1000 at most"),
         (["finetune.lr=.nan"], "finetune.lr is nan; expected a number, above 0"),
-        (["top.mixup=1e-9"], "top.mixup is 1e-09; expected 0, or a number, 0.01 or more"),
         (["small_cnn.filters=[8,2000]"], r"filters is \[8, 2000\]; expected a list of 1 to 6 whole numbers, 1 to 1024"),
     ],
 )
@@ -93,7 +109,12 @@ def test_values_that_no_network_can_be_built_of_are_named_before_anything_runs(c
 
 @pytest.mark.parametrize("text", ["1e-05", "1e-5", "0.00001", "1.0e-5"])
 def test_rates_are_read_as_yaml_1_2(edited, text):
-    assert params.load(edited(r"^  lr: .*", f"  lr: {text}"))["small_cnn"]["lr"] == 1e-5
+    assert params.load(edited(r"^  lr: .*", f"  lr: {text}")).small_cnn.lr == 1e-5
+
+
+def test_a_whole_number_stands_for_a_float(edited):
+    assert type(params.load(edited(r"^  lr: .*", "  lr: 1")).small_cnn.lr) is float
+    assert type(params.load(edited(r"^  train: .*", "  train: 1")).subsample.train) is int
 
 
 def asked(name: str) -> dict[str, str]:
@@ -101,39 +122,38 @@ def asked(name: str) -> dict[str, str]:
     return dict(change.split("=", 1) for change in recipe.changes(name))
 
 
-def with_recipe(given: dict, name: str) -> dict:
-    return repro.changed_by(given, recipe.changes(name))
+def with_recipe(settings, name: str) -> dict:
+    return repro.changed_by(settings, recipe.changes(name))
 
 
 def test_every_recipe_is_right_and_another_one(monkeypatch):
     monkeypatch.chdir(ROOT)
-    given, names = params.load(), [path.stem for path in recipe.RECIPES.glob("*.yaml")]
+    settings, names = params.load(), [path.stem for path in recipe.RECIPES.glob("*.yaml")]
     assert {"accurate", "blog", "light", "tiny"} <= set(names)
     for name in names:
-        assert (ROOT / f"recipes/{name}.yaml").read_text().startswith("# "), "it opens with what it gives"
-        changed = with_recipe(given, name)
+        changed = with_recipe(settings, name)
         params.check(changed, params.PARAMS)
-        assert (changed != given) == (name != "vgg16")
-    assert with_recipe(with_recipe(given, "light"), "vgg16") == given, "the way back"
+        assert (changed != settings) == (name != "vgg16")
+    assert with_recipe(with_recipe(settings, "light"), "vgg16") == settings, "the way back"
 
 
 def test_the_blogs_recipe_sets_every_knob_whatever_params_yaml_says(tmp_path, monkeypatch):
     """`make blog` must stay the blog's whatever becomes of the default recipe."""
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     monkeypatch.chdir(tmp_path)
-    given = params.load(ROOT / "params.yaml")
-    free = {key for key, _ in leaves(given) if key.endswith("seed") or key.startswith(("download.", "export."))}
-    other = copy.deepcopy(given)
-    other["subsample"] |= {"train": 0.6, "validation": 0.2, "test": 0.2, "rest": True, "folds": 3, "fold": 2}
+    settings = params.read(ROOT / "params.yaml")
+    free = {key for key, _ in leaves(settings) if key.endswith("seed") or key.startswith(("download.", "export."))}
+    other = copy.deepcopy(settings)
+    other["subsample"] |= {"train": 0.6, "validation": 0.2, "test": 0.2, "remaining": True, "parts": 3, "part": 2}
     other |= {"image_size": 96, "backbone": "ResNet50", "fit": "pad"}
-    other["finetune"] |= {"unfreeze": ["conv5_block3"], "ema": 0.5, "views": 1}
-    other["small_cnn"] |= {"filters": [8], "mixup": 0.3}
-    found = []
-    for settings in given, other:
-        YAML().dump(settings, Path("params.yaml"))
-        assert set(asked("blog")) == {key for key, _ in leaves(given)} - free
-        found.append(with_recipe(params.load(), "blog"))
-    assert found[0] == found[1]
+    other["finetune"] |= {"unfreeze": ["conv5_block3"], "ema": 0.5}
+    other["small_cnn"] |= {"filters": [8]}
+    changed = []
+    for tree in settings, other:
+        YAML().dump(tree, Path("params.yaml"))
+        assert set(asked("blog")) == {key for key, _ in leaves(settings)} - free
+        changed.append(with_recipe(params.load(), "blog"))
+    assert changed[0] == changed[1]
 
 
 def test_dvc_takes_a_recipe_as_the_tool_prints_it(tmp_path):
@@ -175,9 +195,15 @@ def test_a_stage_and_make_repro_stop_at_a_typo_anywhere(tmp_path):
         assert "unknown key finetun" in output and len(output.splitlines()) == 1
 
 
-def test_a_stage_sees_only_what_it_declares(tmp_path, monkeypatch):
+def test_a_stage_sees_only_what_it_declares_and_changes_nothing(monkeypatch):
     monkeypatch.chdir(ROOT)
+    top, finetune = params.for_stage("top"), params.for_stage("finetune")
+    assert top.top.lr == top["top"]["lr"] and finetune.top.units == params.load().top.units
+    with pytest.raises(AttributeError, match="dvc.yaml does not declare the param finetune"):
+        top.finetune  # noqa: B018
     with pytest.raises(KeyError):
-        params.for_stage("top")["finetune"]
-    with pytest.raises(KeyError):
-        params.for_stage("finetune")["top"]["dropout"]
+        finetune["top"]["dropout"]
+    with pytest.raises(ValueError, match="frozen"):
+        top.top.lr = 1.0
+    with pytest.raises(TypeError):
+        top["top"] = {}

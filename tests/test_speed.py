@@ -161,7 +161,9 @@ def test_the_tables_of_the_benchmark_have_all_that_was_measured():
     result = json.loads((ROOT / bench.BENCHMARK).read_text())
     printed = bench.table(result)
     assert all(f"| {name} |" in printed for name in [*result["stages"], *result["networks"]])
-    assert f"| {result['plain']['finetune']['seconds'] / result['networks']['default']['warm_experiment']['seconds']:.1f} |" in printed
+    assert (
+        f"| {result['plain']['finetune']['seconds'] / result['networks']['default']['warm_experiment']['seconds']:.1f} |" in printed
+    )
 
 
 def test_the_exported_files_of_a_network_are_in_the_table(pipeline):

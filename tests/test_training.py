@@ -9,18 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import change, curve, offline, restore, run, settings
+from conftest import ROOT, change, curve, offline, restore, run, settings
 
 from littledata import networks
-from littledata.core.params import for_stage as stage_params
+from littledata.core import params
 from littledata.features import activations
-from littledata.networks import finetuned, keras, models
+from littledata.networks import keras, models
 from littledata.scores import metrics, temperature
 from littledata.splits import dataset
 from littledata.training import batches, checkpoint, loop
-from littledata.training.batches import Batches
 from littledata.training.checkpoint import Best
-from littledata.training.optimizer import optimizer, schedule
+from littledata.training.optimizer import schedule
 
 LEVELS = ("small_cnn", "top", "finetune")
 
@@ -40,20 +39,6 @@ def test_validation_photos_are_predicted_with_the_weights_that_are_saved(pipelin
     epochs = settings(pipeline)[level]["epochs"]
     assert curve(pipeline, level, "val_loss")[-1] == (epochs, pytest.approx(metrics.scores(labels, kept)["log_loss"], abs=0.02))
     assert curve(pipeline, level, "val_accuracy")[-1] == (epochs, pytest.approx(np.mean(kept.argmax(1) == labels), abs=1e-6))
-
-
-def test_patience_keeps_the_weights_of_the_best_look(pipeline):
-    change(pipeline, top__lr=0.01, top__epochs=30, top__patience=3, top__schedule="constant")
-    try:
-        run(pipeline, "stages.top")
-        losses = [loss for _, loss in curve(pipeline, "top", "val_loss")]
-        assert 4 <= len(losses) < 30
-        labels, probabilities = validation(pipeline, "top")
-        kept = metrics.scores(labels, probabilities)["log_loss"]
-        assert min(abs(loss - kept) for loss in losses) < 0.01 and kept < max(losses)
-        np.testing.assert_allclose(np.load(pipeline / "data/validation/top.npy"), probabilities, atol=1e-5)
-    finally:
-        restore(pipeline)
 
 
 def test_a_gain_is_more_than_its_standard_error_and_small_ones_add_up():
@@ -148,16 +133,16 @@ def killed(folder: Path, level: str, after: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "level, params",
+    "level, changes",
     [
-        ("top", {"top__epochs": 60, "top__patience": 40, "top__l2": 0.001}),
+        ("top", {"top__epochs": 60, "top__l2": 0.001}),
         ("finetune", {}),
     ],
 )
-def test_a_training_killed_in_the_middle_goes_on_and_ends_with_the_same_bytes(pipeline, level, params):
-    change(pipeline, **params)
+def test_a_training_killed_in_the_middle_goes_on_and_ends_with_the_same_bytes(pipeline, level, changes):
+    change(pipeline, **changes)
     try:
-        if params:  # else it is the pipeline's own
+        if changes:  # else it is the pipeline's own
             run(pipeline, f"stages.{level}", apart=True)
         expected = outputs(pipeline, level)
         assert list((pipeline / ".cache/training").glob("*.npz")) == []
@@ -194,123 +179,53 @@ def test_a_checkpoint_is_never_taken_for_that_of_another_training(pipeline, monk
         restore(pipeline)
 
 
-def small(classes: int = 2) -> keras.Model:
-    inputs = keras.Input((4,))
-    output = keras.layers.Dense(*((1, "sigmoid") if classes == 2 else (classes, "softmax")), name="probability")(inputs)
-    return keras.Model(inputs, output)
-
-
-SETTINGS = {"optimizer": "adamw", "lr": 0.01, "momentum": 0.0, "schedule": "constant", "warmup": 0, "ema": 0.0}
-
-
-def test_features_are_scaled_as_training_photos_have_them_and_level_3_leaves_that(pipeline, monkeypatch):
-    change(pipeline, top__scaling=True, top__epochs=30, finetune__epochs=1)
-    monkeypatch.chdir(pipeline)
-    try:
-        run(pipeline, "stages.top")
-        run(pipeline, "stages.finetune")
-        layers = [keras.saving.load_model(f"models/{level}.keras").get_layer("scaling") for level in ("top", "finetune")]
-        pooled = np.asarray(activations.read(activations.BOTTLENECK, "train")[0], np.float32).mean((2, 3)).reshape(-1, 512)
-        mean, variance = layers[0].get_weights()
-        np.testing.assert_allclose(mean, pooled.mean(0), atol=0.5 * pooled.std(0).max())
-        assert 0.8 < np.median(variance / pooled.var(0)) < 1.2
-        for own, tuned in zip(layers[0].get_weights(), layers[1].get_weights()):
-            assert np.array_equal(own, tuned)
-        built = finetuned.build(stage_params("finetune"))
-        below, photos = activations.read(activations.ACTIVATIONS, "validation")
-        np.testing.assert_allclose(
-            models.probabilities(built, below[:, 0].astype(np.float32)), np.load("data/validation/top.npy"), atol=0.01
-        )
-    finally:
-        restore(pipeline)
-
-
-def test_label_smoothing_is_keras_own():
-    labels, outputs = np.array([0, 1, 1, 0]), np.array([[0.2], [0.7], [0.4], [0.9]], np.float32)
-    expected = keras.losses.BinaryCrossentropy(label_smoothing=0.2)(labels[:, None], outputs)
-    assert float(keras.losses.BinaryCrossentropy()(models.targets(labels, 0.2), outputs)) == pytest.approx(float(expected))
-    labels, outputs = np.array([0, 2, 1]), np.array([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8], [0.3, 0.5, 0.2]], np.float32)
-    expected = keras.losses.CategoricalCrossentropy(label_smoothing=0.3)(np.eye(3)[labels], outputs)
-    assert float(keras.losses.CategoricalCrossentropy()(models.targets(labels, 0.3), outputs)) == pytest.approx(float(expected))
-
-
-@pytest.mark.parametrize("classes", [2, 3])
-def test_mixup_mixes_photos_and_targets_alike_and_repeats(classes):
-    labels = np.arange(30) % classes
-    mixing = Batches(lambda epoch, rows: np.eye(classes, dtype=np.float32)[labels[rows]], labels, 16, seed=1)
-    plain = [mixing[number] for number in range(len(mixing))]
-    mixing.mixup = 0.4
-    found = [mixing[number] for number in range(len(mixing))]
-    for (pictures, targets, _), (own, _, _), (again, _, _) in zip(found, plain, [mixing[n] for n in range(len(mixing))]):
-        shown = pictures if classes > 2 else pictures[:, 1:]  # a picture says what it is of: so must its target
-        np.testing.assert_allclose(shown, targets, atol=1e-6)
-        assert (pictures * own).sum(1).min() >= 0.5, "a photo stays more its own"
-        assert ((pictures > 0.01).sum(1) > 1).any() and (pictures == again).all()
-        accuracy = models.accuracy(
-            keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(own[:, -1:] if classes == 2 else own)
-        )
-        assert np.mean(accuracy) == 1
-    mixing.start(1)
-    assert not np.array_equal(mixing[0][0], found[0][0])
+def settings_of(**changes) -> params.Training:
+    """Level 2's params, with others."""
+    return params.load(ROOT / "params.yaml").top.model_copy(update=changes)
 
 
 def test_the_rate_warms_up_and_falls():
     for kind, later in ("cosine", 0.005), ("constant", 0.01):
-        rates = schedule(SETTINGS | {"schedule": kind, "warmup": 10}, 100)
+        rates = schedule(settings_of(lr=0.01, schedule=kind), 100, warmup=10)
         assert [float(rates(step)) for step in (0, 5, 10, 55)] == pytest.approx([0, 0.005, 0.01, later])
-    assert float(schedule(SETTINGS | {"schedule": "cosine"}, 100)(100)) == pytest.approx(0, abs=1e-9)
+    assert float(schedule(settings_of(schedule="cosine"), 100)(100)) == pytest.approx(0, abs=1e-9)
 
 
-def test_a_blocks_pace_slows_its_own_rate_alone():
-    model = small()
-    before = model.get_weights()
-    pace = {variable.path: 0.1 if "kernel" in variable.path else 1.0 for variable in model.trainable_variables}
-    for given in SETTINGS, SETTINGS | {"schedule": "cosine"}:
-        model.set_weights(before)
-        model.compile(optimizer(given | {"optimizer": "adam"}, 100, pace), loss="binary_crossentropy")
-        model.train_on_batch(np.ones((2, 4), np.float32), np.ones((2, 1)))  # Adam's first step is the rate itself
-        steps = [np.abs(now - was).max() for now, was in zip(model.get_weights(), before)]
-        assert steps == pytest.approx([0.001, 0.01], rel=1e-3)
-
-
-def test_every_block_is_slower_than_what_lies_above_it():
-    x = inputs = keras.Input((4,))
-    for name in ("block4_conv1", "block4_conv2", "block5_conv1", "hidden", "probability"):
-        x = keras.layers.Dense(4, name=name)(x)
-    tuning = {"unfreeze": ["block4", "block5"], "block_pace": 0.5}
-    paces = finetuned.pace(keras.Model(inputs, x), tuning)
-    expected = {"block4_conv1": 0.25, "block4_conv2": 0.25, "block5_conv1": 0.5, "hidden": 1, "probability": 1}
-    assert paces == {f"{name}/{part}": pace for name, pace in expected.items() for part in ("kernel", "bias")}
-
-
-def test_the_loop_is_keras_own_with_a_moving_average_too(pipeline, monkeypatch):
+def test_the_loop_is_keras_own_with_a_moving_average_too_and_keeps_the_best_look(pipeline, monkeypatch):
     """An epoch of `fit` at a time gives the weights of one `fit` over all epochs, which ends with the average."""
-    change(pipeline, top__ema=0.9, top__epochs=3)
     monkeypatch.chdir(pipeline)
+    top, photos, labels = settings_of(epochs=3), *batches.validation(activations.BOTTLENECK)
+
+    def start():
+        networks.seed_everything(1)
+        return models.top(photos.shape[2:], 2, top), batches.cached(activations.BOTTLENECK, top.batch_size, 1)
+
     try:
-        params = stage_params("top")["top"]
-        photos, labels = batches.validation(activations.BOTTLENECK)
-
-        def start():
-            networks.seed_everything(params["seed"])
-            train = batches.cached(activations.BOTTLENECK, params["batch_size"], params["seed"])
-            return models.top(photos.shape[2:], 2, params), train
-
-        model, train = start()
         for out in Path("models/top.keras"), activations.VALIDATION / "top.npy":
             out.unlink()  # as a stage does first: they are links, and other tests read what they lead to
-        loop.fit("top", model, train, (photos, labels), params)
+        model, train = start()
+        loop.fit("top", model, train, (photos, labels), top, ema=0.9)
         expected, train = start()
-        loop.prepare(expected, train, params, None, "auto")
-        note, own = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: train.start(epoch)), []
-        look = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: own.append(expected.get_weights()[0]))
-        expected.fit(train, epochs=3, shuffle=False, verbose=0, callbacks=[note, look])
+        loop.prepare(expected, train, top, ema=0.9)
+        epochs, last = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: train.start(epoch)), []
+        look = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: last.append(expected.get_weights()[0]))
+        expected.fit(train, epochs=3, shuffle=False, verbose=0, callbacks=[epochs, look])
         models.temper(expected, temperature.best(labels, np.concatenate(list(models.predicted(expected, photos)))))
         saved = keras.saving.load_model("models/top.keras", compile=False)
-        for found, weights in zip(saved.get_weights(), expected.get_weights(), strict=True):
-            np.testing.assert_allclose(found, weights, rtol=1e-5, atol=1e-7)
-        assert not np.allclose(own[-1], expected.get_weights()[0], rtol=1e-3), "the average is not the last epoch's"
+        for got, weights in zip(saved.get_weights(), expected.get_weights(), strict=True):
+            np.testing.assert_allclose(got, weights, rtol=1e-5, atol=1e-7)
+        assert not np.allclose(last[-1], expected.get_weights()[0], rtol=1e-3), "the average is not the last epoch's"
         _, probabilities = validation(pipeline, "top")
+        np.testing.assert_allclose(np.load("data/validation/top.npy"), probabilities, atol=1e-5)
+
+        top = settings_of(lr=0.01, epochs=30, schedule="constant")
+        model, train = start()
+        loop.fit("top", model, train, (photos, labels), top, patience=3)
+        losses = [loss for _, loss in curve(pipeline, "top", "val_loss")]
+        assert 4 <= len(losses) < 30
+        _, probabilities = validation(pipeline, "top")
+        kept = metrics.scores(labels, probabilities)["log_loss"]
+        assert min(abs(loss - kept) for loss in losses) < 0.01 and kept < max(losses)
         np.testing.assert_allclose(np.load("data/validation/top.npy"), probabilities, atol=1e-5)
     finally:
         restore(pipeline)

@@ -57,11 +57,17 @@ def needed(script: Path) -> set[Path]:
     return reached
 
 
+def runs(file: Path) -> bool:
+    """Whether a file has more than a docstring, so that an edit can change what a stage does."""
+    tree = ast.parse(file.read_text())
+    return len(tree.body) > (ast.get_docstring(tree) is not None)
+
+
 def code(script: Path) -> list[str]:
-    """List what a stage's deps name of its code: the script, then rooms and modules. An empty `__init__.py` is none."""
-    files = {file for file in needed(script) if file.stat().st_size}
+    """List what a stage's deps name of its code: the script, then rooms and modules. An `__init__.py` without code is none."""
+    files = set(filter(runs, needed(script)))
     for room in {file.parent for file in files} - {LIBRARY}:
-        modules = {file for file in room.glob("*.py") if file.stat().st_size}
+        modules = set(filter(runs, room.glob("*.py")))
         if 2 * len(files & modules) > len(modules):
             files = files - modules | {room}
     return [str(script), *sorted(map(str, files))]

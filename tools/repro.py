@@ -118,7 +118,7 @@ def locked_elsewhere(settings: dict) -> bool:
     path, locked = settings["download"]["path"], lockfile.stages(*lockfile.LOCKS).get("download")
     if not path or (environment.ROOT / os.path.expanduser(path)).exists() or listed_before(settings) or not locked:
         return False
-    return params.chosen(params.declared("download"), settings) == locked["params"][str(params.PARAMS)]
+    return settings["download"] == locked["params"][str(params.PARAMS)]["download"]
 
 
 def stays(photos: str | None) -> bool:

@@ -1,6 +1,7 @@
 """Compare what the dvc.yaml files declare with what the dvc.lock files hold of the last runs: both are laid flat here."""
 
 import contextlib
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ from littledata.core.errors import UserError
 LOCKS = tuple(path.with_suffix(".lock") for path in params.PIPELINES)
 
 
+@functools.lru_cache(maxsize=8)  # a stage asks for the same locks when it begins and when it ends
 def load(text: str, name: str) -> dict[str, dict]:
     """The stages in the text of a dvc.yaml or dvc.lock; none in an empty one.
 
@@ -109,13 +111,12 @@ def made() -> dict[str, str]:
     return {path: md5 for locked in stages(*LOCKS).values() for path, md5 in outs(locked).items()}
 
 
-def spoilt(declared: dict) -> list[str]:
+def spoilt(declared: dict, made: Mapping[str, str]) -> list[str]:
     """List a stage's deps that another stage wrote and that are no more what dvc.lock says of them.
 
     DVC hashes nothing that is read-only in its cache, and takes a file that has changed in the workspace for new data.
     """
-    known = made()
-    return [path for path in paths(declared, "deps") if path in known and Path(path).exists() and md5(path) != known[path]]
+    return [path for path in paths(declared, "deps") if path in made and Path(path).exists() and md5(path) != made[path]]
 
 
 def md5(path: str) -> str | None:

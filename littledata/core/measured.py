@@ -18,7 +18,8 @@ MEASURED = Path(".cache/measured")
 
 
 def _file(stage: str, ins: Mapping[str, object]) -> Path:
-    digest = hashlib.sha256(json.dumps(ins, sort_keys=True).encode()).hexdigest()
+    same = {name: float(value) if type(value) is int else value for name, value in ins.items()}  # 1 is 1.0 in a param
+    digest = hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
     return MEASURED / f"{stage}-{digest[:16]}.json"
 
 

@@ -1,13 +1,18 @@
 """Read params.yaml and check it, whole, before anything starts.
 
-The file is read as YAML 1.2, so that `1e-05`, as `dvc exp run -S` may write it, is a number. A stage sees only
-the params that dvc.yaml declares for it: one that it used without declaring would change and rerun nothing.
+    python -m littledata.core.params > params.schema.json      # what editors check params.yaml and recipes by
+
+The file is read as YAML 1.2, so that `1e-05`, as `dvc exp run -S` may write it, is a number. A stage sees only the params that
+dvc.yaml declares for it: one that it used without declaring would change and rerun nothing.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import copy
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -24,127 +29,149 @@ BACKBONES = (
     "EfficientNetV2B2", "EfficientNetV2B3", "EfficientNetV2S", "EfficientNetV2M", "EfficientNetV2L", "InceptionV3", "Xception",
 )  # fmt: skip
 
-Check = tuple[str, Callable[[Any], bool]]  # what is expected, in words, and whether a value is that
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what NumPy and Keras take
+Share = Annotated[float, Field(gt=0, lt=1)]
+# Strict: the number 1 is all the photos that a class may have, 1.0 is no share.
+Photos = Annotated[
+    Annotated[int, Field(ge=1)] | Share,
+    Field(description="a number of photos a class, 1 or more, or a share of each class' photos, such as 0.2"),
+]
+Pooling = Literal["flatten", "average"]
 
 
-def _integer(low: int, high: float = float("inf")) -> Check:
-    words = f"a whole number, {low} or more" + (f", {high} at most" if high < float("inf") else "")
-    return words, lambda v: type(v) is int and low <= v <= high
+class Section(BaseModel, Mapping):  # type: ignore[misc]
+    """Read-only params, by attribute or by key: `params.top.lr` is `params["top"]["lr"]`.
+
+    Types are strict: `true` is no 1, and text no number. A whole number stands for a float. A deep copy is a plain dictionary, to be
+    edited; so is `params.top | {"units": 0}`.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.model_fields_set:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]
+        return (name for name in type(self).model_fields if name in self.model_fields_set)
+
+    def __len__(self) -> int:
+        return len(self.model_fields_set)
+
+    def __or__(self, changes: Mapping) -> dict[str, Any]:
+        return {**self, **changes}
+
+    def __deepcopy__(self, memo: Any = None) -> dict[str, Any]:  # type: ignore[override]
+        return {name: copy.deepcopy(value, memo) for name, value in self.items()}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and {**self} == {**other}
+
+    def __getattr__(self, name: str) -> Any:
+        if name in type(self).model_fields:
+            raise AttributeError(f"dvc.yaml does not declare the param {name} ({type(self).__name__}) for this stage")
+        raise AttributeError(name)
 
 
-def _number(low: float, high: float = float("inf"), *, above: bool = False) -> Check:
-    limit = f"above {low:g}" if above else f"{low:g} or more"
-    words = f"a number, {limit}" + (f", {high:g} at most" if high < float("inf") else "")
-    return words, lambda v: type(v) in (int, float) and (low < v if above else low <= v) and v <= high
+class Download(Section):
+    source: Literal["kaggle", "microsoft", "cifar10", "path", "bucket"]
+    path: str | None = Field(description="a folder, a zip, a bucket's address or a list, or null")
+    sha256: str | None = Field(min_length=64, max_length=64, description="64 hexadecimal digits, or null")
 
 
-def _one_of(*names: str) -> Check:
-    return "one of " + ", ".join(names), lambda v: v in names
+class Subsample(Section):
+    train: Photos
+    validation: Photos
+    test: Photos
+    remaining: bool
+    parts: int = Field(ge=0, description="0, or a whole number, 2 or more")
+    part: int = Field(ge=1)
+    part_is: Literal["validation", "test"]
+    order: Literal["random", "archive"]
+    seed: Seed
 
 
-def _text(words: str, *, length: int | None = None) -> Check:
-    return f"{words}, or null", lambda v: v is None or (type(v) is str and (length is None or len(v) == length))
+class Augmentation(Section):
+    flip: bool
+    shear: float = Field(ge=0, le=1)
+    zoom: float = Field(ge=0, le=0.9)
+    rotation: float = Field(ge=0, le=180)
+    shift: float = Field(ge=0, le=0.3)
+    colour: float = Field(ge=0, le=0.9)
 
 
-def _names(value: Any) -> bool:
-    return type(value) is list and len(value) > 0 and all(type(name) is str for name in value)
+class Training(Section):
+    """What every level has."""
+
+    dropout: float = Field(ge=0, le=0.95)
+    optimizer: Literal["rmsprop", "sgd", "adam", "adamw"]
+    lr: float = Field(gt=0, le=1000)
+    schedule: Literal["constant", "cosine"]
+    batch_size: int = Field(ge=1, le=4096)
+    epochs: int = Field(ge=1, le=100_000)
 
 
-def _whole_or_part(value: Any) -> bool:
-    return (type(value) is int and value > 0) or (type(value) is float and 0 < value < 1)
+class SmallCNN(Training):
+    image_size: int = Field(ge=32, le=512)
+    filters: list[Annotated[int, Field(ge=1, le=1024)]] = Field(
+        min_length=1, max_length=6, description="a list of 1 to 6 whole numbers, 1 to 1024"
+    )
+    first_stride: int = Field(ge=1, le=8)
+    batch_norm: bool
+    pooling: Pooling
+    units: int = Field(ge=0, le=8192)
+    mirror: bool
+    augmentation: Augmentation
 
 
-def _filters(value: Any) -> bool:
-    return type(value) is list and 0 < len(value) <= 6 and all(type(v) is int and 0 < v <= 1024 for v in value)
+class Activations(Section):
+    views: int = Field(ge=1, le=1000)
+    crops: int = Field(ge=1, le=5, description="1 or 5")
+    augmentation: Augmentation
 
 
-SEED = _integer(0, 2**32 - 1)  # what NumPy and Keras take
-PHOTOS: Check = ("a number of photos a class, 1 or more, or a share of each class' photos, such as 0.2", _whole_or_part)
-VIEWS: Check = ("a whole number, 1 or more, or null for all", lambda v: v is None or (type(v) is int and v >= 1))
-LOOK: Check = ("a whole number of photos, 1 or more, or null for once an epoch", VIEWS[1])
-TRUE_OR_FALSE: Check = ("true or false", lambda v: type(v) is bool)
-CROPS: Check = ("1 or 5", lambda v: type(v) is int and v in (1, 5))
-AUGMENTATION: dict[str, Check] = {
-    "flip": TRUE_OR_FALSE,
-    "shear": _number(0, 1),
-    "zoom": _number(0, 0.9),
-    "rotation": _number(0, 180),
-    "shift": _number(0, 0.3),
-    "colour": _number(0, 0.9),
-}
-REGULARISATION: dict[str, Check] = {"dropout": _number(0, 0.95), "l1": _number(0, 1000), "l2": _number(0, 1000)}
-TRAINING: dict[str, Check] = {
-    "seed": SEED,
-    "class_weights": TRUE_OR_FALSE,
-    "optimizer": _one_of("rmsprop", "sgd", "adam", "adamw"),
-    "lr": _number(0, 1000, above=True),
-    "momentum": _number(0, 0.9999),
-    "schedule": _one_of("constant", "cosine"),
-    "warmup": _integer(0),
-    "ema": _number(0, 0.9999),
-    "label_smoothing": _number(0, 0.5),
-    "mixup": ("0, or a number, 0.01 or more, 100 at most", lambda v: type(v) in (int, float) and (v == 0 or 0.01 <= v <= 100)),
-    "batch_size": _integer(1, 4096),
-    "epochs": _integer(1, 100_000),
-    "patience": _integer(0),
-}
-SCHEMA: dict[str, Any] = {
-    "image_size": _integer(48, 1024),
-    "fit": _one_of("squash", "crop", "pad"),
-    "backbone": _one_of(*BACKBONES),
-    "preprocessing": _one_of("imagenet", "rescale"),
-    "download": {
-        "source": _one_of("kaggle", "microsoft", "cifar10", "path", "bucket"),
-        "path": _text("a folder, a zip, a bucket's address or a list"),
-        "sha256": _text("64 hexadecimal digits", length=64),
-    },
-    "subsample": {
-        "train": PHOTOS,
-        "validation": PHOTOS,
-        "test": PHOTOS,
-        "rest": TRUE_OR_FALSE,
-        "folds": ("0, or a whole number, 2 or more", lambda v: type(v) is int and (v == 0 or v >= 2)),
-        "fold": _integer(1),
-        "folded": _one_of("validation", "test"),
-        "order": _one_of("random", "archive"),
-        "seed": SEED,
-    },
-    "small_cnn": {
-        "image_size": _integer(32, 512),
-        "filters": ("a list of 1 to 6 whole numbers, 1 to 1024", _filters),
-        "first_stride": _integer(1, 8),
-        "batch_norm": TRUE_OR_FALSE,
-        "pooling": _one_of("flatten", "average", "max", "both"),
-        "units": _integer(0, 8192),
-        "mirror": TRUE_OR_FALSE,
-        **REGULARISATION,
-        **TRAINING,
-        "augmentation": AUGMENTATION,
-    },
-    "export": {"level": _one_of("best", "top", "finetune")},
-    "activations": {"views": _integer(1, 1000), "crops": CROPS, "seed": SEED, "augmentation": AUGMENTATION},
-    "top": {
-        "views": VIEWS,
-        "listed": TRUE_OR_FALSE,
-        "scaling": TRUE_OR_FALSE,
-        "pooling": _one_of("flatten", "average", "max", "both"),
-        "units": _integer(0, 8192),
-        **REGULARISATION,
-        **TRAINING,
-    },
-    "finetune": {
-        "unfreeze": ("a list of what layers' names begin with, such as [block5]", _names),
-        "views": VIEWS,
-        "mirror": TRUE_OR_FALSE,
-        "block_pace": _number(0, 1, above=True),
-        **REGULARISATION,
-        **TRAINING,
-        "look": LOOK,
-    },
-}
+class Top(Training):
+    views: int | None = Field(ge=1, description="a whole number, 1 or more, or null for all")
+    listed: bool
+    pooling: Pooling
+    units: int = Field(ge=0, le=8192)
+    l1: float = Field(ge=0, le=1000)
+    l2: float = Field(ge=0, le=1000)
 
 
-def load(path: Path = PARAMS) -> dict:
+class Finetune(Training):
+    unfreeze: list[str] = Field(min_length=1, description="a list of what layers' names begin with, such as [block5]")
+    l1: float = Field(ge=0, le=1000)
+    l2: float = Field(ge=0, le=1000)
+    warmup: int = Field(ge=0)
+    ema: float = Field(ge=0, le=0.9999)
+    look: int | None = Field(ge=1, description="a whole number of photos, 1 or more, or null for once an epoch")
+    patience: int = Field(ge=0)
+
+
+class Export(Section):
+    level: Literal["best", "top", "finetune"]
+
+
+class Params(Section):
+    """All of params.yaml, or what a stage may see of it."""
+
+    seed: Seed
+    backbone: Literal[BACKBONES]  # type: ignore[valid-type]
+    image_size: int = Field(ge=48, le=1024)
+    fit: Literal["squash", "crop", "pad"]
+    preprocessing: Literal["imagenet", "rescale"]
+    download: Download
+    subsample: Subsample
+    small_cnn: SmallCNN
+    activations: Activations
+    top: Top
+    finetune: Finetune
+    export: Export
+
+
+def load(path: Path = PARAMS) -> Params:
     """All params, checked.
 
     Raises
@@ -152,9 +179,7 @@ def load(path: Path = PARAMS) -> dict:
     UserError
         Where the file can't be read, or as `check` does.
     """
-    params = read(path)
-    check(params, path)
-    return params
+    return check(read(path), path)
 
 
 def read(path: Path) -> Any:
@@ -167,82 +192,115 @@ def read(path: Path) -> Any:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
-def check(params: Any, path: Path) -> None:
-    """Check all params, which come from a file at `path`.
+def check(tree: Any, path: Path) -> Params:
+    """Check a tree of all params, which comes from a file at `path`.
 
     Raises
     ------
     UserError
-        Naming the first key that is unknown, missing or of the wrong kind.
+        Naming the first key that is unknown, missing or of the wrong kind, or params that don't go together.
     """
-    _check(params, SCHEMA, path, "")
-    folds, fold = params["subsample"]["folds"], params["subsample"]["fold"]
-    if folds and fold > folds:
-        raise UserError(f"{path}: subsample.fold is {fold}, subsample.folds are {folds}; expected 1 to {folds}.")
-    if folds == 2 and params["subsample"]["folded"] == "test":
-        raise UserError(f"{path}: subsample.folds are 2; expected 3 or more where subsample.folded is test: one part trains.")
-    for level in "top", "finetune":
-        if (params[level]["views"] or 1) > params["activations"]["views"]:
-            raise UserError(
-                f"{path}: {level}.views is {params[level]['views']}, activations.views makes {params['activations']['views']}: "
-                "raise that, or ask for fewer."
-            )
-    if not _fits(params["small_cnn"]):
-        size, filters = params["small_cnn"]["image_size"], len(params["small_cnn"]["filters"])
-        raise UserError(
-            f"{path}: small_cnn.image_size {size} is too small for {filters} blocks of small_cnn.filters: raise it or drop one."
-        )
-    blocks = params["finetune"]["unfreeze"]
-    if params["backbone"] == "VGG16" and (len(blocks) == len(BLOCKS) or blocks != BLOCKS[-len(blocks) :]):
-        raise UserError(
-            f"{path}: finetune.unfreeze is {blocks}; expected the last blocks of VGG16 in order, "
-            "such as [block5] or [block4, block5]."
-        )
+    try:
+        params = Params.model_validate(copy.deepcopy(tree))
+    except ValidationError as error:
+        problems = error.errors()
+        first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
+        raise UserError(f"{path}: {_wrong(first['loc'], tree)}") from None
+    for problem in _contradictions(params):
+        raise UserError(f"{path}: {problem}")
+    return params
 
 
-def _fits(small_cnn: Mapping) -> bool:
+def _wrong(place: tuple[int | str, ...], tree: Any) -> str:
+    """Say what is wrong with what pydantic did not take, and what is expected."""
+    section, name, value = Params, "", tree
+    for key in place:
+        full = f"{name}.{key}" if name else f"{key}"
+        if key not in section.model_fields:
+            return f"unknown key {full}; known here: {', '.join(section.model_fields)}."
+        if key not in value:
+            return f"{full} is missing."
+        name, value, kind = full, value[key], section.model_fields[key].annotation
+        if not (isinstance(kind, type) and issubclass(kind, Section)):
+            text = " (text)" if isinstance(value, str) else ""
+            return f"{name} is {value!r}{text}; expected {_expected(section.model_json_schema()['properties'][key])}."
+        section = kind
+    return f"{name or 'the file'} is {value!r}; expected the keys {', '.join(section.model_fields)}."
+
+
+def _expected(schema: Mapping[str, Any]) -> str:
+    """A param's JSON schema in words."""
+    if "description" in schema:
+        return schema["description"]
+    if "enum" in schema:
+        return f"one of {', '.join(schema['enum'])}"
+    if schema["type"] == "boolean":
+        return "true or false"
+    kind = "a whole number" if schema["type"] == "integer" else "a number"
+    least = f"above {schema['exclusiveMinimum']:g}" if "exclusiveMinimum" in schema else f"{schema['minimum']:g} or more"
+    return ", ".join([kind, least, *([f"{schema['maximum']:.15g} at most"] if "maximum" in schema else [])])
+
+
+def _contradictions(params: Params) -> Iterator[str]:
+    """What is wrong with params that are right one by one."""
+    draw, small_cnn, blocks = params.subsample, params.small_cnn, params.finetune.unfreeze
+    if params.activations.crops not in (1, 5):
+        yield f"activations.crops is {params.activations.crops}; expected 1 or 5."
+    if draw.parts == 1:
+        yield "subsample.parts is 1; expected 0, or a whole number, 2 or more."
+    if draw.parts and draw.part > draw.parts:
+        yield f"subsample.part is {draw.part}, subsample.parts is {draw.parts}; expected 1 to {draw.parts}."
+    if draw.parts == 2 and draw.part_is == "test":
+        yield "subsample.parts is 2; expected 3 or more where subsample.part_is is test: one part trains."
+    if (params.top.views or 1) > params.activations.views:
+        yield (
+            f"top.views is {params.top.views}, activations.views makes {params.activations.views}: raise that, or ask for fewer."
+        )
+    if not _fits(small_cnn):
+        count = len(small_cnn.filters)
+        yield f"small_cnn.image_size {small_cnn.image_size} is too small for {count} blocks of small_cnn.filters: raise it or drop one."
+    if params.backbone == "VGG16" and (len(blocks) == len(BLOCKS) or blocks != BLOCKS[-len(blocks) :]):
+        yield f"finetune.unfreeze is {blocks}; expected the last blocks of VGG16 in order, such as [block5] or [block4, block5]."
+
+
+def _fits(small_cnn: SmallCNN) -> bool:
     """Whether every block of level 1 has something left to convolve and to pool."""
-    side, padded = small_cnn["image_size"], small_cnn["batch_norm"]
-    for number in range(len(small_cnn["filters"])):
-        stride = 1 if number else small_cnn["first_stride"]
-        side = (-(-side // stride) if padded else (side - 3) // stride + 1) // 2
+    side = small_cnn.image_size
+    for number in range(len(small_cnn.filters)):
+        stride = 1 if number else small_cnn.first_stride
+        side = (-(-side // stride) if small_cnn.batch_norm else (side - 3) // stride + 1) // 2
     return side > 0
 
 
-def _check(value: Any, schema: Any, path: Path, key: str) -> None:
-    if isinstance(schema, dict):
-        if not isinstance(value, dict):
-            raise UserError(f"{path}: {key or 'the file'} is {value!r}; expected the keys {', '.join(schema)}.")
-        prefix = f"{key}." if key else ""
-        for name in value:
-            if name not in schema:
-                raise UserError(f"{path}: unknown key {prefix}{name}; known here: {', '.join(schema)}.")
-        for name in schema:
-            if name not in value:
-                raise UserError(f"{path}: {prefix}{name} is missing.")
-            _check(value[name], schema[name], path, f"{prefix}{name}")
-    else:
-        words, is_right = schema
-        if not is_right(value):
-            kind = " (text)" if isinstance(value, str) else ""
-            raise UserError(f"{path}: {key} is {value!r}{kind}; expected {words}.")
+def schema() -> dict[str, Any]:
+    """The JSON schema of params.yaml and of recipes, which name some of its keys only."""
+
+    def bare(node: Any) -> Any:
+        if isinstance(node, list):
+            return [bare(part) for part in node]
+        if not isinstance(node, dict):
+            return node
+        return {key: bare(part) for key, part in node.items() if key != "required" and not (key == "title" and type(part) is str)}
+
+    return bare(Params.model_json_schema())
 
 
-def for_stage(stage: str) -> "Params":
-    """The params that dvc.yaml declares for `stage`, nested as in params.yaml; all of params.yaml is checked."""
+def for_stage(stage: str) -> Params:
+    """The params that dvc.yaml declares for `stage`; all of params.yaml is checked."""
     return chosen(declared(stage), load())
 
 
-def chosen(declared: Mapping, params: Mapping) -> "Params":
-    """Pick the params that a stage declares in dvc.yaml, nested as they are and read-only."""
-    picked: dict = {}
-    for key in declared.get("params", []):
-        target = picked
-        *parents, last = key.split(".")
-        for name in parents:
-            target = target.setdefault(name, {})
-        target[last] = value(params, key)
-    return Params(picked)
+def chosen(declared: Mapping, params: Params) -> Params:
+    """The params that a stage declares in dvc.yaml: to read another one is an AttributeError, or a KeyError."""
+    return _part(params, [key.split(".") for key in declared.get("params", [])])
+
+
+def _part(section: Any, keys: list[list[str]]) -> Any:
+    picked = {}
+    for name in dict.fromkeys(key[0] for key in keys):
+        below = [key[1:] for key in keys if key[0] == name]
+        picked[name] = section[name] if [] in below else _part(section[name], below)
+    return type(section).model_construct(**picked)
 
 
 def declared(stage: str) -> dict:
@@ -261,12 +319,12 @@ def value(params: Mapping, name: str) -> Any:
     KeyError
         Where there is none.
     """
-    found: Any = params
+    node: Any = params
     for key in name.split("."):
-        if not isinstance(found, Mapping):
+        if not isinstance(node, Mapping):
             raise KeyError(name)
-        found = found[key]
-    return found
+        node = node[key]
+    return node
 
 
 def leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -275,23 +333,5 @@ def leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
         yield from leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
 
 
-class Params(Mapping):
-    """Read-only params, by key or by attribute: `params["top"]["lr"]` is `params.top.lr`."""
-
-    def __init__(self, tree: Mapping) -> None:
-        self._tree = {key: Params(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
-
-    def __getitem__(self, key: str) -> Any:
-        return self._tree[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tree)
-
-    def __len__(self) -> int:
-        return len(self._tree)
-
-    def __getattr__(self, key: str) -> Any:
-        try:
-            return self.__dict__["_tree"][key]
-        except KeyError:
-            raise AttributeError(key) from None
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=1))

@@ -6,12 +6,12 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
-from littledata.core import ending, errors, lockfile, measured, params
+from littledata.core import errors, lockfile, measured, params, process
 
 STATUS = Path("/proc/self/status")
 
@@ -41,25 +41,28 @@ def peak_memory_mb() -> int:
     return int(own[1] if own else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) >> 10
 
 
-def run(stage: str, main: Callable[[Mapping], None]) -> None:
+def run(stage: str, main: Callable[[params.Params], None]) -> None:
     """Run `main` with the stage's params, then note what it took in .cache/measured.
 
     DVC reads params and code again when a stage has ended. Where they have changed meanwhile, by an edit or by another run in the
     same workspace, it would note what the stage made under what it was not made from. So the stage fails.
     """
-    ending.in_order(True)
+    process.interruptible(True)
     try:
-        given, declared = params.load(), params.declared(stage)
-        before = lockfile.due(declared, given, lockfile.made())
-        if ending.STARTED_BY_DVC in os.environ and (spoilt := lockfile.spoilt(declared)):  # by hand, dvc.lock is of another run
+        tree, declared = params.read(params.PARAMS), params.declared(stage)
+        settings, made = params.check(tree, params.PARAMS), lockfile.made()
+        before = lockfile.due(declared, tree, made)
+        if process.STARTED_BY_DVC in os.environ and (
+            spoilt := lockfile.spoilt(declared, made)
+        ):  # by hand, dvc.lock is of another run
             raise errors.UserError(
                 f"{', '.join(spoilt)}: not what dvc.lock says, so damaged, or edited by hand. `make mend` says which files and "
                 "removes them; then the same command makes them anew."
             )
         for out in lockfile.paths(declared, "outs"):
             _remove(Path(out))
-        main(params.chosen(declared, given))
-        after = lockfile.due(declared, params.load(), lockfile.made())
+        main(params.chosen(declared, settings))
+        after = lockfile.due(declared, params.read(params.PARAMS), lockfile.made())
         if changed := [name for name in before if after.get(name) != before[name]]:
             raise errors.UserError(
                 f"{', '.join(changed)} changed while this stage ran, by an edit or another run: what it made is of the one before. Run "
@@ -79,4 +82,4 @@ def run(stage: str, main: Callable[[Mapping], None]) -> None:
     except KeyboardInterrupt:
         sys.exit(f"{stage}: stopped.")
     finally:
-        ending.in_order(False)
+        process.interruptible(False)

@@ -23,7 +23,7 @@ WEIGHTS = Path("models/backbone.weights.h5")
 OTHERS = ("export/to_onnx.py", "networks/backbone.py", "networks/lite.py")  # for networks but VGG16; they would load TensorFlow
 
 
-def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings, depth: deep.Depth) -> np.ndarray:
+def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings, depth: deep.Depth, seed: int) -> np.ndarray:
     """One view of a training photo, the first of them plain, or one crop of any other: uint8 of shape (size, size, 3)."""
     data = photo.read()
     if photo.split != "train":
@@ -31,7 +31,7 @@ def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings, dept
     plain = images.square(data, size, fit, depth)
     if view == 0:
         return plain
-    rng = images.random_numbers(settings["seed"], view, photo.sha256)
+    rng = images.random_numbers(seed, view, photo.sha256)
     return images.augment(images.padded(plain), size, settings["augmentation"], rng)
 
 

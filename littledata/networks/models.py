@@ -13,42 +13,32 @@ from pathlib import Path
 import numpy as np
 
 from littledata.core import files
+from littledata.core.params import SmallCNN, Top
 from littledata.networks import keras
 
 layers = keras.layers
 BATCH_SIZE = 32  # views, where nothing is trained
 
 
-def penalty(params: Mapping) -> keras.Regularizer | None:
+def penalty(l1: float, l2: float) -> keras.Regularizer | None:
     """The closing list's L1 and L2 for a layer's kernel; None where both are 0."""
-    return keras.regularizers.L1L2(params["l1"], params["l2"]) if params["l1"] or params["l2"] else None
+    return keras.regularizers.L1L2(l1, l2) if l1 or l2 else None
 
 
-POOLING = {
-    "flatten": [layers.Flatten],
-    "average": [layers.GlobalAveragePooling2D],
-    "max": [layers.GlobalMaxPooling2D],
-    "both": [layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D],
-}
-
-
-def classifier(features, num_classes: int, params: Mapping):
-    """Pooling, one hidden layer and the output layer, with the closing list's dropout, L1 and L2, on a Keras tensor.
-
-    With `scaling` each pooled feature is brought to mean 0 and variance 1, as batches have them in the training.
-    """
-    pooled = [pool()(features) for pool in POOLING[params["pooling"]]]
-    x = layers.Concatenate(name="pooling")(pooled) if len(pooled) > 1 else pooled[0]
-    if params["scaling"]:
-        x = layers.BatchNormalization(momentum=0.9, center=False, scale=False, name="scaling")(x)
-    if params["units"]:
-        x = layers.Dense(params["units"], activation="relu", kernel_regularizer=penalty(params), name="hidden")(x)
-    x = layers.Dropout(params["dropout"], name="dropout")(x)
+def classifier(
+    features, num_classes: int, pooling: str, units: int, dropout: float, penalty: keras.Regularizer | None = None
+) -> keras.KerasTensor:
+    """Pooling (`flatten` or `average`), one hidden layer (none with 0 `units`) and the output layer, with the closing list's dropout
+    and penalties, on a Keras tensor."""
+    x = (layers.Flatten if pooling == "flatten" else layers.GlobalAveragePooling2D)()(features)
+    if units:
+        x = layers.Dense(units, activation="relu", kernel_regularizer=penalty, name="hidden")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
     outputs, activation = (1, "sigmoid") if num_classes == 2 else (num_classes, "softmax")
-    return layers.Dense(outputs, activation=activation, kernel_regularizer=penalty(params), name="probability")(x)
+    return layers.Dense(outputs, activation=activation, kernel_regularizer=penalty, name="probability")(x)
 
 
-def small_cnn(image_size: int, num_classes: int, params: Mapping) -> keras.Model:
+def small_cnn(num_classes: int, params: SmallCNN) -> keras.Model:
     """Level 1: blocks of a 3x3 convolution, 2x2 pooling and ReLU, then the classifier. uint8 pixels in.
 
     The blog's has the filters 32-32-64, valid padding and no batch normalisation; with `batch_norm` the
@@ -59,11 +49,11 @@ def small_cnn(image_size: int, num_classes: int, params: Mapping) -> keras.Model
     ValueError
         Keras', where the photos are so small that nothing is left to convolve or to pool.
     """
-    normalise = params["batch_norm"]
-    inputs = keras.Input((image_size, image_size, 3), name="pixels")
+    normalise = params.batch_norm
+    inputs = keras.Input((params.image_size, params.image_size, 3), name="pixels")
     x = layers.Rescaling(1 / 255, name="rescaling")(inputs)
-    for number, filters in enumerate(params["filters"], start=1):
-        padding, stride = "same" if normalise else "valid", params["first_stride"] if number == 1 else 1
+    for number, filters in enumerate(params.filters, start=1):
+        padding, stride = "same" if normalise else "valid", params.first_stride if number == 1 else 1
         x = layers.Conv2D(filters, 3, stride, padding, use_bias=not normalise, name=f"conv{number}")(x)
         # Pooling commutes with ReLU; done first, it leaves a quarter of the values to normalise and rectify.
         x = layers.MaxPooling2D(name=f"pool{number}")(x)
@@ -71,8 +61,7 @@ def small_cnn(image_size: int, num_classes: int, params: Mapping) -> keras.Model
             # The default momentum, 0.99, lags behind where an epoch has a hundred batches.
             x = layers.BatchNormalization(momentum=0.9, name=f"norm{number}")(x)
         x = layers.ReLU(name=f"relu{number}")(x)
-    # What `scaling` does for the classifier of level 2 the blocks' own normalisation does here.
-    return keras.Model(inputs, classifier(x, num_classes, {**params, "scaling": False}), name="small_cnn")
+    return keras.Model(inputs, classifier(x, num_classes, params.pooling, params.units, params.dropout), name="small_cnn")
 
 
 def both_ways(model: keras.Model) -> keras.Model:
@@ -83,10 +72,11 @@ def both_ways(model: keras.Model) -> keras.Model:
     return keras.Model(inputs, layers.Average(name="mean")(said), name=f"{model.name}_both_ways")
 
 
-def top(feature_shape: tuple[int, int, int], num_classes: int, params: Mapping) -> keras.Model:
+def top(feature_shape: tuple[int, int, int], num_classes: int, params: Top) -> keras.Model:
     """Level 2: the classifier on bottleneck features of shape (height, width, channels)."""
     inputs = keras.Input(feature_shape, name="bottleneck")
-    return keras.Model(inputs, classifier(inputs, num_classes, params), name="top")
+    output = classifier(inputs, num_classes, params.pooling, params.units, params.dropout, penalty(params.l1, params.l2))
+    return keras.Model(inputs, output, name="top")
 
 
 def on_averages(top: keras.Model) -> keras.Model:
@@ -103,22 +93,10 @@ def loss(model: keras.Model) -> str:
     return "binary_crossentropy" if model.output_shape[-1] == 1 else "categorical_crossentropy"
 
 
-def targets(labels: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
-    """What the output is to be for class numbers of shape (n,): float32 of shape (n, 1) or (n, classes).
-
-    `smoothing` takes so much from the right class and gives every class an equal share of it (Szegedy et al., "Rethinking
-    the Inception Architecture", CVPR 2016).
-    """
-    classes = labels.max() + 1
-    hot = np.eye(classes, dtype=np.float32)[labels] * (1 - smoothing) + smoothing / classes
-    return hot[:, 1:] if classes == 2 else hot
-
-
-def accuracy(targets, outputs):
-    """How many outputs name the class that most of the target is: Keras tensors."""
-    if outputs.shape[-1] == 1:
-        return keras.metrics.binary_accuracy(keras.ops.round(targets), outputs)
-    return keras.metrics.categorical_accuracy(targets, outputs)
+def targets(labels: np.ndarray) -> np.ndarray:
+    """What the output is to be for class numbers of shape (n,): float32 of shape (n, 1) or (n, classes)."""
+    hot = np.eye(labels.max() + 1, dtype=np.float32)[labels]
+    return hot[:, 1:] if hot.shape[1] == 2 else hot
 
 
 def temper(model: keras.Model, temperature: float) -> None:

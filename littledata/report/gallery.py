@@ -145,7 +145,7 @@ def augmentation(photos: Sequence[dataset.Photo], params) -> Figure:
         for level, strength in strengths.items():
             cells.append((plain, f"{photo.kind}, {level}"))
             for view in range(1, VIEWS + 1):
-                rng = images.random_numbers(params.activations.seed, view, photo.sha256)
+                rng = images.random_numbers(params.seed, view, photo.sha256)
                 cells.append((images.augment(images.padded(plain), SIZE, strength, rng), ""))
     note = "first the photo as it is, made square; then views of it"
     return sheet("Augmentation as it is applied", note, cells, VIEWS + 1, fontsize=10)

@@ -2,8 +2,8 @@
 
     dvc exp run -S subsample.seed=2                   # another draw
     dvc exp run -S subsample.order=archive            # the blog's: the first 1000 train, the next 400 validate
-    dvc exp run -S subsample.folds=5 -S subsample.fold=2       # the second part of five validates, the others train
-    dvc exp run -S subsample.folds=5 -S subsample.fold=2 -S subsample.folded=test      # it tests, the third validates
+    dvc exp run -S subsample.parts=5 -S subsample.part=2       # the second part of five validates, the others train
+    dvc exp run -S subsample.parts=5 -S subsample.part=2 -S subsample.part_is=test      # it tests, the third validates
     dvc exp run -S subsample.train=0.6 -S subsample.validation=0.2 -S subsample.test=0.2      # shares of every class
 
 Writes data/photos/<split>/<class>/, data/manifest.csv, data/skipped.csv and data/depth.json, the range of training photos of
@@ -168,22 +168,22 @@ def shares(params: Mapping) -> bool:
 
 def tested(params: Mapping) -> bool:
     """Whether the parts of a cross-validation test, one after the other."""
-    return params["folds"] > 0 and params["folded"] == "test"
+    return params["parts"] > 0 and params["part_is"] == "test"
 
 
 def places(params: Mapping, sizes: Mapping[str, int], found: int) -> list[str]:
     """The split of each of a class' photos, in the order in which they were drawn.
 
-    With `folds` photos are dealt into so many parts: those for training and validation, of which part number `fold` validates; or
-    with `folded: test` all of them, of which it tests, the next one validates, and the others train.
+    With `parts` photos are dealt into so many parts: those for training and validation, of which part number `part` validates; or
+    with `part_is: test` all of them, of which it tests, the next one validates, and the others train.
     """
-    learnt, number = ["train"] * sizes["train"] + ["validation"] * sizes["validation"], params["fold"] - 1
+    learnt, number = ["train"] * sizes["train"] + ["validation"] * sizes["validation"], params["part"] - 1
     dealt = learnt + ["test"] * sizes["test"]
-    rest = [dataset.REST] * (found - len(dealt)) if params["rest"] else []
-    if params["folds"]:
+    rest = [dataset.REST] * (found - len(dealt)) if params["remaining"] else []
+    if params["parts"]:
         folded, roles = (dealt, ["test", "validation"]) if tested(params) else (learnt, ["validation"])
-        role_of = {(number + place) % params["folds"]: role for place, role in enumerate(roles)}
-        ends = [round(len(folded) * part / params["folds"]) for part in range(params["folds"] + 1)]
+        role_of = {(number + place) % params["parts"]: role for place, role in enumerate(roles)}
+        ends = [round(len(folded) * part / params["parts"]) for part in range(params["parts"] + 1)]
         for part, (start, end) in enumerate(pairwise(ends)):
             dealt[start:end] = [role_of.get(part, "train")] * (end - start)
     return dealt + rest
@@ -195,7 +195,7 @@ def given(
     """A class' photos by the splits that its folders give, and how many each split gets: all of it. Where `splits`, which folders
     give of any class, has none for validation, its share of the photos to learn from is what params make of theirs."""
     of = {split: [photo for photo in photos if photo[0].split == split] for split in dataset.SPLITS}
-    learnt = [photo for photo in photos if photo[0].split != "test"] if params["folds"] else of["train"] + of["validation"]
+    learnt = [photo for photo in photos if photo[0].split != "test"] if params["parts"] else of["train"] + of["validation"]
     sizes = {split: len(of_split) for split, of_split in of.items()}
     if "validation" not in splits:
         shared = [params[split] / (params["train"] + params["validation"]) for split in ("train", "validation")]
@@ -242,7 +242,7 @@ def dealt(
     would = ", ".join(f"{size} {split}" for split, size in sizes.items())
     if not all(sizes.values()):
         raise UserError(f"{has}, too few for every split to get one ({would}).{because}")
-    if params["folds"] > sum(sizes.values()) - (0 if tested(params) else sizes["test"]):
+    if params["parts"] > sum(sizes.values()) - (0 if tested(params) else sizes["test"]):
         raise UserError(f"{has}, too few for {params['folds']} folds ({would}).{because}")
     return ((split, *photo) for split, photo in zip(places(params, sizes, len(right)), right))
 
@@ -253,7 +253,7 @@ def from_archive(source: Mapping, params: Mapping, skipped: Skipped, bar) -> Ite
         skipped += [(name, reason) for name, reason in source.get("skipped", [])] + found.skipped
         found.check()
         splits = kept(found.splits(), params)
-        most = None if splits or shares(params) or params["rest"] else sum(counts(params).values())
+        most = None if splits or shares(params) or params["remaining"] else sum(counts(params).values())
         for kind, photos in to_draw_from(found, skipped, bar).items():
             right = list(islice(usable(found, in_order(photos, params), skipped, bar), most))
             sizes = counts(params, len(right))
@@ -266,7 +266,7 @@ def from_list(source: Mapping, params: Mapping, skipped: Skipped, bar) -> Iterat
     has; where too few of its photos can be used for that, of those that can."""
     here, there, splits = dataset.PHOTOS / "drawn", source["counts"], kept(source["splits"], params)
     sizes = {kind: counts(params, count) for kind, count in there.items()}
-    most = {kind: None if splits or params["rest"] else sum(of_class.values()) for kind, of_class in sizes.items()}
+    most = {kind: None if splits or params["remaining"] else sum(of_class.values()) for kind, of_class in sizes.items()}
     if not (splits or shares(params)):
         for kind, count in there.items():  # before photos are read for nothing
             if count < sum(sizes[kind].values()):
@@ -284,7 +284,7 @@ def draw(params, skipped: Skipped, bar) -> list[dataset.Photo]:
     source = json.loads(NOTE.read_text())
     counts(params)  # before photos are read, whether params make sense
     if source.get("splits") and not kept(source["splits"], params):
-        print("The folders' own splits are set aside: subsample.folded is test.", flush=True)
+        print("The folders' own splits are set aside: subsample.part_is is test.", flush=True)
     manifest = []
     draw_from = from_list if LIST.exists() else from_archive
     for name, split, photo, sha256, write in draw_from(source, params, skipped, bar):

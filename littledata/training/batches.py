@@ -13,14 +13,15 @@ from littledata.features import activations
 from littledata.networks import keras, models
 from littledata.splits import dataset
 
-MIRROR, MIXUP = 1, 2  # keep their random numbers apart from those of the order
+MIRROR = 1  # keeps its random numbers apart from those of the order
 
 
 class Batches(keras.utils.PyDataset):
     """Batches of (float32 array, targets, weights) from one look at the validation photos to the next; every epoch has its own
     order and its own view of a photo.
 
-    All batches are of one size, since XLA compiles for each: the last of an epoch is filled up with the first photos of it.
+    All batches are of one size, since XLA compiles for each: the last of an epoch is filled up with the first photos of it. Weights
+    give every class the same share in the loss, however many photos it has.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ class Batches(keras.utils.PyDataset):
         self.view, self.labels, self.batch_size, self.seed = view, labels, min(batch_size, len(labels)), seed
         self.steps = -(-len(labels) // self.batch_size)  # of an epoch
         self.looks = min(self.steps, max(1, round(len(labels) / (look or len(labels)))))
-        self.targets, self.weights, self.mixup = models.targets(labels), np.ones(len(labels), np.float32), 0.0
+        self.targets, self.weights = models.targets(labels), models.class_weights(labels)
         self.start(0)
 
     def start(self, look: int) -> None:
@@ -55,19 +56,7 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         number += self.first
         rows = self.order[number * self.batch_size : (number + 1) * self.batch_size]
-        pictures, targets = self.view(self.epoch, rows).astype(np.float32), self.targets[rows]
-        if self.mixup:
-            rng = np.random.default_rng([self.seed, self.epoch, MIXUP, number])
-            share, other = rng.beta(self.mixup, self.mixup, len(rows)).astype(np.float32), rng.permutation(len(rows))
-            share = np.maximum(share, 1 - share)  # a photo stays more its own than another one's
-            pictures, targets = (mixed(values, values[other], share) for values in (pictures, targets))
-        return pictures, targets, self.weights[rows]
-
-
-def mixed(values: np.ndarray, others: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Along axis 0, so much of the one and the remainder of the other (Zhang et al., "mixup", ICLR 2018)."""
-    share = share.reshape(-1, *[1] * (values.ndim - 1))
-    return share * values + (1 - share) * others
+        return self.view(self.epoch, rows).astype(np.float32), self.targets[rows], self.weights[rows]
 
 
 def cached(
@@ -88,7 +77,6 @@ def cached(
     With `mirror` half of the photos, others in every epoch, are mirrored after the fact: their activations, left
     to right. The network's filters are not symmetric, so this is not quite what the mirrored photo would give,
     but it costs nothing.
-
     """
     array, photos = activations.read(folder, "train")
     count = array.shape[1] if views is None else views

@@ -2,16 +2,16 @@
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from dvclive import Live
 from tqdm import tqdm
 
-from littledata.core import files
+from littledata.core import environment, files
 from littledata.core.errors import UserError
+from littledata.core.params import Training
 from littledata.features import activations
 from littledata.networks import keras, models
 from littledata.scores import temperature
@@ -28,10 +28,12 @@ def fit(
     model: keras.Model,
     train: Batches,
     validation: tuple[np.ndarray, np.ndarray],
-    params: Mapping,
+    params: Training,
     *,
     used: keras.Model | None = None,
-    pace: Mapping[str, float] | None = None,
+    patience: int = 0,
+    warmup: int = 0,
+    ema: float = 0.0,
     jit_compile: bool | str = "auto",
     start: np.ndarray | None = None,
 ) -> None:
@@ -53,12 +55,13 @@ def fit(
     train : Batches
     validation : pair of arrays
         Photos of shape (n, views, ...), over whose views answers are averaged, and their classes' numbers.
-    params : mapping
-        The level's own. With `patience` above 0 training stops after so many looks without a gain, and keeps what `Best` keeps;
-        with 0 it runs to the end and keeps the last.
+    params : Training
+        The level's own.
     used : keras.Model, optional
         What is validated and saved, where that is another model with the same weights.
-    pace, jit_compile
+    patience : int, optional
+        Training stops after so many looks without a gain, and keeps what `Best` keeps; with 0 it runs to the end and keeps the last.
+    warmup, ema, jit_compile
         As `optimizer` and Keras take them.
     start : array of shape (n, classes), optional
         What the model says of the validation photos before it is trained, where it could be kept as it is: the first look.
@@ -68,51 +71,43 @@ def fit(
     UserError
         At the first loss that is NaN or infinite. Nothing of such a training is left.
     """
-    (photos, labels), epochs, used = validation, params["epochs"], used or model
-    looks = train.looks * epochs
-    prepare(model, train, params, pace, jit_compile)
-    checkpoint, best = Checkpoint(name, model), Best(params["patience"])
+    (photos, labels), used, untrained = validation, used or model, start is not None
+    looks = untrained + train.looks * params.epochs
+    environment.keep_memory()
+    prepare(model, train, params, warmup, ema, jit_compile)
+    checkpoint, best = Checkpoint(name, model), Best(patience)
     history = checkpoint.resume(best)
-    if history:
-        print(f"resumed after epoch {history[-1]['epoch']:g} of {epochs}", flush=True)
-    own: dict[str, list[np.ndarray]] = {}  # weights, where `fit` leaves their moving average instead
-    keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: own.update(weights=model.get_weights()))
-
-    def predict() -> np.ndarray:
-        return np.concatenate(list(models.predicted(used, photos)))
-
-    with _diverging(name, params, checkpoint, history), Live(str(CURVES / name), save_dvc_exp=False, dvcyaml=False) as live:
-
-        def look(epoch: float, said: np.ndarray, found: Mapping[str, float]) -> None:
-            check(said)  # the last step's weights are in no loss
-            losses = temperature.losses(labels, temperature.tempered(said, temperature.best(labels, said)))
-            row = {"epoch": epoch, **found, "val_accuracy": np.mean(said.argmax(1) == labels), "val_loss": losses.mean()}
-            history.append({what: round(float(value), 6) for what, value in row.items()})
-            log(live, history[-1])
-            print(f"epoch {epoch:.4g} of {epochs}: " + ", ".join(f"{what} {row[what]:.4f}" for what in list(row)[1:]), flush=True)
-            best.update(model.get_weights(), said, losses)
-
-        for row in history:
-            log(live, row)
-        if start is not None and not history:
-            look(0, start, {})
-        for number in range(len(history) - (start is not None), looks):
-            if best.enough:
-                break
-            train.start(number)
-            with bar(len(train), f"epoch {(number + 1) / train.looks:.4g} of {epochs}") as shown:
-
-                def after(_, logs):
-                    check(logs["loss"])
-                    shown.update()
-
-                callbacks = [keras.callbacks.LambdaCallback(on_train_batch_end=after), *([keep] if params["ema"] else [])]
-                found = model.fit(train, shuffle=False, verbose=0, callbacks=callbacks).history
-            look((number + 1) / train.looks, predict(), {metric: values[-1] for metric, values in found.items()})
-            if own:
-                model.set_weights(own["weights"])
-            if number + 1 < looks:
-                checkpoint.save(history, best)
+    try:
+        with Live(str(CURVES / name), save_dvc_exp=False, dvcyaml=False) as live:
+            if history:
+                print(f"resumed after epoch {history[-1]['epoch']:g} of {params.epochs}", flush=True)
+            for row in history:
+                log(live, row)
+            for look in range(len(history), looks):
+                if best.enough:
+                    break
+                if look < untrained:
+                    probabilities, metrics, weights = start, {}, model.get_weights()
+                else:
+                    metrics, weights = train_until(look - untrained, model, train, params.epochs)
+                    probabilities = predict(used, photos)
+                check(probabilities)  # the last step's weights are in no loss
+                losses = temperature.losses(labels, temperature.tempered(probabilities, temperature.best(labels, probabilities)))
+                metrics |= {"val_accuracy": np.mean(probabilities.argmax(1) == labels), "val_loss": losses.mean()}
+                history.append({"epoch": round((look + 1 - untrained) / train.looks, 6), **rounded(metrics)})
+                log(live, history[-1])
+                shown = ", ".join(f"{metric} {value:.4f}" for metric, value in metrics.items())
+                print(f"epoch {history[-1]['epoch']:.4g} of {params.epochs}: {shown}", flush=True)
+                best.update(model.get_weights(), probabilities, losses)
+                model.set_weights(weights)
+                if untrained <= look < looks - 1:
+                    checkpoint.save(history, best)
+    except Diverged:
+        checkpoint.remove()  # to go on from it would be to diverge again
+        shutil.rmtree(CURVES / name, ignore_errors=True)
+        epoch = history[-1]["epoch"] if history else 0
+        words = f"the loss is no number any more after epoch {epoch:g}: {name}.lr {params.lr:g} is too high. Lower it."
+        raise UserError(words) from None
 
     model.set_weights(best.weights)
     factor = temperature.best(labels, best.probabilities)
@@ -122,56 +117,63 @@ def fit(
     again = factor > EXACT or used is not model or photos.shape[1] > 1
     activations.VALIDATION.mkdir(parents=True, exist_ok=True)
     with files.whole(activations.VALIDATION / f"{name}.npy") as file:
-        np.save(file, predict() if again else temperature.tempered(best.probabilities, factor))
+        np.save(file, predict(used, photos) if again else temperature.tempered(best.probabilities, factor))
     models.save(used, Path("models", f"{name}.keras"))
     checkpoint.remove()
 
 
-def bar(steps: int, label: str) -> tqdm:
-    """A bar on a terminal, of a part of the training; a log gets one line a look as it is."""
-    return tqdm(total=steps, desc=label, unit=" batches", leave=False, file=sys.stdout, disable=not sys.stdout.isatty())
+def prepare(
+    model: keras.Model, train: Batches, params: Training, warmup: int = 0, ema: float = 0.0, jit_compile: bool | str = "auto"
+) -> None:
+    """Compile a model with its loss and optimiser."""
+    model.compile(
+        optimizer(params, train.steps * params.epochs, warmup, ema),
+        loss=models.loss(model),
+        weighted_metrics=[],  # else Keras says that there are weights and no such metrics
+        metrics=["accuracy"],
+        jit_compile=jit_compile,
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def train_until(look: int, model: keras.Model, train: Batches, epochs: int) -> tuple[dict[str, float], list[np.ndarray]]:
+    """Train on the batches before this look.
+
+    Returns their metrics, and the weights to go on from: where there is a moving average of them, Keras leaves that in the model.
+    """
+    train.start(look)
+    weights: list[np.ndarray] = []
+    label = f"epoch {(look + 1) / train.looks:.4g} of {epochs}"
+    # A bar on a terminal; a log gets one line a look as it is.
+    with tqdm(total=len(train), desc=label, unit=" batches", leave=False, file=sys.stdout, disable=not sys.stdout.isatty()) as bar:
+
+        def after_batch(_, logs: Mapping[str, float]) -> None:
+            check(logs["loss"])
+            bar.update()
+
+        callback = keras.callbacks.LambdaCallback(
+            on_train_batch_end=after_batch, on_epoch_end=lambda *_: weights.extend(model.get_weights())
+        )
+        history = model.fit(train, shuffle=False, verbose=0, callbacks=[callback]).history
+    return {metric: values[-1] for metric, values in history.items()}, weights
+
+
+def predict(model: keras.Model, photos: np.ndarray) -> np.ndarray:
+    """Every class' probability for photos of shape (n, views, ...)."""
+    return np.concatenate(list(models.predicted(model, photos)))
 
 
 class Diverged(ArithmeticError):
     """The loss, or what follows from the weights, is NaN or infinite."""
 
 
-def check(values: np.ndarray) -> None:
+def check(values: float | np.ndarray) -> None:
     if not np.isfinite(values).all():
         raise Diverged
 
 
-@contextmanager
-def _diverging(name: str, params: Mapping, checkpoint: Checkpoint, history: list) -> Iterator[None]:
-    """Make of a training that diverges an error that names its rate, and leave nothing of it: to go on from its checkpoint would
-    be to diverge again."""
-    try:
-        yield
-    except Diverged:
-        checkpoint.remove()
-        shutil.rmtree(CURVES / name, ignore_errors=True)
-        epoch = history[-1]["epoch"] if history else 0
-        words = f"the loss is no number any more after epoch {epoch:g}: {name}.lr {params['lr']} is too high. Lower it."
-        raise UserError(words) from None
-
-
-def prepare(model: keras.Model, train: Batches, params: Mapping, pace: Mapping[str, float] | None, jit_compile: bool | str) -> None:
-    """Compile a model with its loss and optimiser, and give the batches the targets and weights that params ask for.
-
-    With `class_weights` every class has the same share in the loss that is trained on, however many photos it has.
-    `label_smoothing` and `mixup` change the targets that are trained on.
-    """
-    train.targets, train.mixup = models.targets(train.labels, params["label_smoothing"]), params["mixup"]
-    if params["class_weights"]:
-        train.weights = models.class_weights(train.labels)
-    model.compile(
-        optimizer(params, train.steps * params["epochs"], pace),
-        loss=models.loss(model),
-        weighted_metrics=[],  # else Keras says that there are weights and no such metrics
-        metrics=[models.accuracy],
-        jit_compile=jit_compile,
-    )
-    model.optimizer.build(model.trainable_variables)
+def rounded(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {metric: round(float(value), 6) for metric, value in metrics.items()}
 
 
 def log(live: Live, row: Mapping[str, float]) -> None:

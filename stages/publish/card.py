@@ -3,6 +3,10 @@
 Its pictures, metrics/accuracy.svg and metrics/curves.svg, stand in README.md and docs/results.md as well.
 """
 
+from littledata.core import process
+
+process.begin("card", __name__)
+
 from littledata.core import stage
 from littledata.report import answers, card
 from littledata.scores import levels, metrics

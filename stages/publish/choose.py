@@ -5,6 +5,10 @@
 Writes metrics/choice.csv, which everything reads that is made of the chosen level.
 """
 
+from littledata.core import process
+
+process.begin("choose", __name__)
+
 import numpy as np
 
 from littledata.core import stage, tables

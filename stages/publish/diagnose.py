@@ -4,6 +4,10 @@ Writes metrics/levels.csv: accuracies beside the blog's; metrics/precision_recal
 of every class against the others; metrics/calibration/<level>.csv: of photos with so much confidence, the share that is right.
 """
 
+from littledata.core import process
+
+process.begin("diagnose", __name__)
+
 from littledata.core import stage, tables
 from littledata.report import diagnose
 from littledata.scores import levels, metrics, predicted

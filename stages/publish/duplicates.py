@@ -5,6 +5,10 @@ photos are near-duplicates if their perceptual hashes (64 bits of a cosine trans
 their greyscale thumbnails correlate by `CORRELATION` or more. Writes data/duplicates.csv, the most alike first.
 """
 
+from littledata.core import process
+
+process.begin("duplicates", __name__)
+
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np

@@ -8,6 +8,10 @@ They name the photos, the model and its metrics by content. They can't name the 
 it comes after them. `git log -S` with dvc.lock's md5 of the file finds it.
 """
 
+from littledata.core import process
+
+process.begin("export", __name__)
+
 import json
 
 import onnx

@@ -5,6 +5,10 @@ Writes data/gallery/mistakes.png, gradcam.png, augmentation.png, duplicates.png 
 in DVC's cache, and not in git.
 """
 
+from littledata.core import process
+
+process.begin("gallery", __name__)
+
 from littledata.core import files, stage, tables
 from littledata.report import answers, gallery
 from littledata.scores import levels

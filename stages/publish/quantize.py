@@ -5,6 +5,10 @@ split give. What little costs nothing stays in float32 (`plan`). Writes models/c
 scores on test photos beside those of float32, on what share of them both say the same class, and which level both are and why.
 """
 
+from littledata.core import process
+
+process.begin("quantize", __name__)
+
 import errno
 import json
 

@@ -20,7 +20,7 @@ EXTREME: dict[str, tuple] = {
     "lr": (1e-300, 1e-9, 1.0, 1e9), "epochs": (1,), "batch_size": (1, 3, 10**9), "units": (0, 1, 10**9), "dropout": (0.0, 0.95),
     "l1": (0, 1e308), "l2": (0, 1e308), "ema": (0.9999,), "warmup": (10**9,), "patience": (10**9, 1), "look": (1, 10**9),
     "views": (1, 2, 3, 10**9), "train": (1, 2, 10**9, 1e-9, 0.999999), "validation": (1, 10**9, 1e-9), "test": (1, 10**9),
-    "parts": (2, 3, 10**9), "part": (1, 2), "seed": (0, 2**32 - 1), "crops": (5,),
+    "parts": (2, 3, 10**9), "part": (1, 2), "seed": (0, 2**32 - 1), "crops": (5,), "pooling": ("flatten", "average"),
     "rotation": (180,), "zoom": (0.9,), "shear": (1,), "shift": (0.3,), "colour": (0.9,),
     "unfreeze": (["block3", "block4", "block5"], ["block2", "block3", "block4", "block5"], ["block5", "block5"], ["x"]),
     "backbone": ("VGG16", "EfficientNetLite0", "VGG19"),
@@ -47,12 +47,12 @@ def one_batch(settings: params.Params) -> None:
     from littledata.networks import keras, models
     from littledata.training import batches, loop
 
-    rng, labels, side = np.random.default_rng(1), np.arange(6) % 2, settings.small_cnn.image_size
-    first, second = models.small_cnn(side, 2, settings.small_cnn), models.top((2, 2, 512), 2, settings.top)
+    rng, labels = np.random.default_rng(1), np.arange(6) % 2
+    first, second = models.small_cnn(2, settings.small_cnn), models.top((2, 2, 512), 2, settings.top)
     for model, level in ((first, settings.small_cnn), (second, settings.top)):
         noise = rng.integers(0, 255, (6, *model.input_shape[1:])).astype(np.float32)
-        train = batches.Batches(lambda epoch, rows, noise=noise: noise[rows], labels, level.batch_size, 1)
-        loop.prepare(model, train, level, None, False)
+        train = batches.Batches(lambda epoch, rows, noise=noise: noise[rows], labels, level.batch_size, settings.seed)
+        loop.prepare(model, train, level, jit_compile=False)
         model.run_eagerly = True  # for one batch nothing is worth compiling
         pictures, targets, weights = train[0]
         losses = model.evaluate(pictures, targets, sample_weight=weights, verbose=0)

@@ -1,4 +1,5 @@
-"""How a stage ends before its work is done: by Ctrl-C, by SIGTERM, or because DVC, which started it, is gone.
+"""The process of a stage: how it begins, and how it ends before its work is done: by Ctrl-C, by SIGTERM, or because DVC, which
+started it, is gone.
 
 A stage without DVC would go on beside the same stage of the next run, and write into what that one writes. DVC forwards no
 signal when it ends, so a thread looks for it, from before TensorFlow is imported.
@@ -8,11 +9,12 @@ import contextlib
 import os
 import select
 import signal
-import sys
 import threading
 import time
 
 import psutil
+
+from littledata.core import environment
 
 SECONDS_BETWEEN_LOOKS = 1
 GRACE_SECONDS = 3  # for whoever tidies up after a signal
@@ -22,12 +24,17 @@ ORPHAN = "DVC, which started this, has ended: stopped. The same command goes on.
 
 _stderr = 2  # where the last line goes, even while an import is kept quiet
 _name = "the stage"
-_in_order = False  # whether KeyboardInterrupt ends the stage with its line: while modules are imported it is a traceback
+_interruptible = False  # whether KeyboardInterrupt ends the stage with its line: while modules are imported it is a traceback
 
 
-def start(name: str) -> None:
-    """Make this process, which runs the stage `name` and nothing else, end within 5 s and with one line."""
+def begin(name: str, module: str) -> None:
+    """Make this process, which runs the stage `name` and nothing else, end within 5 s and with one line, and TensorFlow use as many
+    threads as it may. It is the first line of a stage's script, whose `__name__` is `module`; a script that a test imports begins
+    nothing."""
     global _stderr, _name
+    if module != "__main__":
+        return
+    os.environ |= {"TF_NUM_INTRAOP_THREADS": str(environment.THREADS), "TF_CPP_MIN_LOG_LEVEL": "3"}
     _stderr, _name = os.dup(2), name
     told, tell = os.pipe()
     os.set_blocking(tell, False)
@@ -39,14 +46,14 @@ def start(name: str) -> None:
     threading.Thread(target=_watch, args=(told, dvc), daemon=True).start()
 
 
-def in_order(ends: bool) -> None:
+def interruptible(tidies: bool) -> None:
     """Say whether a signal is to raise KeyboardInterrupt in the main thread, where somebody tidies up and says so."""
-    global _in_order
-    _in_order = ends
+    global _interruptible
+    _interruptible = tidies
 
 
 def _on_signal(number: int, frame) -> None:
-    if not _in_order:
+    if not _interruptible:
         _end("stopped.")
     raise KeyboardInterrupt
 
@@ -60,7 +67,7 @@ def _watch(told: int, dvc: psutil.Process | None) -> None:
         elif dvc and not _lives(dvc):
             _end(ORPHAN)
     time.sleep(GRACE_SECONDS)
-    _end("stopped." if _in_order else "")
+    _end("stopped." if _interruptible else "")
 
 
 def _end(line: str) -> None:
@@ -91,7 +98,3 @@ def _lives(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-if (_spec := getattr(sys.modules["__main__"], "__spec__", None)) and _spec.name.startswith("stages."):
-    start(_spec.name.rpartition(".")[2])
