@@ -141,9 +141,10 @@ class Ground:
         """Make a stage due again: neither the lock, nor the run cache, nor the workspace has it."""
         for folder in {path.parent for path in self.runs(stage)}:  # at an empty one DVC stumbles
             shutil.rmtree(folder)
+        last = stage.rpartition(".")[2]
         for name in self.locks:
-            stages = self.locked(name)
-            if entry := stages.pop(stage.rpartition(".")[2], None):
+            stages = dict(self.locked(name))
+            if entry := stages.pop(last, None):
                 YAML(typ="safe", pure=True).dump({"schema": "2.0", "stages": stages}, self.folder / name)
                 for out in map(self.folder.joinpath, lockfile.outs(entry)):
                     shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
