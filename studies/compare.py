@@ -18,11 +18,9 @@ McNemar's p. A photo counts in each run that answers it. The file is written row
 
 import argparse
 import json
-import os
 import signal
 import subprocess
 import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -59,24 +57,12 @@ def own_photos(path: Path) -> list[str]:
 
 
 def located(given: Sequence[str]) -> dict[str, Path]:
-    """The place of each set, by its name: a zip's without its ending, a folder's as it is; the whole path where two are alike.
-
-    Raises
-    ------
-    UserError
-        Where one is no folder or zip that is here.
-    """
-    if elsewhere := next((one for one in given if "://" in one), None):
-        raise UserError(f"{elsewhere}: a set is a folder or a zip that is here.")
-    places = [Path(os.path.expanduser(one)).absolute() for one in dict.fromkeys(given)]
-    if missing := next((place for place in places if not place.exists()), None):
-        raise UserError(f"There is no {missing}: name folders of class folders, or zips of them.")
-    for place in places:
-        sources.own_photos(str(place))  # whether it may be read
-    named = [place.resolve() if place.name == ".." else place for place in places]
-    names = [place.name if place.is_dir() else place.stem for place in named]
-    times = Counter(names)
-    return {str(place) if times[name] > 1 else name: place for name, place in zip(names, places, strict=True)}
+    """The place of each set, by the name that was typed. Raises UserError where one is no folder or zip that is here."""
+    for place in given:
+        if "://" in place or not Path(place).expanduser().exists():
+            raise UserError(f"There is no {place} here: name folders of class folders, or zips of them.")
+        sources.own_photos(place)  # whether it may be read
+    return {place: Path(place).expanduser().absolute() for place in given}
 
 
 def answers(copy: copies.Copy, split: str, measured: Sequence[str], fit: str) -> Answers:

@@ -35,10 +35,6 @@ class Ran(NamedTuple):
     peak_mb: float
     lines: list[tuple[float, str]]
 
-    @property
-    def printed(self) -> list[str]:
-        return [line for _, line in self.lines]
-
 
 def run(
     *words: str, folder: Path = Path(), code: bool = False, show: bool = False, meanwhile: Callable | None = None, **environment

@@ -235,6 +235,11 @@ def test_a_ground_that_is_not_clean_is_refused(tmp_path):
         place.ground("other")
 
 
+def test_the_table_of_faults_is_what_was_written():
+    written = json.loads((ROOT / faults.FAULTS).read_text())
+    assert faults.table(written) in (ROOT / "docs/faults.md").read_text()
+
+
 def test_what_git_would_commit_after_a_fault_is_found(pipeline):
     own_ground = ground.Ground(pipeline)
     branch = own_ground.git("rev-parse", "--abbrev-ref", "HEAD").strip()

@@ -15,7 +15,7 @@ from littledata.core import command, tables
 from studies import faults
 from studies.faults import ground
 
-GROUPS = {"kill": 8, "disk": 2, "damage": 3, "together": 2, "settings": 4, "remote": 2, "hostile": 6, "repeat": 3}  # shares of time
+GROUPS = ("kill", "disk", "damage", "together", "settings", "remote", "hostile", "repeat")
 FAULTS = Path("studies/results/faults.json")
 WORKERS = 2
 ATTEMPTS = 5  # at a kind that has come too late so far
@@ -35,8 +35,7 @@ def missing(groups: dict[str, dict]) -> list[str]:
 
 def inflict(kinds: list[ground.Kind], places: list[ground.Place], end: float, seed: int) -> None:
     """Inflict faults until `end`, a time of `time.monotonic`, one of a kind at a time: each kind once, and then whichever has had
-    least of its group's share of the time."""
-    share = {one.name: GROUPS[one.group] / sum(other.group == one.group for other in kinds) for one in kinds}
+    the least time."""
     one_at_a_time = threading.Lock()
 
     def owed(one: ground.Kind) -> bool:
@@ -50,7 +49,7 @@ def inflict(kinds: list[ground.Kind], places: list[ground.Place], end: float, se
                 if not due:
                     return
                 if free := [one for one in due if not one.running]:
-                    one = min(free, key=lambda one: (not owed(one), owed(one) and one.begun, one.seconds / share[one.name]))
+                    one = min(free, key=lambda one: (not owed(one), owed(one) and one.begun, one.seconds))
                     one.running = True
             if free:
                 place.inflict(one, random.Random(f"{seed} {one.name} {one.begun}"))

@@ -123,19 +123,10 @@ def whole_models() -> list[bytes]:
     rng = np.random.default_rng(1)
     shapes = {"k": (4, 3, 3, 3), "b": (4,), "w": (4, 2), "c": (2,)}
     constants = [numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name) for name, shape in shapes.items()]
-    nodes = [
-        helper.make_node(operator, inputs.split(), [output], **options)
-        for operator, inputs, output, options in (
-            ("Cast", "pixels", "f", {"to": TensorProto.FLOAT}),
-            ("Transpose", "f", "t", {"perm": [0, 3, 1, 2]}),
-            ("Conv", "t k b", "v", {"pads": [1, 1, 1, 1]}),
-            ("Relu", "v", "r", {}),
-            ("GlobalAveragePool", "r", "g", {}),
-            ("Flatten", "g", "h", {}),
-            ("Gemm", "h w c", "s", {}),
-            ("Softmax", "s", "p", {}),
-        )
-    ]
+    graph = "Cast pixels f, Transpose f t, Conv t;k;b v, Relu v r, GlobalAveragePool r g, Flatten g h, Gemm h;w;c s, Softmax s p"
+    options = {"Cast": {"to": TensorProto.FLOAT}, "Transpose": {"perm": [0, 3, 1, 2]}, "Conv": {"pads": [1, 1, 1, 1]}}
+    each = [node.split() for node in graph.split(", ")]
+    nodes = [helper.make_node(kind, inputs.split(";"), [output], **options.get(kind, {})) for kind, inputs, output in each]
 
     def model(nodes: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
         pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", 16, 16, 3])
