@@ -23,6 +23,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from ruamel.yaml import YAML
@@ -179,12 +180,66 @@ def measure(copy: copies.Copy, runs: Sequence[dict], splits: Sequence[str], meas
     return found, took
 
 
+class Plan(NamedTuple):
+    """What is compared: changes of params that all have, rows of more, each in some runs; for which levels, by which splits."""
+
+    kind: str
+    changes: list[str]
+    rows: dict[str, list[str]]
+    runs: list[list[str]]
+    measured: list[str]
+    splits: tuple[str, ...]
+
+
+def planned(options: argparse.Namespace) -> Plan:
+    """What the words of the command ask for."""
+    sets = [word for word in options.given if "=" not in word or Path(word).exists()]
+    changes = [word for word in options.given if word not in sets]
+    rows, every, upper = {"" if options.recipe else "default": []}, list(levels.LEVELS), list(levels.LEVELS)[1:]
+    folds, seeds = sorted(set(options.folds or range(1, FOLDS + 1))), [redrawn(seed) for seed in options.seeds or ()]
+    if sets:
+        rows = {name: own_photos(path) for name, path in located(sets).items()}
+        return Plan("sets", changes, rows, [dealt(fold, "test") for fold in folds], upper, ("test",))
+    if options.rows:
+        listed = YAML(typ="safe", pure=True).load(options.rows)
+        rows |= {name: words.split() for name, words in listed.items()}
+        return Plan("rows", changes, rows, seeds or [[]], upper, ("validation",))
+    if options.folds:
+        return Plan("folds", changes, rows, [dealt(fold, "validation") for fold in folds], every, ("validation",))
+    return Plan("seeds", changes, rows, seeds or [redrawn(seed) for seed in range(1, 6)], every, ("validation", "test"))
+
+
+def compare(plan: Plan, recipe: str | None, to: Path) -> dict[str, dict]:
+    """Run a plan with a recipe, row by row, and add the rows to a file; returns them."""
+    asked = {name: [copies.settings(recipe, [*plan.changes, *row, *run]) for run in plan.runs] for name, row in plan.rows.items()}
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    compared, first = {}, None
+    COPIES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=COPIES) as folder:
+        copy = copies.Copy(Path(folder, "copy"))
+        for name, of_row in asked.items():
+            by_split, took = measure(copy, of_row, plan.splits, plan.measured)
+            row = " ".join(filter(None, [name, recipe, *plan.changes]))
+            compared[row] = {
+                "commit": commit,
+                "params": [*plan.changes, *plan.rows[name]],
+                **summary(by_split, plan.measured, first),
+                **took,
+            }
+            first = first or (by_split if plan.kind == "rows" else None)
+            before = written(to) if to.exists() else {}
+            with files.whole(to) as file:
+                file.write(f"{json.dumps({'rows': before | compared}, indent=2)}\n".encode())
+    return compared
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("given", nargs="*", metavar="SET or NAME=VALUE", help="folders of class folders, zips of them; params")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="default: 1 to 5; of sets and rows: params.yaml's")
-    numbers = range(1, FOLDS + 1)
-    parser.add_argument("--folds", nargs="+", type=int, choices=numbers, metavar="FOLD", help="some of five folds; of sets: all")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="default: 1 to 5; of rows: params.yaml's")
+    parser.add_argument(
+        "--folds", nargs="+", type=int, choices=range(1, FOLDS + 1), metavar="FOLD", help="some of five; of sets: all"
+    )
     parser.add_argument("--rows", type=Path, metavar="FILE", help="a name and its changes of params, a row each")
     parser.add_argument("--recipe", help="another recipe than params.yaml's: recipes/<name>.yaml")
     parser.add_argument("--to", type=Path, help=f"the file to write; default: {RESULTS}/<seeds, folds, sets or rows>.json")
@@ -194,41 +249,10 @@ def main() -> None:
         print(*lines(written(options.show)), sep="\n")
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the stage that runs would go on alone
-    sets = [word for word in options.given if "=" not in word or Path(word).exists()]
-    changes = [word for word in options.given if word not in sets]
-    rows, first = {"" if options.recipe else "default": changes}, None
-    kind, measured, splits = "seeds", list(levels.LEVELS), ("validation", "test")
-    if sets:
-        rows = {name: [*changes, *own_photos(path)] for name, path in located(sets).items()}
-        kind, measured, splits = "sets", measured[1:], ("test",)
-    elif options.rows:
-        listed = YAML(typ="safe", pure=True).load(options.rows)
-        rows |= {name: [*changes, *words.split()] for name, words in listed.items()}
-        kind, measured, splits = "rows", measured[1:], ("validation",)
-    elif options.folds:
-        kind, splits = "folds", ("validation",)
-    if kind in ("folds", "sets"):
-        runs = [dealt(fold, "test" if sets else "validation") for fold in sorted(set(options.folds or numbers))]
-    else:
-        seeds = options.seeds or ([1, 2, 3, 4, 5] if kind == "seeds" else [])
-        runs = [redrawn(seed) for seed in seeds] or [[]]
-    asked = {name: [copies.settings(options.recipe, [*row, *run]) for run in runs] for name, row in rows.items()}
-    to, found = options.to or RESULTS / f"{kind}.json", {}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    if "small_cnn" not in measured:
-        print("Level 1 is left out.")
-    COPIES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=COPIES) as folder:
-        copy = copies.Copy(Path(folder, "copy"))
-        for name, of_row in asked.items():
-            by_split, took = measure(copy, of_row, splits, measured)
-            row = " ".join(filter(None, [name, options.recipe, *changes]))
-            found[row] = {"commit": commit, "params": rows[name], **summary(by_split, measured, first), **took}
-            first = first or (by_split if options.rows else None)
-            rows_before = written(to) if to.exists() else {}
-            with files.whole(to) as file:
-                file.write(f"{json.dumps({'rows': rows_before | found}, indent=2)}\n".encode())
-    print(*lines(found), sep="\n")
+    plan = planned(options)
+    if "small_cnn" not in plan.measured:
+        print("Level 1 is left out.", flush=True)
+    print(*lines(compare(plan, options.recipe, options.to or RESULTS / f"{plan.kind}.json")), sep="\n")
 
 
 if __name__ == "__main__":
