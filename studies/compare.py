@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from ruamel.yaml import YAML
 
-from littledata.core import command, files, tables
+from littledata.core import command, files, params, tables
 from littledata.core.errors import UserError
 from littledata.photos import sources
 from littledata.scores import levels, metrics, temperature
@@ -166,14 +166,14 @@ def written(path: Path) -> dict[str, dict]:
         raise UserError(f"{path} is no file that `python -m studies.compare` wrote.") from None
 
 
-def measure(copy: copies.Copy, runs: Sequence[dict], splits: Sequence[str], measured: Sequence[str]) -> tuple[dict, dict]:
+def measure(copy: copies.Copy, runs: Sequence[params.Params], splits: Sequence[str], measured: Sequence[str]) -> tuple[dict, dict]:
     """Run the stages with each of some params; returns the answers on each split, and what level 3 took in each run."""
     found: dict[str, list[Answers]] = {split: [] for split in splits}
     took: dict[str, list] = {"seconds": [], "photos_seen": []}
     for given in runs:
         seconds = copy.run(given, [stage for stage in STAGES if stage != "small_cnn" or stage in measured])
         for split in splits:
-            found[split].append(answers(copy, split, measured, given["fit"]))
+            found[split].append(answers(copy, split, measured, given.fit))
         took["seconds"].append(round(seconds.get("finetune", 0)))
         train = len(tables.rows(copy.folder / "data/activations/train.csv"))
         took["photos_seen"].append(round(copies.looks(copy.folder)[-1] * train))

@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -31,16 +31,15 @@ def workspace(folder: Path) -> Path:
     return folder
 
 
-def settings(recipe_name: str | None, changes: Sequence[str] = ()) -> dict:
+def settings(recipe_name: str | None, changes: Sequence[str] = ()) -> params.Params:
     """All params of params.yaml with a recipe, and with `name=value` changes on top, checked."""
     changed = repro.changed_by(params.read(params.PARAMS), recipe.changes(recipe_name) + list(changes))
-    params.check(changed, params.PARAMS)
-    return changed
+    return params.check(changed, params.PARAMS)
 
 
-def write_params(folder: Path, given: Mapping) -> None:
+def write_params(folder: Path, given: params.Params) -> None:
     with files.whole(folder / params.PARAMS) as file:
-        YAML(typ="safe", pure=True).dump(given, file)
+        YAML(typ="safe", pure=True).dump(given.model_dump(), file)
 
 
 def looks(folder: Path) -> list[float]:
@@ -55,7 +54,7 @@ class Copy:
     def __init__(self, folder: Path) -> None:
         self.folder, self.params = workspace(folder), {}
 
-    def run(self, given: Mapping, stages: Sequence[str]) -> dict[str, float]:
+    def run(self, given: params.Params, stages: Sequence[str]) -> dict[str, float]:
         """Run stages with these params; returns the seconds of each that ran."""
         write_params(self.folder, given)
         seconds: dict[str, float] = {}

@@ -85,7 +85,7 @@ def test_rows_are_judged_by_validation_photos_against_the_first(pipeline, tmp_pa
     ("words", "line"),
     [
         (["none"], "There is no "),
-        (["s3://team/photos"], "a folder or a zip that is here"),
+        (["s3://team/photos"], "There is no s3://team/photos here"),
         (["--show", "studies/results/benchmark.json"], "benchmark.json is no file that"),
         (["--show", "nothing.json"], "nothing.json is no file that"),
         (["--folds", "6"], "invalid choice: 6"),
