@@ -1,5 +1,4 @@
-"""Score the three levels on validation and test photos, and on the rest where there is one. Only this stage looks at test
-labels.
+"""Score the three levels on validation and test photos, and on those that no split took. Only this stage looks at test labels.
 
 The trainings have predicted the validation photos already. This stage predicts the test photos. Levels 2 and 3 read the cached
 bottleneck features and activations, so the whole network need not run again.
@@ -35,10 +34,10 @@ def main(params: Params) -> None:
             probabilities = validated if split == "validation" else evaluate.predict(level, photos, params.fit)
             labels = dataset.labels(photos, classes)
             scores[level][split] = metrics.scores(labels, probabilities)
-            for photo, row in zip(photos, probabilities):
+            for photo, row in zip(photos, probabilities, strict=True):
                 predictions.append([level, photo.file, photo.kind, *(f"{value:.9g}" for value in row)])
             if split == "test":
-                confusion = [(classes[label], classes[row.argmax()]) for label, row in zip(labels, probabilities)]
+                confusion = [(classes[label], classes[row.argmax()]) for label, row in zip(labels, probabilities, strict=True)]
                 tables.write(evaluate.METRICS / "confusion" / f"{level}.csv", ["actual", "predicted"], confusion)
                 curves = range(1, 2) if len(classes) == 2 else range(len(classes))
                 curve = [(*point, classes[c]) for c in curves for point in metrics.roc(labels, probabilities, c)]

@@ -37,7 +37,7 @@ def test_the_committed_file_is_right_and_small_enough_to_be_read():
 
 def test_editors_check_by_the_same_schema():
     """`python -m littledata.core.params > params.schema.json` writes it."""
-    assert json.loads((ROOT / "params.schema.json").read_text()) == params.schema()
+    assert json.loads((ROOT / "params.schema.json").read_text()) == params.Params.model_json_schema()
     for path in (ROOT / "params.yaml", *(ROOT / "recipes").glob("*.yaml")):
         name = re.match(r"# yaml-language-server: \$schema=(.*)\n", path.read_text())[1]
         assert (path.parent / name).resolve() == ROOT / "params.schema.json"
@@ -197,7 +197,7 @@ def test_a_stage_and_make_repro_stop_at_a_typo_anywhere(tmp_path):
 
 def test_a_stage_sees_only_what_it_declares_and_changes_nothing(monkeypatch):
     monkeypatch.chdir(ROOT)
-    top, finetune = params.for_stage("top"), params.for_stage("finetune")
+    top, finetune = (params.chosen(params.declared(stage), params.load()) for stage in ("top", "finetune"))
     assert top.top.lr == top["top"]["lr"] and finetune.top.units == params.load().top.units
     with pytest.raises(AttributeError, match="dvc.yaml does not declare the param finetune"):
         top.finetune  # noqa: B018

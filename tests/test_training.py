@@ -67,7 +67,7 @@ def test_fine_tuning_that_wins_nothing_ends_as_level_2(pipeline):
         looks = curve(pipeline, "finetune", "val_loss")
         assert looks[0][0] == 0 and len(looks) == 3, "two looks that are far worse"
         two, three = (keras.saving.load_model(pipeline / f"models/{level}.keras", compile=False) for level in ("top", "finetune"))
-        for own, tuned in zip(two.get_layer("hidden").get_weights(), three.get_layer("hidden").get_weights()):
+        for own, tuned in zip(two.get_layer("hidden").get_weights(), three.get_layer("hidden").get_weights(), strict=True):
             assert np.array_equal(own, tuned)
     finally:
         restore(pipeline)

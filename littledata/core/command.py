@@ -3,20 +3,13 @@
 import sys
 from collections.abc import Callable
 
-from littledata.core.errors import UserError, of_disk
+from littledata.core.errors import for_people
 
 
 def start(main: Callable[[], None], stopped: str = "Stopped.") -> None:
     """Run a tool: a user's mistake ends it with its message alone, Ctrl-C with `stopped`."""
     try:
-        main()
-    except UserError as error:
-        sys.exit(str(error))
-    except OSError as error:
-        if not (line := of_disk(error)):
-            raise
-        sys.exit(line)
-    except KeyboardInterrupt:
-        sys.exit(stopped)
+        with for_people(stopped=stopped):
+            main()
     finally:
         sys.stdout.flush()  # in a log, what was printed stands before the message that ends it

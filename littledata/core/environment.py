@@ -46,8 +46,9 @@ def _limit(group: Path) -> float:
 
 
 def cores() -> int:
-    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(own, quota())))
+    """How many cores this process may use."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(allowed, quota())))
 
 
 # The usual variable, so that experiments side by side can share the cores instead of fighting for them. It may be a list.

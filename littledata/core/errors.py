@@ -1,13 +1,16 @@
-"""The error that a person is meant to read."""
+"""The error that a person is meant to read, and how a process ends with it."""
 
 import errno
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
     """Work can't go on, and the reader can change that. The message says what was wrong, where, and what to do next.
 
-    `stage.run` and the tools print the message without a traceback and exit with status 1.
+    `for_people` prints the message without a traceback and exits with status 1.
     """
 
 
@@ -22,3 +25,21 @@ def of_disk(error: OSError) -> str | None:
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return f"{error.filename or 'a file'}: {error.strerror}. Make it accessible to this user, and {again}"
     return None
+
+
+@contextmanager
+def for_people(name: str = "", stopped: str = "Stopped.") -> Iterator[None]:
+    """End the process with one line where a person can mend what is wrong, where the disk takes no more, and at Ctrl-C.
+
+    The line begins with `name`; `stopped` is what it says of Ctrl-C. Any other error keeps its traceback.
+    """
+    try:
+        yield
+    except UserError as error:
+        sys.exit(f"{name}{error}")
+    except OSError as error:
+        if not (line := of_disk(error)):
+            raise
+        sys.exit(f"{name}{line}")
+    except KeyboardInterrupt:
+        sys.exit(f"{name}{stopped}")

@@ -1,6 +1,7 @@
 """Files: what lies in a folder, digests, and zips whose bytes repeat."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import psutil
+PART = re.compile(r"\.\d+-\d+\.part$")
 
 
 def of(folder: str | os.PathLike) -> list[Path]:
@@ -32,24 +33,43 @@ def digest_of(path: str | os.PathLike, kind: str) -> str:
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
     """Open a file that gets its name only once it is whole: nothing is left of it where that fails. Several processes and threads
-    may write the same one; what the last of them wrote stays."""
+    may write the same one; what the last of them wrote stays.
+
+    Until then it is a part beside, and locked: the system frees the lock of a process that is killed, and then
+    `remove_abandoned` takes the part away.
+    """
     part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    file = _locked(part)
+    lock = os.dup(file.fileno())  # held until the part has its name, which it gets when it is closed: some disks are full only then
     try:
-        with open(part, "wb") as file:
+        with file:
             yield file
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+        os.close(lock)
 
 
-def remove_abandoned(folder: Path) -> None:
-    """Remove what `whole` has left in a folder where a process was killed."""
-    for part in folder.glob("*.part"):
-        if (pid := re.search(r"\.(\d+)-\d+\.part$", part.name)) and not psutil.pid_exists(int(pid[1])):
-            part.unlink(missing_ok=True)
+def _locked(part: Path) -> BinaryIO:
+    while True:
+        file = open(part, "wb")
+        with contextlib.suppress(OSError):  # where a file system knows no locks, nobody can tell that a part is abandoned
+            fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):  # taken away before it was locked
+            if os.path.samestat(os.fstat(file.fileno()), part.stat()):
+                return file
+        file.close()
 
 
-def write_zip(path: str | os.PathLike, files: Iterable[tuple[str, Path | bytes]]) -> None:
+def remove_abandoned(*folders: str | os.PathLike) -> None:
+    """Remove the parts that `whole` has left in folders where a process was killed: those that nobody has locked."""
+    for part in (part for folder in folders for part in Path(folder).glob("*.part") if PART.search(part.name)):
+        with contextlib.suppress(OSError), open(part, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink()
+
+
+def write_zip(path: str | os.PathLike | BinaryIO, files: Iterable[tuple[str, Path | bytes]]) -> None:
     """Write a zip whose bytes depend on names and contents alone: no dates, no modes, no compression."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, content in files:

@@ -43,10 +43,8 @@ def stages(*files: Path) -> dict[str, dict]:
 def paths(declared: dict, *groups: str) -> dict[str, dict]:
     """The paths in groups of a dvc.yaml stage (`deps`, `outs`, `metrics`, `plots`), each with its flags, such as
     `cache: false`."""
-    found: dict[str, dict] = {}
-    for item in (item for group in groups for item in declared.get(group, [])):
-        found |= item if isinstance(item, dict) else {item: {}}
-    return found
+    items = (item for group in groups for item in declared.get(group, []))
+    return {path: flags for item in items for path, flags in (item if isinstance(item, dict) else {item: {}}).items()}
 
 
 def ins(locked: dict) -> dict[str, object]:
@@ -103,7 +101,7 @@ def due(
 def outputs() -> list[str]:
     """List what the stages write, without what git keeps."""
     written = (paths(stage, "outs", "metrics", "plots") for stage in stages(*params.PIPELINES).values())
-    return [path for found in written for path, flags in found.items() if flags.get("cache", True)]
+    return [path for of_stage in written for path, flags in of_stage.items() if flags.get("cache", True)]
 
 
 def made() -> dict[str, str]:
@@ -134,4 +132,4 @@ def listed(folder: str) -> list[dict[str, str]]:
     names = sorted(file.relative_to(folder).as_posix() for file in files.of(folder))
     with ThreadPoolExecutor(environment.THREADS) as pool:
         sums = pool.map(md5, [f"{folder}/{name}" for name in names])
-        return [{"md5": sum, "relpath": name} for name, sum in zip(names, sums)]
+        return [{"md5": sum, "relpath": name} for name, sum in zip(names, sums, strict=True)]

@@ -28,7 +28,7 @@ def keep(stage: str, ins: Mapping[str, object], seconds: float, peak_memory_mb: 
 
     A stage that was started by hand, with deps that the lock does not hold, leaves no note.
     """
-    if None in (given for name, given in ins.items() if not name.startswith("param ")):
+    if None in (md5 for name, md5 in ins.items() if not name.startswith("param ")):
         return
     path = environment.ROOT / _file(stage, ins)
     with contextlib.suppress(OSError):  # what a stage has made is not lost because its seconds can't be noted

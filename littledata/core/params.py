@@ -46,7 +46,13 @@ class Section(BaseModel, Mapping):  # type: ignore[misc]
     edited; so is `params.top | {"units": 0}`.
     """
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        json_schema_extra=lambda schema: schema.pop("required"),  # a recipe names some of the keys
+    )
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.model_fields_set:
@@ -272,24 +278,6 @@ def _fits(small_cnn: SmallCNN) -> bool:
     return side > 0
 
 
-def schema() -> dict[str, Any]:
-    """The JSON schema of params.yaml and of recipes, which name some of its keys only."""
-
-    def bare(node: Any) -> Any:
-        if isinstance(node, list):
-            return [bare(part) for part in node]
-        if not isinstance(node, dict):
-            return node
-        return {key: bare(part) for key, part in node.items() if key != "required" and not (key == "title" and type(part) is str)}
-
-    return bare(Params.model_json_schema())
-
-
-def for_stage(stage: str) -> Params:
-    """The params that dvc.yaml declares for `stage`; all of params.yaml is checked."""
-    return chosen(declared(stage), load())
-
-
 def chosen(declared: Mapping, params: Params) -> Params:
     """The params that a stage declares in dvc.yaml: to read another one is an AttributeError, or a KeyError."""
     return _part(params, [key.split(".") for key in declared.get("params", [])])
@@ -334,4 +322,4 @@ def leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(schema(), indent=1))
+    print(json.dumps(Params.model_json_schema(), indent=1))

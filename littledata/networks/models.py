@@ -4,8 +4,8 @@ This is the only module that knows a sigmoid from a softmax.
 """
 
 import json
-import os
 import re
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -68,8 +68,8 @@ def both_ways(model: keras.Model) -> keras.Model:
     """The mean of what a model of photos says of each and of its mirror image; it shares the model's weights."""
     inputs = keras.Input(model.input_shape[1:], name="pixels")
     one_way = keras.Model(model.input, model.output, name=model.name)  # compiled, `model` would be saved with its metrics
-    said = [one_way(inputs), one_way(keras.ops.flip(inputs, axis=2))]
-    return keras.Model(inputs, layers.Average(name="mean")(said), name=f"{model.name}_both_ways")
+    answers = [one_way(inputs), one_way(keras.ops.flip(inputs, axis=2))]
+    return keras.Model(inputs, layers.Average(name="mean")(answers), name=f"{model.name}_both_ways")
 
 
 def top(feature_shape: tuple[int, int, int], num_classes: int, params: Top) -> keras.Model:
@@ -124,12 +124,11 @@ def probabilities(model: keras.Model, batch: np.ndarray) -> np.ndarray:
 
 def predicted(model: keras.Model, photos: np.ndarray) -> Iterator[np.ndarray]:
     """Every class' probability for photos, the mean over each one's views: for an array of shape (n, views, ...), float
-    arrays of shape (k, classes), some photos at a time."""
+    arrays of shape (k, classes), a batch at a time."""
     step = max(1, BATCH_SIZE // photos.shape[1])
     for start in range(0, len(photos), step):
-        some = photos[start : start + step].astype(np.float32)
-        said = probabilities(model, some.reshape(-1, *some.shape[2:]))
-        yield said.reshape(*some.shape[:2], -1).mean(1)
+        batch = photos[start : start + step].astype(np.float32)
+        yield probabilities(model, batch.reshape(-1, *batch.shape[2:])).reshape(*batch.shape[:2], -1).mean(1)
 
 
 def save(model: keras.Model, path: Path, about: Mapping | None = None) -> None:
@@ -138,20 +137,21 @@ def save(model: keras.Model, path: Path, about: Mapping | None = None) -> None:
     Keras notes the time of saving in the file's metadata and in the zip around it; here it is always 1980. It also
     marks what layers share by an address in memory; here such objects are counted.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"part-{path.name}")
-    keras.Model(model.input, model.output, name=model.name).save(part)  # without the optimiser's state
-    with zipfile.ZipFile(part) as dated:
-        contents = {name: dated.read(name) for name in sorted(dated.namelist())}
+    with tempfile.TemporaryDirectory() as folder:
+        dated = Path(folder, path.name)
+        keras.Model(model.input, model.output, name=model.name).save(dated)  # without the optimiser's state
+        with zipfile.ZipFile(dated) as archive:
+            contents = {name: archive.read(name) for name in sorted(archive.namelist())}
     metadata = json.loads(contents["metadata.json"]) | {"date_saved": "1980-01-01"}
     contents["metadata.json"] = json.dumps(metadata).encode()
     addresses: dict[str, str] = {}
     contents["config.json"] = re.sub(
         r'(?<="shared_object_id": )\d+',
-        lambda found: addresses.setdefault(found[0], str(len(addresses))),
+        lambda address: addresses.setdefault(address[0], str(len(addresses))),
         contents["config.json"].decode(),
     ).encode()
     if about:
         contents["about.json"] = json.dumps(about).encode()
-    files.write_zip(part, contents.items())
-    os.replace(part, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.whole(path) as file:
+        files.write_zip(file, contents.items())

@@ -1,12 +1,4 @@
-"""Score the three levels on validation and test photos, and on the rest where there is one. Only this stage looks at test
-labels.
-
-The trainings have predicted the validation photos already. This stage predicts the test photos. Levels 2 and 3 read the cached
-bottleneck features and activations, so the whole network need not run again.
-
-Writes metrics/metrics.json (what one decides by, see `glance`), metrics/scores.csv (all scores of every level and split),
-metrics/confusion/, metrics/roc/ (test photos) and data/predictions.csv (every photo's probabilities).
-"""
+"""What a level's model says of a split's photos, and what `dvc metrics diff` compares."""
 
 from pathlib import Path
 
@@ -37,13 +29,12 @@ def inputs_of(level: str, model: keras.Model, photos: list[dataset.Photo], fit: 
 def predict(level: str, photos: list[dataset.Photo], fit: str) -> np.ndarray:
     """Probabilities of a split's photos, of shape (n, classes)."""
     model = keras.saving.load_model(Path("models", f"{level}.keras"), compile=False)
-    array = inputs_of(level, model, photos, fit)
+    array, batches = inputs_of(level, model, photos, fit), []
     with progress(len(array), level) as bar:
-        outputs = []
-        for some in models.predicted(model, array):
-            outputs.append(some)
-            bar.update(len(some))
-    return np.concatenate(outputs)
+        for batch in models.predicted(model, array):
+            batches.append(batch)
+            bar.update(len(batch))
+    return np.concatenate(batches)
 
 
 def glance(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
@@ -52,8 +43,8 @@ def glance(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str
     `val` and `test` are accuracies, `loss` is the log loss on validation photos. The first level is a baseline: one number.
     """
     first, *others = levels.LEVELS
-    found = {first: {"val": scores[first]["validation"]["accuracy"]}}
+    shown = {first: {"val": scores[first]["validation"]["accuracy"]}}
     for level in others:
         validation, test = (scores[level][split] for split in ("validation", "test"))
-        found[level] = {"val": validation["accuracy"], "test": test["accuracy"], "loss": validation["log_loss"]}
-    return found
+        shown[level] = {"val": validation["accuracy"], "test": test["accuracy"], "loss": validation["log_loss"]}
+    return shown

@@ -19,21 +19,19 @@ def handed_out(path: Path = CHOICE) -> tuple[str, str]:
 
 def remarks(scores: dict) -> list[str]:
     """What a table of `scores[level][split]` shows only to those who know how to read it."""
-    found = []
+    remarks = []
     two, three = (scores[level]["validation"]["log_loss"] for level in ("top", "finetune"))
     if three > two - LEAST:
-        found.append(
+        remarks.append(
             f"Fine-tuning won nothing: on validation photos level 3's log loss is not lower than level 2's by {LEAST} or more."
         )
-    widths = {
-        (level, split): score["accuracy_high"] - score["accuracy_low"]
-        for level, splits in scores.items()
-        for split, score in splits.items()
-    }
-    level, split = max(widths, key=widths.get)
-    if (width := widths[level, split]) > WIDE:
-        found.append(
+    each = [
+        (score["accuracy_high"] - score["accuracy_low"], level, split) for level in scores for split, score in scores[level].items()
+    ]
+    width, level, split = max(each, key=lambda one: one[0])
+    if width > WIDE:
+        remarks.append(
             f"Few photos: the interval of level {LEVELS[level][0]}'s {split} accuracy is {width:.2f} wide. For your own photos "
             "`make sets SETS=folder` tests every one of them once."
         )
-    return found
+    return remarks

@@ -41,12 +41,12 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | N
         classes the mean of one against the rest). Of classes that have no photo in the split the means take no notice;
         `roc_auc` is None where all photos are of one class.
     """
-    said = probabilities.argmax(1)
+    predicted = probabilities.argmax(1)
     clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)  # float32's resolution, below it a log loss says nothing
     clipped = clipped / clipped.sum(1, keepdims=True)
     values = {
-        "accuracy": np.mean(said == labels),
-        "balanced_accuracy": np.mean([np.mean(said[labels == label] == label) for label in np.unique(labels)]),
+        "accuracy": np.mean(predicted == labels),
+        "balanced_accuracy": np.mean([np.mean(predicted[labels == label] == label) for label in np.unique(labels)]),
         "log_loss": log_loss(labels, clipped, labels=range(probabilities.shape[1])),
         "roc_auc": area(labels, probabilities),
     }
@@ -62,26 +62,26 @@ def area(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
     return np.mean([roc_auc_score(labels == label, probabilities[:, label]) for label in positive])
 
 
-def with_interval(found: Mapping[str, float]) -> dict[str, float]:
+def with_interval(score: Mapping[str, float]) -> dict[str, float]:
     """The scores with the ends of the accuracy's interval, which follow from it and n: `accuracy_low` and `accuracy_high`."""
-    low, high = wilson(round(found["accuracy"] * found["n"]), found["n"])
+    low, high = wilson(round(score["accuracy"] * score["n"]), score["n"])
     ends = {"accuracy_low": round(low, 6), "accuracy_high": round(high, 6)}
-    return {"n": found["n"], "accuracy": found["accuracy"], **ends, **found}
+    return {"n": score["n"], "accuracy": score["accuracy"], **ends, **score}
 
 
-def write(found: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path = SCORES) -> None:
-    """Write the scores of every level on every split, `found[level][split]`, a row each."""
-    rows = [[level, split, *of_split.values()] for level, splits in found.items() for split, of_split in splits.items()]
+def write(scores: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path = SCORES) -> None:
+    """Write the scores of every level on every split, `scores[level][split]`, a row each."""
+    rows = [[level, split, *of_split.values()] for level, splits in scores.items() for split, of_split in splits.items()]
     tables.write(path, ["level", "split", *FIELDS], rows)
 
 
 def parse(text: str) -> dict[str, dict[str, dict[str, float]]]:
     """What `write` wrote, and the ends of the intervals: `scores[level][split]`; None for what could not be computed."""
-    found: dict[str, dict] = {}
+    scores: dict[str, dict] = {}
     for row in csv.DictReader(io.StringIO(text)):
         values = {name: (int if name == "n" else float)(row[name]) if row[name] else None for name in FIELDS}
-        found.setdefault(row["level"], {})[row["split"]] = with_interval(values)
-    return found
+        scores.setdefault(row["level"], {})[row["split"]] = with_interval(values)
+    return scores
 
 
 def read(path: Path = SCORES) -> dict[str, dict[str, dict[str, float]]]:
@@ -94,4 +94,4 @@ def roc(labels: np.ndarray, probabilities: np.ndarray, positive: int) -> list[tu
     if len(set(labels == positive)) < 2:
         return []  # neither rate is one of none
     false_rate, true_rate, _ = roc_curve(labels == positive, probabilities[:, positive])
-    return [(round(float(x), 6), round(float(y), 6)) for x, y in zip(false_rate, true_rate)]
+    return [(round(float(x), 6), round(float(y), 6)) for x, y in zip(false_rate, true_rate, strict=True)]

@@ -103,10 +103,10 @@ def averaged(batch_size: int, seed: int, views: int | None) -> Batches:
     count = len(drawn.labels)
 
     def view(epoch, rows):
-        own = rows < count
+        is_drawn = rows < count
         batch = np.empty((len(rows), 1, 1, listed.features), np.float32)
-        batch[own] = drawn.view(epoch, rows[own]).astype(np.float32).mean((1, 2), keepdims=True)
-        batch[~own, 0, 0] = listed.read(rows[~own] - count)
+        batch[is_drawn] = drawn.view(epoch, rows[is_drawn]).astype(np.float32).mean((1, 2), keepdims=True)
+        batch[~is_drawn, 0, 0] = listed.read(rows[~is_drawn] - count)
         return batch
 
     return Batches(view, np.concatenate([drawn.labels, listed.labels]), batch_size, seed)

@@ -99,19 +99,19 @@ class Checkpoint:
         if not self.path.exists():
             return []
         try:
-            with zipfile.ZipFile(self.path) as kept, np.load(self.path, allow_pickle=False) as saved:
-                if spoilt := kept.testzip():  # by checksums: NumPy alone believes a spoilt header
+            with zipfile.ZipFile(self.path) as archive, np.load(self.path, allow_pickle=False) as saved:
+                if spoilt := archive.testzip():  # by checksums: NumPy alone believes a spoilt header
                     raise zipfile.BadZipFile(spoilt)
                 state = [saved[f"state{number}"] for number in range(len(self.state))]
                 weights = [saved[f"best{number}"] for number in range(self.weights if best.patience else 0)]
-                found, history = {name: saved[name][()] for name in KEPT}, json.loads(str(saved["history"]))
+                kept, history = {name: saved[name][()] for name in KEPT}, json.loads(str(saved["history"]))
         except Exception as error:  # a spoilt zip has a dozen
             print(f"{self.path} is damaged ({type(error).__name__}): removed, the training starts anew", flush=True)
             self.path.unlink()
             return []
-        for variable, value in zip(self.state, state):
+        for variable, value in zip(self.state, state, strict=True):
             variable.assign(value)
-        for name, value in {"weights": weights, **found}.items():
+        for name, value in {"weights": weights, **kept}.items():
             setattr(best, name, value)
         return history
 

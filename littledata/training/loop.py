@@ -94,7 +94,8 @@ def fit(
                 check(probabilities)  # the last step's weights are in no loss
                 losses = temperature.losses(labels, temperature.tempered(probabilities, temperature.best(labels, probabilities)))
                 metrics |= {"val_accuracy": np.mean(probabilities.argmax(1) == labels), "val_loss": losses.mean()}
-                history.append({"epoch": round((look + 1 - untrained) / train.looks, 6), **rounded(metrics)})
+                row = {"epoch": (look + 1 - untrained) / train.looks} | metrics
+                history.append({name: round(float(value), 6) for name, value in row.items()})
                 log(live, history[-1])
                 shown = ", ".join(f"{metric} {value:.4f}" for metric, value in metrics.items())
                 print(f"epoch {history[-1]['epoch']:.4g} of {params.epochs}: {shown}", flush=True)
@@ -168,12 +169,9 @@ class Diverged(ArithmeticError):
 
 
 def check(values: float | np.ndarray) -> None:
+    """Raise Diverged where a value is NaN or infinite."""
     if not np.isfinite(values).all():
         raise Diverged
-
-
-def rounded(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {metric: round(float(value), 6) for metric, value in metrics.items()}
 
 
 def log(live: Live, row: Mapping[str, float]) -> None:
