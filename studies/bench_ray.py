@@ -11,6 +11,7 @@ import filecmp
 import os
 import statistics
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from littledata.core import command, environment, tables
@@ -24,13 +25,13 @@ COUNT, PAIRS, BUCKET_COUNT = 5000, 3, 1000
 
 
 def pair(
-    running: cluster.Cluster, source: str, to: str, options: argparse.Namespace, **env: str
+    running: cluster.Cluster, source: str, to: str, options: argparse.Namespace, env: Mapping
 ) -> tuple[measure.Ran, measure.Ran]:
     """`predict --to` alone, and on a cluster, whose cores' time counts too."""
     words = ("littledata.predict.predict", source, "--model", str(options.model), "--shard", str(options.shard), "--to")
-    alone = measure.run(*words, f"{to}/alone", **env)
+    alone = measure.run(*words, f"{to}/alone", env=env)
     before, used = running.core_seconds(), {}
-    ray = measure.run(*words, f"{to}/ray", meanwhile=lambda: used.update(running.core_seconds()), **env | running.driver)
+    ray = measure.run(*words, f"{to}/ray", env={**env, **running.driver}, meanwhile=lambda: used.update(running.core_seconds()))
     used |= running.core_seconds()
     ray = ray._replace(core_seconds=ray.core_seconds + sum(used.values()) - sum(before.values()))
     return alone, ray
@@ -69,7 +70,7 @@ def main() -> None:
         with cluster.local(1, environment.THREADS, hidden=False) as running:
             for number in range(options.pairs):
                 to = place / str(number)
-                pairs.append(pair(running, str(place / "list.csv"), str(to), options))
+                pairs.append(pair(running, str(place / "list.csv"), str(to), options, {}))
                 if not same(to / "alone", to / "ray"):
                     raise UserError("The files of both sides differ.")
                 print(f"pair {number + 1}: {line(*pairs[-1])}", flush=True)
@@ -78,13 +79,13 @@ def main() -> None:
             ratio = statistics.median(getattr(ray, name) / getattr(alone, name) for alone, ray in pairs)
             print(f"  Ray takes {ratio:.3f} times as many {name.replace('_', ' ')}", flush=True)
     with s3.server("photos", "out") as env:
-        os.environ.update(env)
+        os.environ.update(env)  # s3fs here
         few = paths[:BUCKET_COUNT]
         s3fs.S3FileSystem().pipe(
             {f"photos/{number}{Path(path).suffix}": Path(path).read_bytes() for number, path in enumerate(few)}
         )
         with cluster.local(1, environment.THREADS, hidden=False, **env) as running:
-            print(f"{len(few)} photos from a bucket to a bucket: {line(*pair(running, 's3://photos', 's3://out', options))}")
+            print(f"{len(few)} photos from a bucket to a bucket: {line(*pair(running, 's3://photos', 's3://out', options, env))}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,22 +37,22 @@ class Ran(NamedTuple):
 
 
 def run(
-    *words: str, folder: Path = Path(), code: bool = False, show: bool = False, meanwhile: Callable | None = None, **environment
+    *words: str, folder: Path = Path(), env: Mapping | None = None, show: bool = False, meanwhile: Callable | None = None
 ) -> Ran:
-    """Run a module of this Python, or with `code` some code, in a folder; UserError where it fails.
+    """Run a module of this Python in a folder, with some more environment; UserError where it fails.
 
     With `show` it prints where this process does; else what it prints is kept, and shown where it fails. `meanwhile` is called every
     0.2 s.
     """
     with tempfile.TemporaryDirectory() as temporary, open(Path(temporary, "errors"), "w+") as errors:
         note = Path(temporary, "note")
-        wrapped = [sys.executable, "-c", WRAPPER, note, sys.executable, "-c" if code else "-m", *words]
-        streams = {} if show else {"stdout": subprocess.PIPE, "stderr": errors}
+        wrapped = [sys.executable, "-c", WRAPPER, str(note), sys.executable, "-m", *words]
+        out, err = (None, None) if show else (subprocess.PIPE, errors)
         start, lines, ended = time.perf_counter(), [], threading.Event()
-        env = experiment.environment() | {"DVC_ROOT": ""} | environment
-        if archive := sources.by_hand():  # a path that may be relative to this folder
-            env[sources.ARCHIVE_VARIABLE] = str(archive.absolute())
-        process = subprocess.Popen(wrapped, cwd=folder, env=env, text=True, start_new_session=True, **streams)
+        archive = sources.by_hand()  # a path that may be relative to this folder
+        by_hand = {sources.ARCHIVE_VARIABLE: str(archive.absolute())} if archive else {}
+        env = experiment.environment() | {"DVC_ROOT": ""} | by_hand | dict(env or {})
+        process = subprocess.Popen(wrapped, cwd=folder, env=env, text=True, start_new_session=True, stdout=out, stderr=err)
 
         def look() -> None:
             while meanwhile and not ended.wait(LOOK):

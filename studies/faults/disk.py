@@ -21,7 +21,7 @@ def mounted(place: Place) -> Iterator[None]:
     """A small file system of its own as the folder `small`. Raises Lacking where this user may mount none."""
     folder = place.folder / "small"
     folder.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", folder]
+    words = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
     try:
         subprocess.run(words, check=True, capture_output=True)
     except (subprocess.CalledProcessError, FileNotFoundError):

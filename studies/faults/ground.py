@@ -26,7 +26,7 @@ from studies import copies, measure
 from tools import mend
 
 NOBODY = {f"GIT_{role}_{key}": "faults" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
-NO_NETWORK = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
 REPRO = ("dvc", "repro", "--all-pipelines")
 SECONDS = 600  # more than any command here takes, on a busy machine
 # What stages, or DVC, say where the answer is `make mend`, by docs/faults.md.
@@ -37,11 +37,11 @@ MEND = re.compile(
 
 
 class Tried(NamedTuple):
-    """A fault that was inflicted. `failure` says what was not survived, None if all was; `count` counts several at once."""
+    """A fault that was inflicted. `failure` says what was not survived, None if all was; `times` counts several at once."""
 
     where: str
     failure: str | None
-    count: int = 1
+    times: int = 1
 
 
 class Lacking(Exception):
@@ -63,7 +63,7 @@ class Kind:
     running: bool = False
 
     def note(self, one: Tried) -> None:
-        self.tried += one.count
+        self.tried += one.times
         if one.failure:
             self.failures.append(f"{one.where}: {one.failure}")
             print(f"  {self.name}, {one.where}: {one.failure}", flush=True)
@@ -107,8 +107,18 @@ class Ground:
         env = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", sources.ARCHIVE_VARIABLE)}
         env |= NOBODY | NO_NETWORK | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | environment
         command = [*words] if "/" in words[0] else [sys.executable, "-m", *words]
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        return subprocess.Popen(command, cwd=self.folder, env=env, text=True, errors="replace", start_new_session=True, **streams)
+        null, pipe, out = subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=env,
+            stdin=null,
+            stdout=pipe,
+            stderr=out,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
 
     def run(self, *words: str, **environment: str) -> tuple[int, str]:
         """Run a module to its end; returns its exit status and what it printed."""

@@ -53,7 +53,9 @@ def whole_pictures() -> list[bytes]:
     exif = Image.Exif()
     exif[0x0112], exif[0x010F], exif[0x010E] = 6, "camera", "words " * 20
     frames = {"save_all": True, "append_images": [grey.convert("RGB")] * 3}
-    every = [(rgb, kind, {"exif": exif}) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF", "MPO")]
+    every: list[tuple[Image.Image, str, dict]] = [
+        (rgb, kind, {"exif": exif}) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF", "MPO")
+    ]
     every += [(rgb, kind, {}) for kind in ("GIF", "BMP", "JPEG", "PNG", "TIFF")]
     every += [(alpha, kind, {}) for kind in ("PNG", "WEBP", "TIFF", "HEIF", "AVIF")]
     every += [(rgb, "TIFF", {"compression": how}) for how in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")]
@@ -257,8 +259,8 @@ def files(what: str, place: Place, rng: random.Random) -> Iterator[Tried]:
     seed = rng.randrange(2, 2**31) if what in LARGE_READ else 1
     LARGE_READ.add(what)
     words = [sys.executable, "-m", "studies.faults.hostile", what, str(seed), str(COUNTS[what])]
-    env, streams = os.environ | {"OMP_NUM_THREADS": "1"}, {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    done = subprocess.run(words, env=env, text=True, errors="replace", **streams)
+    env, out = os.environ | {"OMP_NUM_THREADS": "1"}, subprocess.STDOUT
+    done = subprocess.run(words, env=env, text=True, errors="replace", stdout=subprocess.PIPE, stderr=out)
     why = done.stdout.partition("Failing test case")[0][-600:]  # by the seed it is found again
     yield Tried(f"seed {seed}", f"ended with {done.returncode}: {why}" if done.returncode else None, COUNTS[what])
 

@@ -9,7 +9,7 @@ from studies.faults.ground import REPRO, Place, Tried, brief, kind
 
 BUSY = re.compile(r"lock|busy|Unable to acquire|runs here|another", re.IGNORECASE)
 EXPERIMENT = "dvc", "exp", "run", "-S", "top.dropout=0.4", "-S", "small_cnn.dropout=0.4"
-ALTERNATIVES = [[REPRO, REPRO], [REPRO, ("dvc", "exp", "run")], [("tools.repro",), REPRO]]
+ALTERNATIVES: list[list[tuple[str, ...]]] = [[REPRO, REPRO], [REPRO, ("dvc", "exp", "run")], [("tools.repro",), REPRO]]
 
 
 def ends(processes: Sequence, all_refused: bool = False) -> str | None:
