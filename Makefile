@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # DVC's part for each kind of remote or bucket that is set, where it needs one: s3, ssh, gs or azure. And Ray, where it is asked for.
 SCHEMES = $(foreach address,$(URL) $(TO) $(SHARDS) $(filter s3://% gs://%,$(PHOTOS)),$(firstword $(subst ://, ,$(address)))) $(ENGINE) $(shell sed -n 's|^ *url = *\([a-z0-9]*\)://.*|\1|p' .dvc/config .dvc/config.local 2>&-) $(shell sed -n 's|^  path: *\([a-z0-9]*\)://.*|\1|p' params.yaml 2>&-)
-PLUGINS = $(patsubst requirements/%.in,$(BIN)/.%,$(wildcard $(patsubst %,requirements/%.in,$(filter s3 ssh gs azure ray,$(sort $(SCHEMES))))))
+PLUGINS = $(addprefix $(BIN)/.,$(filter s3 ssh gs azure ray,$(sort $(SCHEMES))))
 
 # Paths as they were typed: make would take a $ for its own, and the shell quotes and backticks.
 override PHOTOS := $(value PHOTOS)
@@ -24,14 +24,13 @@ help: ## list the commands
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' Makefile | expand -t 12
 	@echo "To measure and to maintain, with a line each in the Makefile:" $$(sed -nE 's/^([a-z-]+):.*#: .*/\1/p' Makefile)
 
-COMMANDS := $(BIN)/predict $(BIN)/submit
 REPRO = python -m tools.repro $(if $(RECIPE),--recipe $(RECIPE)) $(if $(SOURCE),--source $(SOURCE)) $(if $(PHOTOS),--photos "$$PHOTOS")
 
-repro: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## set up, choose where photos come from, run the pipeline, show the results; PHOTOS=s3://bucket/photos, RECIPE=accurate, GPU=0
+repro: $(BIN)/.run $(PLUGINS) ## set up, choose where photos come from, run the pipeline, show the results; PHOTOS=s3://bucket/photos, RECIPE=accurate, GPU=0
 	@python -m tools.gpu
 	@$(REPRO) $(SET)
 
-back: $(BIN)/.run ## go back to before the last run, own edits included; UNDO=1: and forth again
+back: $(BIN)/.run ## go back to before the last run, or before a killed experiment; own edits stay; UNDO=1: and forth again
 	@python -m tools.back $(if $(UNDO),--undo)
 
 blog: ## the same with the Keras blog's own recipe: RECIPE=blog
@@ -67,10 +66,10 @@ check: $(BIN)/.run ## look a folder of your own photos over before a long run: P
 	@test -n "$$PHOTOS" || { echo 'make check PHOTOS=~/pictures' >&2; exit 1; }
 	@python -m tools.check "$$PHOTOS"
 
-publish: $(BIN)/.run $(COMMANDS) ## after an experiment: the classifier's files, gallery, heat maps, near-duplicates, card
+publish: $(BIN)/.run ## after an experiment: the classifier's files, gallery, heat maps, near-duplicates, card
 	@dvc repro publish/dvc.yaml
 
-predict: $(BIN)/.run $(COMMANDS) $(PLUGINS) ## predict any number of photos into files: PHOTOS=s3://bucket/photos TO=s3://bucket/predictions ENGINE=ray
+predict: $(BIN)/.run $(PLUGINS) ## predict any number of photos into files: PHOTOS=s3://bucket/photos TO=s3://bucket/predictions ENGINE=ray
 	@test -n "$$PHOTOS" -a -n "$$TO" || { echo "make predict PHOTOS=s3://bucket/photos TO=s3://bucket/predictions, or folders" >&2; exit 1; }
 	@predict "$$PHOTOS" --to "$$TO" $(if $(MODEL),--model "$$MODEL")
 
@@ -80,11 +79,11 @@ bench: $(BIN)/.run #: how fast it is, beside the blog's scripts and the machine'
 bench-ray: $(BIN)/.test $(BIN)/.ray #: what Ray costs on the cores of this machine: PHOTOS=~/pictures, with the classifier of RECIPE=light
 	@python -m studies.bench_ray "$${PHOTOS:-data/photos}" $(if $(MODEL),--model "$$MODEL")
 
-test: $(BIN)/.test ## set up and run the tests
+test: $(BIN)/.test .cache/wheels ## set up and run the tests
 	@python -m pytest -n 2 --dist worksteal
 
 test-fast: $(BIN)/.test ## those that start no process, no DVC and no stage, in a minute
-	@python -m pytest -n 2 --fast
+	@python -m pytest -n 2 --dist loadfile --fast
 
 lint: $(BIN)/.run $(BIN)/.lint ## the form of the code by ruff, its types by mypy
 	@ruff check
@@ -147,10 +146,14 @@ audit: $(BIN)/.audit #: known weaknesses of the pinned packages and of the workf
 clean: $(BIN)/.run ## remove what stages and downloads left; DVC's cache, .venv and the choice of a source stay
 	@python -m tools.clean
 
-lock: #: pin the dependencies anew, for every platform, from requirements/*.in
+# Every package, its version and its digests. One set of versions for all: run.txt has the pipeline's, which the others keep to.
+PIN = .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -c requirements/run.txt
+lock: #: pin the dependencies anew, for every platform, from pyproject.toml
 	$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv
-	for name in run test lint browser audit npm gpu s3 ssh gs azure ray; do .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
-	  --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+	$(subst -c requirements/run.txt,,$(PIN)) pyproject.toml --extra train --extra parquet -o requirements/run.txt
+	$(PIN) pyproject.toml -o requirements/predict.txt
+	$(PIN) pyproject.toml --extra train --extra ray --group s3 -o requirements/ray.txt
+	for group in s3 gs azure ssh gpu npm audit test lint browser; do $(PIN) --group $$group -o requirements/$$group.txt || exit 1; done
 
 canary: #: run the tests with the newest version of every dependency, in a copy of the last commit: .cache/canary
 	rm -rf .cache/canary
@@ -159,11 +162,6 @@ canary: #: run the tests with the newest version of every dependency, in a copy 
 	rm .cache/canary/requirements/*.txt
 	$(MAKE) -C .cache/canary lock test
 
-# From any folder; -P: a folder's own `tools` is not taken for ours.
-$(COMMANDS): Makefile | $(BIN)/.run
-	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/python" -P -m littledata.predict.%s "$$@"\n' "$(CURDIR)" "$(CURDIR)/$(BIN)" $(@F) > $@
-	@chmod +x $@
-
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "TensorFlow needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ..." >&2; exit 1; }
@@ -171,6 +169,17 @@ $(BIN)/python:
 	  { echo 'This folder has one of $$ " : ` \ or a quote in its path, at which shells stumble: move it to another one.' >&2; exit 1; }
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }  # half made, it would pass for whole next time
 
-$(BIN)/.%: requirements/%.txt | $(BIN)/python
+# The pinned packages first. This project's own last, editable: so `predict` and `submit` run from any folder.
+$(BIN)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
+	@$(BIN)/python tools/install.py $<
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BIN)/.%: requirements/%.txt | $(BIN)/.run
 	@$(BIN)/python tools/install.py $<
 	@touch $@
+
+# What the installed package needs, for the test that installs it where there is no network.
+.cache/wheels: requirements/predict.txt | $(BIN)/.run
+	@rm -rf $@
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --only-binary :all: --dest $@ -r $< || { rm -rf $@; exit 1; }

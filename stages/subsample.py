@@ -28,7 +28,7 @@ from littledata.splits import dataset, draw
 
 
 def main(params) -> None:
-    params, skipped = params["subsample"], []
+    params, skipped = params.subsample, []
     try:
         with progress(None, "photos decoded") as bar:
             manifest = draw.draw(params, skipped, bar)

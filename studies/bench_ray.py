@@ -11,6 +11,7 @@ import filecmp
 import os
 import statistics
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from littledata.core import command, environment, tables
 from littledata.core.errors import UserError
 from littledata.export.classifier import OWN
 from littledata.photos import archive
-from littledata.predict.predict import Pictures
+from littledata.predict.predict import pictures
 from studies import cluster, measure, s3
 
 COUNT, PAIRS, BUCKET_COUNT = 5000, 3, 1000
@@ -61,7 +62,9 @@ def main() -> None:
         import s3fs
     except ImportError as error:
         raise UserError(f"{error.name} is not installed: `make bench-ray` brings it.") from None
-    paths = [os.path.abspath(path) for path in Pictures([str(options.photos)]) if archive.is_photo(path)][: options.count]
+    paths = [os.path.abspath(path) for path in pictures([str(options.photos)], Counter()) if archive.is_photo(path)][
+        : options.count
+    ]
     if not paths:
         raise UserError(f"no picture in {options.photos}")
     with tempfile.TemporaryDirectory() as temporary:

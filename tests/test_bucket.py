@@ -1,6 +1,5 @@
 """Photos that stay where they are: in a bucket, in a folder that is read in place, or where a list says. Real stages, a real S3 server."""
 
-import csv
 import json
 import re
 import shutil
@@ -13,18 +12,18 @@ from pathlib import Path
 import pyarrow
 import pytest
 import requests
-import s3fs
 from conftest import ROOT, change, clone, git, run, settings, stages_run
+from drawn import bring, draw, listed, nothing_brought, one_line
 from pyarrow import parquet
 
+from littledata.core import files
 from littledata.core.errors import UserError
-from littledata.photos import listing, lists, places
+from littledata.photos import download, listing, places
 from littledata.splits import dataset
 from studies import s3
 from tools import plan, repro
 
-SIZES = {"subsample__train": 20, "subsample__validation": 6, "subsample__test": 6}
-SHARES = dict(zip(SIZES, (0.6, 0.2, 0.2)))
+SIZES = {"train": 20, "validation": 6, "test": 6}
 ODD = {"ants": "Ameisen & Käfer #1/100 % echt?.jpg", "bees": "a+b=c/IMG (1).JPG"}  # keys with what URLs quote
 
 
@@ -67,162 +66,168 @@ def server(mine) -> Iterator[dict[str, str]]:
 
 def forget() -> None:
     """The clients of this process know the server that they spoke to first."""
-    places.client.cache_clear()
-    s3fs.S3FileSystem.clear_instance_cache()
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    return clone(tmp_path_factory.mktemp("clone"))
+    places.store.cache_clear()
 
 
 @pytest.fixture
-def folder(made) -> Path:
-    """A clone in which stages run; before they start they remove what others have left."""
-    change(made, **SIZES, subsample__seed=1, subsample__parts=0, subsample__part=1)
-    return made
+def project(tmp_path, monkeypatch) -> Path:
+    """A folder in which stages run."""
+    (tmp_path / "project/data").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
 
 
-def bring(folder: Path, path: object, check: bool = True, **changes) -> str:
-    """Run the stage `download` on photos that stay where they are."""
-    change(folder, download__source="bucket", download__path=str(path), download__sha256=None, **changes)
-    return run(folder, "stages.download", check=check)
+def put(server: dict[str, str], place: str, kind: str, number: int) -> None:
+    """Copy one of the bucket's photos to another place."""
+    s3.client(server).copy_object(Bucket="moving", Key=place, CopySource=f"ours/photos/{kind}/{number}.jpg")
 
 
-def drawn(folder: Path, **changes) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Run `subsample`; what it drew by the files' names, and the reasons of what it skipped."""
-    change(folder, **changes)
-    run(folder, "stages.subsample")
-    files = {
-        photo.file: (folder / "data/photos" / photo.file).read_bytes()
-        for photo in dataset.read_manifest(folder / "data/manifest.csv")
-    }
-    on_disk = {str(path.relative_to(folder / "data/photos")) for path in (folder / "data/photos").rglob("*") if path.is_file()}
-    assert on_disk == set(files)
-    with open(folder / "data/skipped.csv", newline="", encoding="utf-8") as file:
-        return files, {row["file"]: row["reason"] for row in csv.DictReader(file)}
-
-
-def note(folder: Path) -> dict:
-    return json.loads((folder / "data/raw/source.json").read_text())
-
-
-def test_a_bucket_and_the_same_folder_read_in_place_give_the_same_photos(folder, mine, server):
-    said = bring(folder, "s3://ours/photos/")
+def test_a_bucket_and_the_same_folder_read_in_place_give_the_same_photos(project, mine, server, capsys):
+    held = bring("s3://ours/photos/", "bucket")
+    said = capsys.readouterr().out
     assert "skipped, outside class folders: 1 in the folder itself" in said and "left out: 1 .txt" in said
     assert "bucket: " in said and "by s3://ours/photos/: 53 ants, 53 bees" in said
-    assert sorted(path.name for path in (folder / "data/raw").iterdir()) == ["photos.csv", "source.json"]
-    held = note(folder)
+    assert sorted(path.name for path in download.RAW.iterdir()) == ["photos.csv", "source.json"]
     assert held["base"] == "s3://ours/photos/" and held["counts"] == {"ants": 53, "bees": 53}
-    listed = list(listing.read(folder / "data/raw/photos.csv"))
-    with open(folder / "data/raw/photos.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["file", "class", "split", "size", "etag"] and len(rows) == len(listed) == 106
-    assert [photo.key for photo in listed] == sorted(photo.key for photo in listed)
-    of_bucket, skipped = drawn(folder)
-    assert Counter(name.split("/")[0] for name in of_bucket) == {"train": 40, "validation": 12, "test": 12}
-
-    bring(folder, mine)
-    assert note(folder)["base"] == f"{mine}/"
-    again, same = drawn(folder)
-    assert again == of_bucket and same == skipped
+    assert held["digest"] == files.sha256_of(download.LIST)
+    photos, rows = list(listing.read(download.LIST)), listed(download.LIST)
+    assert list(rows[0]) == ["file", "class", "split", "size", "etag"] and len(rows) == len(photos) == 106
+    assert [photo.key for photo in photos] == sorted(photo.key for photo in photos)
+    of_bucket = draw(**SIZES)
+    assert Counter(photo.split for photo in of_bucket[0]) == {"train": 40, "validation": 12, "test": 12}
+    assert bring(mine, "bucket")["base"] == f"{mine}/"
+    assert draw(**SIZES) == of_bucket
 
 
-def test_what_cannot_be_used_is_named_and_the_next_takes_its_place(folder, mine, server):
+def test_what_cannot_be_used_is_named_and_the_next_takes_its_place(project, mine, server):
     """All photos are drawn, so that all bad ones are met: 53 bees hold 49 usable ones, and ants one that is a bee as well."""
-    bring(folder, "s3://ours/photos", **SHARES)
-    files, skipped = drawn(folder)
-    assert Counter(name.split("/")[1] for name in files) == {"ants": 52, "bees": 49}
+    bring("s3://ours/photos", "bucket")
+    manifest, skipped = draw()
+    assert Counter(photo.kind for photo in manifest) == {"ants": 52, "bees": 49}
     either = {name: skipped.pop(name) for name in ("bees/copy.jpg", "bees/1.jpg") if name in skipped}
     assert set(either.values()) in ({"a copy: the same bytes as bees/1.jpg"}, {"a copy: the same bytes as bees/copy.jpg"})
     assert skipped.pop("ants/both.jpg") == "in two classes: the same bytes as bees/2.jpg"
     assert skipped.pop("bees/2.jpg") == "in two classes: the same bytes as ants/both.jpg"
     assert skipped == {"bees/broken.jpg": "can't be decoded: Truncated File Read", "bees/empty.jpg": "the file is empty"}
-    before = files
-    assert drawn(folder)[0] == before
-    some, others = (set(drawn(folder, **SIZES, subsample__seed=seed)[0]) for seed in (1, 2))
-    assert len(some) == len(others) == 64 and {Path(name).name for name in some} != {Path(name).name for name in others}
-    change(folder, **SIZES | {"subsample__train": 38})
-    said = run(folder, "stages.subsample", check=False).splitlines()[-1]
-    assert "the class bees has 49 usable photos of 53; 38 + 6 + 6 = 50 are asked for" in said and "Skipped in all classes: " in said
-    change(folder, subsample__train=50)
-    said = run(folder, "stages.subsample", check=False).splitlines()[-1]
-    assert "the list has 53 photos of the class ants; 50 + 6 + 6 = 62 are asked for" in said
-    assert not (folder / "data/photos").exists()
+    assert draw()[0] == manifest
+    some, others = ({photo.sha256 for photo in draw(**SIZES, seed=seed)[0]} for seed in (1, 2))
+    assert len(some) == len(others) == 64 and some != others
+    for train, said in (
+        (38, "the class bees has 49 usable photos of 53; 38 .* 6 .* 6 = 50 are asked for.* Skipped in all classes: "),
+        (50, "the list has 53 photos of the class ants; 50 .* 6 .* 6 = 62 are asked for"),
+    ):
+        with one_line(said):
+            draw(**SIZES | {"train": train})
+        assert not dataset.PHOTOS.exists()
 
 
-def test_only_what_is_drawn_is_read_and_a_photo_that_changed_is_named(folder, server):
-    client = s3.client(server)
-    for key in "x", "y":
+def test_only_what_is_drawn_is_read_and_a_photo_that_changed_is_named(project, server):
+    client, four = s3.client(server), dict.fromkeys(SIZES, 4)
+    for kind, key in zip(ODD, "xy"):
         for number in range(30):
-            client.copy_object(
-                Bucket="moving",
-                Key=f"drawn/{key}/{number}.jpg",
-                CopySource=f"ours/photos/{'ants' if key == 'x' else 'bees'}/{number + 5}.jpg",
-            )
-    bring(folder, "s3://moving/drawn", **{name: 4 for name in SIZES})
-    first, skipped = drawn(folder)
+            put(server, f"drawn/{key}/{number}.jpg", kind, number + 5)
+    bring("s3://moving/drawn", "bucket")
+    first, skipped = draw(**four)
     assert len(first) == 24 and not skipped
-    drawn_keys = {photo.original for photo in dataset.read_manifest(folder / "data/manifest.csv")}
-    gone, changed = sorted(key for key in drawn_keys if key.startswith("x"))[:2]
+    keys = {photo.original for photo in first}
+    gone, changed = sorted(key for key in keys if key.startswith("x"))[:2]
     client.delete_object(Bucket="moving", Key=f"drawn/{gone}")
-    client.copy_object(Bucket="moving", Key=f"drawn/{changed}", CopySource="ours/photos/ants/45.jpg")
-    for key in {f"{kind}/{number}.jpg" for kind in "xy" for number in range(30)} - drawn_keys:
-        if key.startswith("y"):
-            client.delete_object(Bucket="moving", Key=f"drawn/{key}")  # nobody asks for it
-    second, skipped = drawn(folder)
+    put(server, f"drawn/{changed}", "ants", 45)
+    for key in {f"y/{number}.jpg" for number in range(30)} - keys:
+        client.delete_object(Bucket="moving", Key=f"drawn/{key}")  # nobody asks for it
+    second, skipped = draw(**four)
     assert skipped == {gone: "No such file or directory", changed: places.CHANGED}
-    assert len(second) == 24 and len({Path(name).name for name in first} & {Path(name).name for name in second}) == 22
+    assert len(second) == 24 and len({photo.sha256 for photo in first} & {photo.sha256 for photo in second}) == 22
 
 
-def test_shares_are_of_what_the_list_has(folder, server):
-    bring(folder, "s3://ours/photos", **dict(zip(SIZES, (0.2, 0.1, 0.1))))
-    files, _ = drawn(folder)
-    assert Counter(tuple(name.split("/")[:2]) for name in files) == Counter(
-        {(split, kind): count for split, count in (("train", 11), ("validation", 5), ("test", 5)) for kind in ODD}
-    )
+def test_shares_are_of_what_the_list_has_and_parts_validate_every_photo_once(project, server):
+    bring("s3://ours/photos", "bucket")
+    manifest, _ = draw(train=0.2, validation=0.1, test=0.1)
+    sizes = {"train": 11, "validation": 5, "test": 5}
+    assert Counter((photo.split, photo.kind) for photo in manifest) == {
+        (split, kind): sizes[split] for split in sizes for kind in ODD
+    }
+    parts = [[photo for photo in draw(**SIZES, parts=3, part=part)[0] if photo.split == "validation"] for part in (1, 2, 3)]
+    assert len({photo.sha256 for part in parts for photo in part}) == sum(map(len, parts)) == 52
 
 
-def test_folds_of_a_list_validate_every_photo_once(folder, server):
-    bring(folder, "s3://ours/photos", subsample__folds=3)
-    parts = [
-        {Path(name).name for name in drawn(folder, subsample__fold=fold)[0] if name.startswith("validation/")} for fold in (1, 2, 3)
-    ]
-    assert len(set().union(*parts)) == sum(map(len, parts)) == 52
-
-
-def test_given_splits_and_lists(folder, mine, server, tmp_path):
+def test_given_splits_and_lists(project, mine, server, tmp_path, capsys):
     """A CSV file in the bucket, a Parquet file here: the same photos, in the splits that they say."""
     keys = [
         (kind, f"{number}.jpg", split)
         for kind in ODD
-        for split, some in (("train", range(5, 15)), ("val", range(15, 20)), ("test", range(20, 25)))
-        for number in some
+        for split, numbers in (("train", range(5, 15)), ("val", range(15, 20)), ("test", range(20, 25)))
+        for number in numbers
     ]
     text = "class,uri,split\n" + "".join(f"{kind},photos/{kind}/{name},{split}\n" for kind, name, split in keys)
     s3.client(server).put_object(Bucket="ours", Key="list.csv", Body=text.encode())
-    assert "Splits are those of the list: test, train, val as validation" in bring(folder, "s3://ours/list.csv")
-    assert note(folder)["base"] == "s3://ours/" and note(folder)["splits"] == ["test", "train", "validation"]
-    of_bucket, _ = drawn(folder)
-    assert Counter(name.split("/")[0] for name in of_bucket) == {"train": 20, "validation": 10, "test": 10}
+    held = bring("s3://ours/list.csv", "bucket")
+    assert "Splits are those of the list: test, train, val as validation" in capsys.readouterr().out
+    assert held["base"] == "s3://ours/" and held["splits"] == ["test", "train", "validation"]
 
+    def files_drawn() -> list[str]:
+        return [photo.file for photo in draw()[0]]
+
+    of_bucket = files_drawn()
+    assert Counter(name.split("/")[0] for name in of_bucket) == {"train": 20, "validation": 10, "test": 10}
     table = {
-        "path": [f"{kind}/{name}" for kind, name, _ in keys],
+        "path": [str(mine / kind / name) for kind, name, _ in keys],
         "Class": [kind for kind, *_ in keys],
         "split": [split for *_, split in keys],
     }
-    parquet.write_table(pyarrow.table(table), mine / "list.parquet")
-    try:
-        bring(folder, mine / "list.parquet")
-        assert drawn(folder)[0] == of_bucket
-    finally:
-        (mine / "list.parquet").unlink()
-    split = tmp_path / "split"
+    parquet.write_table(pyarrow.table(table), tmp_path / "list.parquet")
+    bring(tmp_path / "list.parquet", "bucket")
+    assert files_drawn() == of_bucket
     for kind, name, of in keys:
-        (split / of / kind).mkdir(parents=True, exist_ok=True)
-        shutil.copy2(mine / kind / name, split / of / kind)
-    bring(folder, split)
-    assert drawn(folder)[0] == of_bucket
+        (tmp_path / "split" / of / kind).mkdir(parents=True, exist_ok=True)
+        shutil.copy2(mine / kind / name, tmp_path / "split" / of / kind)
+    bring(tmp_path / "split", "bucket")
+    assert files_drawn() == of_bucket
+
+
+def test_odd_keys_profiles_and_a_plain_endpoint(project, mine, server, tmp_path, monkeypatch):
+    """Keys with several slashes and what addresses quote; credentials and the endpoint in ~/.aws."""
+    keys = ["odd//cat//1.jpg", "odd//dog/3 +%2F?#&=ü.jpg", "odd//dog/~4\u2028.jpg"]
+    for number, key in enumerate(keys):
+        put(server, key, "ants", number + 5)
+    (tmp_path / "config").write_text(f"[profile team]\nendpoint_url = {server['AWS_ENDPOINT_URL']}\nregion = us-east-1\n")
+    (tmp_path / "keys").write_text("[team]\naws_access_key_id = somebody\naws_secret_access_key = secret\n")
+    for name in s3.USER.keys() | {"AWS_ENDPOINT_URL"}:
+        monkeypatch.delenv(name)
+    for name, value in ("PROFILE", "team"), ("CONFIG_FILE", "config"), ("SHARED_CREDENTIALS_FILE", "keys"):
+        monkeypatch.setenv(f"AWS_{name}", value if name == "PROFILE" else str(tmp_path / value))
+    forget()
+    photos = list(listing.Photos("s3://moving/odd"))
+    assert [f"odd/{photo.key}" for photo in photos] == sorted(keys)
+    for photo in photos:
+        number = keys.index(f"odd/{photo.key}") + 5
+        assert places.photo("s3://moving/odd/", photo) == (mine / f"ants/{number}.jpg").read_bytes()
+    forget()
+
+
+@pytest.mark.parametrize("source", ["path", "bucket"])
+def test_a_listing_is_handed_over_whole_or_not_at_all(project, mine, monkeypatch, source):
+    monkeypatch.setattr(listing, "FOLDER", project / ".cache/listing")
+    assert listing.handed_over(source, mine) is None
+    found = listing.of(source, mine)
+    listing.hand_over(found)
+    again = listing.handed_over(source, mine)
+    assert again.same(found) and again.same(listing.of(source, mine)) and list(again.photos) == list(found.photos)
+    for about in listing.Listing.counts, listing.Listing.size, listing.Listing.splits, listing.Listing.lines:
+        assert about(again) == about(found)
+    assert listing.handed_over(source, mine / "ants") is None
+    late = mine / "ants/late.jpg"
+    late.write_bytes((mine / "ants/7.jpg").read_bytes())
+    try:
+        assert not listing.of(source, mine).same(again)
+        assert bring(mine, source)["counts"] == found.counts(), "the stage lists nothing again"
+        monkeypatch.delenv(listing.HANDED_OVER)
+        assert bring(mine, source)["counts"]["ants"] == found.counts()["ants"] + 1, "nobody has handed it over to this run"
+    finally:
+        late.unlink()
+    with open(listing.FOLDER / "photos.csv", "a") as file:
+        file.write("x")
+    assert listing.handed_over(source, mine) is None
 
 
 @pytest.mark.parametrize(
@@ -250,11 +255,16 @@ def test_given_splits_and_lists(folder, mine, server, tmp_path):
 def test_a_class_list_that_does_not_match_is_one_line(tmp_path, rows, said):
     (tmp_path / "list.csv").write_text(rows)
     with pytest.raises(UserError) as error:
-        lists.bring(str(tmp_path / "list.csv"), tmp_path / "to").check()
+        listing.of("bucket", str(tmp_path / "list.csv")).check()
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
-def test_what_a_bucket_refuses_is_one_line_and_nothing_half_written(folder, server, monkeypatch):
+def test_what_a_bucket_refuses_is_one_line_and_nothing_half_written(project, server, monkeypatch):
+    def refused(path: str, said: str) -> None:
+        with pytest.raises(UserError, match=said) as error:
+            bring(path, "bucket")
+        assert "\n" not in str(error.value) and nothing_brought()
+
     for path, said in (
         ("s3://nobody/photos", "s3://nobody/photos: there is no such bucket."),
         ("s3://hollow", "no picture in s3://hollow"),
@@ -266,28 +276,24 @@ def test_what_a_bucket_refuses_is_one_line_and_nothing_half_written(folder, serv
         ("azure://ours/photos", "azure://ours/photos is no folder: expected one, s3://bucket/prefix"),
         ("/nowhere", "download.path is /nowhere, and there is no such folder or file."),
     ):
-        line = bring(folder, path, check=False).splitlines()[-1]
-        assert said in line, line
-        assert not any((folder / "data/raw").glob("*"))
-    bring(folder, "s3://ours/photos")
+        refused(path, re.escape(said))
+    bring("s3://ours/photos", "bucket")
     address, auth = server["AWS_ENDPOINT_URL"], "/moto-api/reset-auth"
     ask = {"timeout": 10, "proxies": {"http": ""}}
     requests.post(address + auth, data=b"0", **ask).raise_for_status()  # from here on everybody's rights are looked at
     try:
-        line = run(folder, "stages.subsample", check=False).splitlines()[-1]
-        assert re.match(
-            r"subsample: s3://ours/photos/\S+: no right to do that \(.*\)\. Ask for it, or set other credentials", line
-        ), line
-        assert not (folder / "data/photos").exists() and not (folder / "data/manifest.csv").exists()
-        line = bring(folder, "s3://ours/photos", check=False).splitlines()[-1]
-        assert line.startswith("download: s3://ours/photos: no right to do that (")
+        with pytest.raises(
+            UserError, match=r"^s3://ours/photos/\S+: no right to do that \(.*\)\. Ask for it, or set other credentials"
+        ):
+            draw(**SIZES)
+        assert not dataset.PHOTOS.exists() and not dataset.MANIFEST.exists()
+        refused("s3://ours/photos", r"^s3://ours/photos: no right to do that \(")
     finally:
         requests.post(address + auth, data=b"inf", **ask)
     forget()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    line = bring(folder, "s3://ours/photos", check=False).splitlines()[-1]
-    assert "download: s3://ours/photos: Could not connect to the endpoint URL" in line
+    refused("s3://ours/photos", "^s3://ours/photos: Could not connect to the endpoint URL")
     forget()
 
 
@@ -311,16 +317,20 @@ def test_a_command_lists_again_and_another_takes_the_list_of_the_last_time(cut, 
     assert "Drawn from them: 8 train, 4 validation, 4 test" in said and "Recipe light" in said
     assert stages_run(said) == ["download", "subsample"]
     first = settings(folder)["download"]
-    assert first == {"source": "bucket", "path": "s3://moving/grows", "sha256": note(folder)["sha256"]}
+    assert first == {
+        "source": "bucket",
+        "path": "s3://moving/grows",
+        "sha256": json.loads((folder / download.NOTE).read_text())["digest"],
+    }
 
     fill(server, photos, "grows", range(20, 22))
     monkeypatch.chdir(folder)
-    found, wanted = repro.looked_at("bucket", first["path"], False, settings(folder))
-    assert found.counts() == {"cat": 20, "dog": 20} and wanted == {}
+    found, given = repro.list_place("bucket", first["path"], False, settings(folder)), settings(folder)
+    assert found.counts() == {"cat": 20, "dog": 20} and found.sha256 == first["sha256"]
     assert "The list of photos is that of the last time; PHOTOS=... lists them again." in capsys.readouterr().out
-    assert plan.bytes_kept(found, settings(folder)) == found.size() * 16 / 40
-    found, wanted = repro.looked_at("bucket", first["path"], True, settings(folder))
-    assert found.counts() == {"cat": 22, "dog": 22} and wanted["download.sha256"] != first["sha256"]
+    assert plan.bytes_kept(found, given, plan.split(found, given["subsample"])) == found.size() * 16 / 40
+    found = repro.list_place("bucket", first["path"], True, given)
+    assert found.counts() == {"cat": 22, "dog": 22} and found.sha256 != first["sha256"]
     assert "are the source bucket" in run(folder, "tools.repro", "--source", "path", "--photos", "list.csv", check=False)
     assert "make check reads every photo of a folder or a zip" in run(folder, "tools.check", "s3://moving/grows", check=False)
 
@@ -345,7 +355,7 @@ def test_lists_of_a_team(cut, server, photos, tmp_path):
     assert "The list of photos is not on this machine" in said and stages_run(said) == [] and "No tracked file changed." in said
     said = run(folder, "tools.repro", "--source", "bucket")
     assert "cat 22, dog 22" in said and stages_run(said) == ["download", "subsample"]
-    assert settings(folder)["download"]["sha256"] == note(folder)["sha256"] != first["sha256"]
+    assert settings(folder)["download"]["sha256"] == json.loads((folder / download.NOTE).read_text())["digest"] != first["sha256"]
 
 
 def test_thirty_thousand_photos_are_listed_and_drawn_from_in_flat_memory(tmp_path, photos):
@@ -365,15 +375,16 @@ import contextlib
 from pathlib import Path
 from littledata.core import stage
 from littledata.core.progress import progress
-from littledata.photos import lists
-from littledata.splits import drawing
+from types import SimpleNamespace
+from littledata.splits import draw
 from littledata.photos import listing
-found = lists.bring("{folder}/list.csv", Path("{folder}"))
+found = listing.of("bucket", "{folder}/list.csv")
+listing.hand_over(found)
 assert found.counts() == dict(a={count} // 2, b={count} // 2)
 skipped = []
 with progress(None, "") as bar:
-    drawing.draw(listing.read(Path("{folder}/photos.csv")), found.base, lambda number, photo: b"%07d" % (number % 1000),
-                 dict(a=0, b=0), Path("{folder}/drawn"), skipped, bar)
+    table = draw.ordered(listing.handed_over("bucket", "{folder}/list.csv").photos, SimpleNamespace(order="random", seed=1))
+    draw.fill(dict(a=draw.of_class(table, "a"), b=draw.of_class(table, "b")), dict(a=0, b=0), None, skipped, bar, 1)
 print(stage.peak_memory_mb())
 """
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -381,13 +392,23 @@ print(stage.peak_memory_mb())
     assert peaks[1] < peaks[0] + 10, peaks
 
 
-def test_level_2_learns_from_all_photos_of_a_bucket(folder, lite_features, server):
+LIGHT = {
+    "backbone": "EfficientNetLite0",
+    "image_size": 64,
+    "finetune__unfreeze": ["block5a"],
+    "activations__views": 1,
+    "top__units": 0,
+}
+
+
+def test_level_2_learns_from_all_photos_of_a_bucket(tmp_path, monkeypatch, lite_features, server):
     """Their averaged features, but for those of photos that were drawn to validate and to test."""
-    bring(folder, "s3://ours/photos")
-    light = {"backbone": "EfficientNetLite0", "image_size": 64, "finetune__unfreeze": ["block5a"], "activations__views": 1}
-    files, skipped = drawn(folder, **light, top__listed=True, top__epochs=2, top__units=0)
-    with open(folder / "data/listed.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    folder = clone(tmp_path)
+    change(folder, **{f"subsample__{split}": size for split, size in SIZES.items()}, **LIGHT, top__listed=True, top__epochs=2)
+    monkeypatch.chdir(folder)
+    bring("s3://ours/photos", "bucket")
+    drawn, _ = draw(**SIZES)
+    rows = listed(folder / "data/listed.csv")
     assert len(rows) == 106 and all(row["file"].startswith(f"s3://ours/photos/{row['class']}/") for row in rows)
     (folder / "models").mkdir(exist_ok=True)
     shutil.copyfile(lite_features.parent / "lite.weights.h5", folder / "models/backbone.weights.h5")
@@ -396,7 +417,7 @@ def test_level_2_learns_from_all_photos_of_a_bucket(folder, lite_features, serve
     assert "106 listed photos, 106 of them computed, 2 have no features" in said
     # Neither the empty one and the broken one, nor what was drawn and its copies.
     learnt = int(re.search(r"level 2 learns from (\d+) photos that were not drawn", said)[1])
-    assert 106 - 2 - len(files) - 2 <= learnt <= 106 - 2 - len(files)
+    assert 106 - 2 - len(drawn) - 2 <= learnt <= 106 - 2 - len(drawn)
     assert "106 listed photos, 0 of them computed" in run(folder, "stages.bottleneck")  # another draw takes them from the store
     run(folder, "stages.top")
     plain = (folder / "models/top.keras").read_bytes()

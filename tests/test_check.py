@@ -11,7 +11,8 @@ from conftest import NO_INDEX, clone, jpeg, run
 from PIL import Image
 from written import png16
 
-from littledata.photos import archive
+from littledata.photos import listing
+from littledata.splits import looks
 from tools import check
 
 
@@ -61,10 +62,10 @@ def test_pictures_with_next_to_no_contrast_are_named_by_the_range_of_all_photos(
         grey = grey.astype(np.uint16)
         (tmp_path / f"cat/{number}.png").write_bytes(png16(grey << 4 if data and number else grey))
     (tmp_path / "cat/plain.jpg").write_bytes(jpeg(Image.new("RGB", (64, 64), (90, 20, 30))))
-    looks, depth = check.look_at_all(archive.listing(tmp_path))
+    seen, depth = looks.at_all(listing.of_archive(tmp_path))
     assert depth.integer == (0, 4095)
-    assert [look.name for look in looks if look.spread < check.CONTRAST] == ["cat/5.png", "cat/plain.jpg"]
-    assert looks[0].spread < 20 < min(look.spread for look in looks[1:5])
+    assert [look.photo.name for look in seen if look.spread < check.CONTRAST] == ["cat/5.png", "cat/plain.jpg"]
+    assert seen[0].spread < 20 < min(look.spread for look in seen[1:5])
 
 
 def test_what_is_not_printed_stands_in_the_list(pipeline, mine):

@@ -6,22 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from ruamel.yaml import YAML
 
 from littledata.core import lockfile, params
 from littledata.core.errors import UserError
 from tools import deps
 
-ROOT = Path(__file__).parent.parent
 # A room imports of rooms below its own floor alone.
 FLOORS = ["core", "pictures scores", "photos", "splits networks", "export", "features", "training shards", "predict report"]
 PIPELINES = {path: YAML(typ="safe", pure=True).load(ROOT / path)["stages"] for path in params.PIPELINES}
 STAGES = {name: stage for stages in PIPELINES.values() for name, stage in stages.items()}
-
-
-@pytest.fixture(autouse=True)
-def at_the_root(monkeypatch):
-    monkeypatch.chdir(ROOT)
 
 
 def modules(*tops: str) -> list[Path]:
@@ -88,6 +83,27 @@ def test_stale_deps_are_named_and_then_written(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["deps"])
     deps.main()
     assert Path("dvc.yaml").read_text() == whole
+
+
+@pytest.mark.parametrize(
+    "key, stages",
+    [
+        ("finetune.lr", "finetune evaluate"),
+        ("top.dropout", "top finetune evaluate"),
+        ("small_cnn.filters", "small_cnn evaluate"),
+        ("activations.crops", "activations bottleneck top finetune evaluate"),
+        ("finetune.unfreeze", "activations bottleneck top finetune evaluate"),
+        ("subsample.seed", "subsample small_cnn activations bottleneck top finetune evaluate"),
+    ],
+)
+def test_a_changed_param_reruns_what_follows_from_it_and_nothing_else(key, stages):
+    """By dvc.yaml, in which a stage's deps come before it; that DVC does so with a rate is looked at in test_glance.py."""
+    rerun, made = [], set[str]()
+    for name, stage in PIPELINES[Path("dvc.yaml")].items():
+        if made & set(stage["deps"]) or any(f"{key}.".startswith(f"{read}.") for read in stage.get("params", ())):
+            rerun.append(name)
+            made |= lockfile.paths(stage, "outs", "metrics", "plots").keys()
+    assert rerun == stages.split()
 
 
 def test_what_reads_buckets_or_writes_parquet_reruns_no_training():

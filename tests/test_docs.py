@@ -4,21 +4,24 @@ import importlib.util
 import posixpath
 import re
 import subprocess
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pytest
+from conftest import ROOT
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parent.parent  # not conftest's, which imports Keras
+from littledata.core import params
+
 FILES = set(subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")[:-1])
 FOLDERS = {f"{folder}/" for name in FILES for folder in PurePosixPath(name).parents}
 PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in sorted(FILES) if re.fullmatch(r"(docs/)?[^/]+\.md", name)}
 PARAMS = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+RECIPES = {PurePosixPath(name).stem for name in FILES if name.startswith("recipes/")}
 TARGETS = " ".join(re.findall(r"^([a-z][a-z -]*):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE)).split()
 LINES, WORDS = 150, 1200  # of README.md, at most
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"^    .*$", re.MULTILINE)
-IN_COMMITS = re.compile(r"(stages|tools|studies|recipes|tests|metrics|publish|requirements|docs|\.[a-z]+)/[\w./-]*")
+IN_COMMITS = re.compile(r"(stages|littledata|tools|studies|recipes|tests|metrics|publish|requirements|docs|\.[a-z]+)/[\w./-]*")
 WRITTEN = (".cache/", ".dvc/cache", ".dvc/config.local", ".venv/")  # by runs and people: in no commit
 
 each_page = pytest.mark.parametrize("page", PAGES)
@@ -55,21 +58,13 @@ def leads(page: str, link: str) -> bool:
 def runs(module: str) -> bool:
     """Whether `python -m` finds a module: of the project, or one of the environment."""
     path = module.replace(".", "/")
-    return (
-        f"{path}.py" in FILES
-        or f"{path}/__main__.py" in FILES
-        or ("." not in module and importlib.util.find_spec(module) is not None)
-    )
+    ours = {f"{path}.py", f"{path}/__main__.py"} & FILES
+    return bool(ours) or ("." not in module and importlib.util.find_spec(module) is not None)
 
 
 def has(name: str) -> bool:
-    """Whether params.yaml has a param of this dotted name."""
-    value = PARAMS
-    for key in name.split("."):
-        if not isinstance(value, dict) or key not in value:
-            return False
-        value = value[key]
-    return True
+    """Whether params.yaml has a param, or a part of the tree, of this dotted name."""
+    return any(f"{key}.".startswith(f"{name}.") for key, _ in params.leaves(PARAMS))
 
 
 @each_page
@@ -84,37 +79,28 @@ def test_every_page_is_one_link_away_from_the_readme():
 
 
 @each_page
-def test_every_make_target_is_in_the_makefile(page):
-    assert not [target for target in re.findall(r"\bmake ([a-z][a-z-]*)", code(page)) if target not in TARGETS]
+def test_what_a_page_names_exists(page):
+    """Make's targets, modules that Python runs, params that a command sets or the text names, recipes, files and folders."""
+    shown, named = code(page), inline(page)
+    knobs = re.findall(r"(?:-[SR] |SET=)'?([a-z]\w*(?:\.\w+)*)", shown)
+    knobs += [word.partition("=")[0] for words in re.findall(r'SET="([^"]*)"', shown) for word in words.split()]
+    others = re.findall(r"(?<![\w./-])([a-z]\w*(?:\.\w+)*)=", shown) + [
+        text for text in named if re.fullmatch(r"\w+(\.\w+)+", text)
+    ]
+    knobs += [name for name in others if name.partition(".")[0] in PARAMS]
+    paths = [text for text in named if IN_COMMITS.fullmatch(text) and not text.startswith(WRITTEN)]
+    assert {
+        "targets": [target for target in re.findall(r"\bmake ([a-z][a-z-]*)", shown) if target not in TARGETS],
+        "modules": [module for module in re.findall(r"\bpython -m (\w+(?:\.\w+)*)", shown) if not runs(module)],
+        "params": [name for name in knobs if not has(name)],
+        "recipes": {*re.findall(r"(?:RECIPE=|tools\.recipe )([a-z]\w*)", shown)} - RECIPES,
+        "paths": [path for path in paths if path not in FILES | FOLDERS],
+    } == {"targets": [], "modules": [], "params": [], "recipes": set(), "paths": []}
 
 
-@each_page
-def test_every_module_that_python_runs_exists(page):
-    modules = re.findall(r"\bpython -m (\w+(?:\.\w+)*)", code(page))
-    assert not [module for module in modules if not runs(module)]
-
-
-@each_page
-def test_every_param_is_in_params_yaml(page):
-    """Those that a command sets, and those that the text names."""
-    names = re.findall(r"(?:-[SR] |SET=)'?([a-z]\w*(?:\.\w+)*)", code(page))
-    names += [word.partition("=")[0] for words in re.findall(r'SET="([^"]*)"', code(page)) for word in words.split()]
-    others = re.findall(r"(?<![\w./-])([a-z]\w*(?:\.\w+)*)=", code(page))
-    others += [text for text in inline(page) if re.fullmatch(r"\w+(\.\w+)+", text)]
-    names += [name for name in others if name.partition(".")[0] in PARAMS]
-    assert not [name for name in names if not has(name)]
-
-
-@each_page
-def test_every_recipe_is_a_file(page):
-    names = re.findall(r"(?:RECIPE=|tools\.recipe )([a-z]\w*)", code(page))
-    assert not [name for name in names if f"recipes/{name}.yaml" not in FILES]
-
-
-@each_page
-def test_every_file_and_folder_of_the_project_exists(page):
-    named = [text for text in inline(page) if IN_COMMITS.fullmatch(text) and not text.startswith(WRITTEN)]
-    assert not [path for path in named if path not in FILES | FOLDERS]
+def test_make_help_fits_on_a_screen():
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len(listed) <= 26 and {line.split()[0] for line in listed[:-1]} <= set(TARGETS)
 
 
 def test_the_readme_is_one_page():

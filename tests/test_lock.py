@@ -74,7 +74,7 @@ def test_a_changed_metric_and_a_lost_plot(project):
         file.write("\n")
     (project / "metrics/curves/top/plots/metrics/loss.tsv").unlink()
     top, evaluate, card = check(project)
-    assert top.startswith("top: metrics/curves/top is ") and card.startswith("card: metrics/curves/top is ")
+    assert top.startswith("top: metrics/curves/top/plots is ") and card.startswith("card: metrics/curves/top/plots is ")
     assert evaluate.startswith("evaluate: metrics/metrics.json is ")
 
 
@@ -101,7 +101,7 @@ def test_a_changed_declaration(project):
     "stage, group, path, named",
     [
         ("download", "deps", "stages/download.py", ["download"]),
-        ("small_cnn", "outs", "metrics/curves/small_cnn", ["small_cnn", "card"]),
+        ("small_cnn", "outs", "metrics/curves/small_cnn/plots", ["small_cnn", "card"]),
         ("finetune", "deps", "models/top.keras", ["finetune"]),
         ("top", "outs", "models/top.keras", ["finetune", "evaluate", "export", "gallery"]),  # no data here: its readers tell
     ],

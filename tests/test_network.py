@@ -98,57 +98,59 @@ def kept() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("script", "asked", "tries"),
+    ("script", "asked", "tries", "error"),
     [
-        (["whole"], [0], 0),
-        (["cut", "whole"], [0, HALF], 1),
-        (["stall", "whole"], [0, HALF], 1),
-        (["cut", "cut", "cut", "whole"], [0, HALF, HALF + HALF // 2, HALF + HALF * 3 // 4], 3),
-        (["500", "429", "503", "whole"], [0, 0, 0, 0], 3),
-        (["cut", "503", "whole"], [0, HALF, HALF], 2),
-        (["cut", "no range"], [0, HALF], 1),
-        (["cut", "elsewhere", "whole"], [0, HALF, HALF], 2),
-        (["cut", "416", "whole"], [0, HALF, 0], 2),
-        (["cut", "lie", "whole"], [0, HALF, 0], 1),  # the pieces have a wrong digest: once more from the start
+        # what breaks is tried again, and ends with the right file
+        (["whole"], [0], 0, None),
+        (["cut", "whole"], [0, HALF], 1, None),
+        (["stall", "whole"], [0, HALF], 1, None),
+        (["cut", "cut", "cut", "whole"], [0, HALF, HALF + HALF // 2, HALF + HALF * 3 // 4], 3, None),
+        (["500", "429", "503", "whole"], [0, 0, 0, 0], 3, None),
+        (["cut", "503", "whole"], [0, HALF, HALF], 2, None),
+        (["cut", "no range"], [0, HALF], 1, None),
+        (["cut", "elsewhere", "whole"], [0, HALF, HALF], 2, None),
+        (["cut", "416", "whole"], [0, HALF, 0], 2, None),
+        (["cut", "lie", "whole"], [0, HALF, 0], 1, None),  # the pieces have a wrong digest: once more from the start
+        # what stays broken ends with its cause
+        (["403"], None, 0, "answers 403 Forbidden"),
+        (["416"], None, 3, r"try 4 of 4.: it has less than what is here already"),
+        (["cut"], None, 3, r"try 4 of 4.: IncompleteRead"),
+        (["stall"], None, 3, r"try 4 of 4.: no answer in time"),
+        (["cut", "elsewhere"], None, 3, r"asked for bytes from 262144 on, it answers with bytes 262145-"),
+        # what is not the file is named and removed
+        (["short"], None, None, "expected"),
+        (["other"], None, None, "expected"),
+        (["cut", "lie", "cut", "lie"], None, None, "expected"),
+        (["cut", "short"], None, None, "expected"),
     ],
 )
-def test_what_breaks_is_tried_again_and_ends_with_the_right_file(server, waits, script, asked, tries):
+def test_a_download_is_the_right_file_or_its_cause_and_nothing(server, waits, script, asked, tries, error):
     server.script = ["whole", *script]  # the first is the look whether it can be had
-    assert fetch.http(server.url, "photos.zip", len(CONTENT), SHA256).read_bytes() == CONTENT
-    assert server.asked == [0, *asked]
-    assert waits == [1, 2, 4][:tries] and kept() == ["photos.zip"]
+    if error is None:
+        assert fetch.http(server.url, "photos.zip", len(CONTENT), SHA256).read_bytes() == CONTENT
+        assert server.asked == [0, *asked] and kept() == ["photos.zip"]
+    else:
+        with pytest.raises(UserError if tries is None else fetch.Unreachable, match=error) as raised:
+            fetch.http(server.url, "photos.zip", len(CONTENT), SHA256)
+        assert len(str(raised.value).splitlines()) == 1 and kept() in ([], ["photos.zip.part"][: tries is not None])
+        assert all(CONTENT.startswith((fetch.CACHE / name).read_bytes()) for name in kept()), "what goes on later is the file's own"
+    assert tries is None or waits == [1, 2, 4][:tries]
 
 
 @pytest.mark.parametrize(
-    ("script", "said", "tries"),
+    ("script", "error", "tries"),
     [
-        (["404"], "answers 404 Not Found", 0),
-        (["403"], "answers 403 Forbidden", 0),
-        (["whole", "403"], "answers 403 Forbidden", 0),
-        (["page"], "answers with a web page instead of the file", 0),
-        (["500"], r"try 4 of 4.: it answers 500 Internal Server Error", 3),
-        (["whole", "416"], r"try 4 of 4.: it has less than what is here already", 3),
-        (["whole", "cut"], r"try 4 of 4.: IncompleteRead", 3),
-        (["whole", "stall"], r"try 4 of 4.: no answer in time", 3),
-        (["whole", "cut", "elsewhere"], r"asked for bytes from 262144 on, it answers with bytes 262145-", 3),
+        ("404", "answers 404 Not Found", 0),
+        ("403", "answers 403 Forbidden", 0),
+        ("page", "answers with a web page instead of the file", 0),
+        ("500", r"try 4 of 4.: it answers 500 Internal Server Error", 3),
     ],
 )
-def test_what_stays_broken_ends_with_its_cause(server, waits, script, said, tries):
-    server.script = script
-    with pytest.raises(fetch.Unreachable, match=said) as raised:
+def test_what_cannot_be_had_at_all_is_its_cause(server, waits, script, error, tries):
+    server.script = [script]
+    with pytest.raises(fetch.Unreachable, match=error):
         fetch.http(server.url, "photos.zip", len(CONTENT), SHA256)
-    assert waits == [1, 2, 4][:tries] and len(str(raised.value).splitlines()) == 1
-    assert kept() in ([], ["photos.zip.part"])
-    for name in kept():
-        assert CONTENT.startswith((fetch.CACHE / name).read_bytes()), "what goes on later is the file's own"
-
-
-@pytest.mark.parametrize("script", [["short"], ["other"], ["cut", "lie", "cut", "lie"], ["cut", "short"]])
-def test_what_is_not_the_file_is_named_and_removed(server, waits, script):
-    server.script = ["whole", *script]
-    with pytest.raises(UserError, match="expected"):
-        fetch.http(server.url, "photos.zip", len(CONTENT), SHA256)
-    assert kept() == []
+    assert waits == [1, 2, 4][:tries] and kept() == []
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from littledata.core import params
 from littledata.core.errors import UserError
 from littledata.core.params import leaves
-from tools import recipe, repro
+from tools import recipe
 
 
 @pytest.fixture
@@ -103,8 +103,8 @@ def test_a_wrong_line_is_named(edited, old, new, message):
 def test_values_that_no_network_can_be_built_of_are_named_before_anything_runs(changes, message):
     settings = params.load(ROOT / "params.yaml")
     with pytest.raises(UserError, match=message):
-        params.check(repro.changed_by(settings, changes), params.PARAMS)
-    params.check(repro.changed_by(settings, ["small_cnn.image_size=32", "small_cnn.filters=[8,8,8]"]), params.PARAMS)
+        params.check(recipe.changed_by(settings, changes), params.PARAMS)
+    params.check(recipe.changed_by(settings, ["small_cnn.image_size=32", "small_cnn.filters=[8,8,8]"]), params.PARAMS)
 
 
 @pytest.mark.parametrize("text", ["1e-05", "1e-5", "0.00001", "1.0e-5"])
@@ -123,7 +123,7 @@ def asked(name: str) -> dict[str, str]:
 
 
 def with_recipe(settings, name: str) -> dict:
-    return repro.changed_by(settings, recipe.changes(name))
+    return recipe.changed_by(settings, recipe.changes(name))
 
 
 def test_every_recipe_is_right_and_another_one(monkeypatch):

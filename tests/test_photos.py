@@ -1,23 +1,18 @@
 """Pictures as people have them: what can't be used is skipped and listed, everything else becomes right RGB."""
 
-import csv
 import io
 import json
 import re
-import zipfile
 import zlib
-from collections import Counter
 
 import numpy as np
 import pytest
-from conftest import change, clone, jpeg, run
+from conftest import jpeg
 from PIL import Image, ImageOps
 from written import SIDEWAYS, chunk, exif, png16, tiff, with_chunk, with_segment
 
 from littledata.networks import models
 from littledata.pictures import deep, images
-from littledata.splits import dataset
-from littledata.splits import draw as drawing
 
 STRENGTH = {"flip": True, "shear": 0.2, "zoom": 0.2, "rotation": 10, "shift": 0.05, "colour": 0.2}
 STILL = dict.fromkeys(STRENGTH, 0) | {"flip": False}
@@ -71,22 +66,6 @@ def test_exif_orientation_is_applied(photo):
     turned[0x0112] = 6
     sideways = jpeg(photo.transpose(Image.Transpose.ROTATE_90), exif=turned)
     assert difference(sideways, photo) < 6
-
-
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (b"", "empty"),
-        (b"this is a text file", "not a picture"),
-        (jpeg(Image.effect_noise((64, 64), 50))[:900], "can't be decoded"),
-        (png(Image.new("RGB", (1, 1))), "too small"),
-        (png(Image.new("1", (20000, 10000))), "absurdly large"),
-    ],
-    ids=["zero bytes", "text", "truncated", "one pixel", "bomb"],
-)
-def test_what_is_no_photo_says_why(data, reason):
-    with pytest.raises(images.UnreadablePhoto, match=reason):
-        images.decode(data)
 
 
 def test_a_large_photo_decoded_small_stays_the_same_picture(photo):
@@ -320,6 +299,10 @@ SMALL = np.zeros((20, 20), np.uint8)
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
+        (b"", "the file is empty"),
+        (b"this is a text file", "not a picture"),
+        (jpeg(Image.effect_noise((64, 64), 50))[:900], "can't be decoded"),
+        (png(Image.new("RGB", (1, 1))), "too small"),
         (tiff(SMALL, pages=3), "a TIFF of 3 pages: save each page as a picture of its own"),
         (tiff(SMALL, dng=2**17), "a RAW photo (Adobe DNG): export it as JPEG, TIFF or PNG"),
         (tiff(SMALL, subfile=1, subifds=100, make=b"NIKON CORPORATION"), "a RAW photo (Nikon NEF): export"),
@@ -428,105 +411,8 @@ def test_an_augmented_view_depends_on_seed_view_and_photo_alone(photo):
     assert len({view(1, 1, "ab" * 32), view(2, 1, "ab" * 32), view(1, 2, "ab" * 32), view(1, 1, "cd" * 32)}) == 4
 
 
-@pytest.fixture
-def drawn(photos, photo, tmp_path):
-    """A draw from an archive with good photos, all kinds of bad ones and duplicates; the manifest and the skipped."""
-    folder = clone(tmp_path)
-    bad = {
-        "train/cat.900.jpg": b"",
-        "train/cat.901.jpg": photos["cat"][0][:700],
-        "train/cat.902.jpg": b"a text file",
-        "train/cat.903.png": png(Image.new("RGB", (1, 1))),
-        "train/dog.904.jpg": photos["cat"][3],
-        "train/dog.905.jpg": photos["dog"][3],
-    }
-    (folder / "data/raw").mkdir()
-    with zipfile.ZipFile(folder / "data/raw/photos.zip", "w") as archive:
-        for kind in photos:
-            for number, data in enumerate(photos[kind][:50]):
-                archive.writestr(f"train/{kind}.{number}.jpg", data)
-        for name, data in bad.items():
-            archive.writestr(name, data)
-    (folder / "data/raw/source.json").write_text('{"layout": "name", "classes": {}}')
-    change(folder, subsample__train=30, subsample__validation=10, subsample__test=10)
-
-    def draw(**settings):
-        change(folder, **settings)
-        run(folder, "stages.subsample")
-        with open(folder / "data/manifest.csv", newline="") as file, open(folder / "data/skipped.csv", newline="") as skips:
-            return list(csv.DictReader(file)), {row["file"]: row["reason"] for row in csv.DictReader(skips)}
-
-    return draw
-
-
-def test_bad_photos_are_skipped_and_listed_and_duplicates_never_straddle(drawn):
-    # dog.905 is dog.3's copy, and nobody knows what cat.3 and dog.904 show
-    manifest, skipped = drawn(subsample__train=29)
-    assert len(manifest) == 98 and len({row["sha256"] for row in manifest}) == 98
-    assert skipped.keys() <= {f"train/{name}" for name in ("cat.900.jpg", "cat.901.jpg", "cat.902.jpg", "cat.903.png")} | {
-        "train/cat.3.jpg", "train/dog.904.jpg", "train/dog.905.jpg",
-    }  # fmt: skip
-    assert skipped["train/dog.905.jpg"] == "a copy: the same bytes as train/dog.3.jpg"
-    assert skipped["train/cat.3.jpg"] == "in two classes: the same bytes as train/dog.904.jpg"
-
-
-def test_the_archives_order_is_the_blogs(drawn):
-    manifest, _ = drawn(subsample__order="archive", subsample__train=29)
-    for kind in ("cat", "dog"):
-        expected = [f"train/{kind}.{number}.jpg" for number in range(50) if (kind, number) != ("cat", 3)]
-        for split, start, end in (("train", 0, 29), ("validation", 29, 39), ("test", 39, 49)):
-            assert {r["original"] for r in manifest if (r["class"], r["split"]) == (kind, split)} == set(expected[start:end])
-
-
-def test_another_seed_is_another_draw_and_the_same_seed_the_same(drawn):
-    first, _ = drawn(subsample__seed=1, subsample__train=25)
-    again, _ = drawn(subsample__seed=1)
-    other, _ = drawn(subsample__seed=2)
-    assert first == again and first != other
-
-
-def test_shares_of_every_class_are_drawn_and_no_photo_twice(drawn):
-    manifest, _ = drawn(subsample__train=0.5, subsample__validation=0.25, subsample__test=0.2)
-    sizes = Counter((row["split"], row["class"]) for row in manifest)
-    for kind, found in (("cat", 49), ("dog", 50)):  # usable ones
-        expected = drawing.counts({"train": 0.5, "validation": 0.25, "test": 0.2}, found)
-        assert {split: sizes[split, kind] for split in dataset.SPLITS} == expected
-    assert len({row["sha256"] for row in manifest}) == len(manifest)
-
-
-@pytest.mark.parametrize(
-    "shares, found, sizes",
-    [
-        ((0.6, 0.2, 0.2), 300, (180, 60, 60)),
-        ((0.6, 0.2, 0.2), 4, (2, 1, 1)),
-        ((0.33, 0.33, 0.34), 50, (16, 17, 17)),  # rounded one by one they would be 16, 16 and 17
-        ((0.5, 0.2, 0.1), 10, (5, 2, 1)),
-        ((1000, 400, 200), None, (1000, 400, 200)),
-    ],
-)
-def test_how_many_photos_a_share_is(shares, found, sizes):
-    assert tuple(drawing.counts(dict(zip(dataset.SPLITS, shares)), found).values()) == sizes
-
-
-@pytest.mark.parametrize(
-    "shares, message",
-    [((0.6, 0.3, 0.2), "add up to 1.1"), ((0.6, 100, 0.2), "give three numbers, or three shares")],
-)
-def test_shares_that_make_no_sense_are_one_line(drawn, shares, message):
-    with pytest.raises(AssertionError, match=message):
-        drawn(**{f"subsample__{split}": share for split, share in zip(dataset.SPLITS, shares)})
-
-
 def test_with_class_weights_every_class_counts_alike():
     labels = np.array([0] * 30 + [1] * 3 + [2] * 12)
     weights = models.class_weights(labels)
     assert [weights[labels == n].sum() for n in range(3)] == pytest.approx([15, 15, 15])
     assert models.class_weights(np.array([0, 1, 1, 0])).tolist() == [1, 1, 1, 1]
-
-
-def test_the_rest_is_every_photo_that_no_other_split_has(drawn):
-    manifest, _ = drawn(subsample__train=20, subsample__validation=10, subsample__test=5, subsample__rest=True)
-    without, _ = drawn(subsample__rest=False)
-    assert [row for row in manifest if row["split"] != "rest"] == without
-    assert Counter(row["split"] for row in manifest) == {"train": 40, "validation": 20, "test": 10, "rest": 29}
-    assert len({row["sha256"] for row in manifest}) == 99

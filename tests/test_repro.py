@@ -1,5 +1,6 @@
 """`make repro`'s choice, and what it says and leaves."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,12 +8,16 @@ from pathlib import Path
 
 import pytest
 from conftest import NO_INDEX, ROOT, change, clone, git, own, restore, run, settings, stages_run
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from littledata.core import files, lockfile, measured, params
 from littledata.core.errors import UserError
-from littledata.photos import archive
-from littledata.splits import dataset
-from tools import experiment, plan, repro
+from littledata.photos import download, listing
+from littledata.splits import dataset, draw
+from tools import estimate, plan, recipe, repro
+
+
+def noted(folder: Path) -> dict:
+    return json.loads((folder / download.NOTE).read_text())
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def chooser(tmp_path, monkeypatch):
     return choose
 
 
-def test_what_can_be_reached_decides_once(chooser, monkeypatch):
+def test_what_is_asked_for_chosen_or_in_reach_decides(chooser, monkeypatch):
     assert chooser() == "cifar10"
     monkeypatch.setenv("KAGGLE_USERNAME", "somebody")
     monkeypatch.setenv("KAGGLE_KEY", "secret")
@@ -43,23 +48,21 @@ def test_what_can_be_reached_decides_once(chooser, monkeypatch):
     assert chooser(source="path") == "path", "what params.yaml says wins"
 
 
-def test_own_photos_are_no_choice_for_a_params_yaml_without_them(chooser):
-    repro.CHOSEN.write_text("path\n")
-    repro.BROUGHT.parent.mkdir(parents=True)
-    repro.BROUGHT.write_text('{"source": "path"}')
-    assert chooser() == "cifar10", "after `git restore params.yaml`"
-
-
-def test_an_archive_by_hand_wins_over_the_network(chooser, monkeypatch):
-    monkeypatch.setenv("DOGS_VS_CATS_ARCHIVE", "train.zip")
-    assert chooser() == "kaggle"
-
-
-def test_photos_that_are_here_are_a_choice(chooser, monkeypatch):
-    """`DOGS_VS_CATS_ARCHIVE=... dvc repro` chose, too."""
-    repro.BROUGHT.parent.mkdir(parents=True)
-    repro.BROUGHT.write_text('{"source": "kaggle"}')
-    assert chooser() == "kaggle"
+@pytest.mark.parametrize(
+    ("chosen", "here", "archive", "source"),
+    [
+        ("path", "path", "", "cifar10"),  # after `git restore params.yaml`
+        ("", "", "train.zip", "kaggle"),
+        ("", "kaggle", "", "kaggle"),  # `DOGS_VS_CATS_ARCHIVE=... dvc repro` chose, too
+    ],
+)
+def test_photos_that_are_here_are_a_choice_unless_they_are_own_ones(chooser, monkeypatch, chosen, here, archive, source):
+    download.NOTE.parent.mkdir(parents=True)
+    for path, text in ((repro.CHOSEN, chosen), (download.NOTE, here and json.dumps({"source": here}))):
+        if text:
+            path.write_text(text)
+    monkeypatch.setenv("DOGS_VS_CATS_ARCHIVE", archive)
+    assert chooser() == source
 
 
 def test_a_choice_whose_photos_never_came_is_none(tmp_path):
@@ -133,11 +136,31 @@ def test_a_set_with_blanks_in_its_name_is_one_in_quotes(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["plain", "123", "Anna's photos (1), #2 & more", "Kätzchen=犬 {a: b} [c]", "~/x", r"C:\x\'y\\'", "a\\", "null", ""],
+    [
+        "plain",
+        "123",
+        "Anna's photos (1), #2 & more",
+        "Kätzchen=犬 {a: b} [c]",
+        "~/x",
+        r"C:\x\'y\\'",
+        "a\\",
+        "null",
+        "",
+        "a\nb",
+        "- x: y",
+    ],
 )
-def test_any_text_passes_through_to_the_param(text):
-    override = OverridesParser.create().parse_override(f"download.path={experiment.quoted(text)}")
-    assert override.value() == text and not override.is_sweep_override()
+def test_any_text_is_written_as_it_is_and_comments_stay(tmp_path, monkeypatch, text):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    given, lines = settings(tmp_path), (ROOT / "params.yaml").read_text().splitlines()
+    repro.write(given)
+    assert (tmp_path / "params.yaml").read_text().splitlines() == lines, "nothing has changed"
+    repro.write(given | {"download": given["download"] | {"path": text}, "image_size": 96})
+    assert settings(tmp_path) == given | {"download": given["download"] | {"path": text}, "image_size": 96}
+    written = (tmp_path / "params.yaml").read_text()
+    assert all(line.partition("#")[2] in written for line in lines)
+    assert sum(line not in lines for line in written.splitlines()) <= 3 + text.count("\n")
 
 
 def test_make_repro_says_what_it_chose_shows_the_table_and_the_way_back(pipeline, train_zip, tmp_path):
@@ -146,9 +169,9 @@ def test_make_repro_says_what_it_chose_shows_the_table_and_the_way_back(pipeline
     output = run(pipeline, "tools.repro", DOGS_VS_CATS_ARCHIVE=str(train_zip), **nobody)
     try:
         assert f"Photos from kaggle: DOGS_VS_CATS_ARCHIVE names {train_zip}." in output
-        assert "$ dvc exp run -S download.source=kaggle" in output
-        assert set(stages_run(output)) <= {"download", "card"}, "only its digest was noted"
-        assert settings(pipeline)["download"]["sha256"]
+        assert stages_run(output) == ["download", "card"], "only its digest was noted"
+        assert settings(pipeline)["download"]["sha256"] == files.sha256_of(train_zip)
+        assert "Experiment has been saved as: " in output
         assert "1 small convnet" in output and "next:" in output
         assert "params.yaml" in output.splitlines()[-1] and "make back" in output.splitlines()[-1]
         assert "REPORT.md" in output.splitlines()[-1], "the card names the digest"
@@ -179,45 +202,44 @@ def test_a_disk_that_is_too_small_is_told_before_anything_runs(tmp_path):
     assert not (folder / "data/raw").exists()
 
 
-def test_folds_validate_every_photo_once_and_leave_the_test_photos_alone(pipeline, tmp_path):
+@pytest.mark.parametrize(
+    ("parts", "part_is", "seen"),
+    [(3, "validation", {"validation": 1, "train": 2}), (4, "test", {"test": 1, "validation": 1, "train": 2})],
+)
+def test_parts_are_each_photo_once(pipeline, parts, part_is, seen):
+    """Those that validate leave the test photos alone."""
     before = dataset.read_manifest(pipeline / "data/manifest.csv")
-    test = {photo.sha256 for photo in before if photo.split == "test"}
-    validated = []
+    dealt = sorted(photo.sha256 for photo in before if photo.split != "test" or part_is == "test")
+    photos = {split: [] for split in dataset.SPLITS}
     try:
-        for fold in 1, 2, 3:
-            change(pipeline, subsample__folds=3, subsample__fold=fold)
-            run(pipeline, "stages.subsample")
-            manifest = dataset.read_manifest(pipeline / "data/manifest.csv")
-            assert {photo.sha256 for photo in manifest if photo.split == "test"} == test
-            validated += [photo.sha256 for photo in manifest if photo.split == "validation"]
-            assert len({photo.sha256 for photo in manifest}) == len(before)
-            assert all(photo.path.name in {p.name for p in (pipeline / photo.path.parent).iterdir()} for photo in manifest)
-        change(pipeline, subsample__folds=3, subsample__fold=4)
-        assert "subsample.fold is 4" in run(pipeline, "stages.subsample", check=False)
-        change(pipeline, subsample__folds=40, subsample__fold=1)
-        assert "too few for 40 folds" in run(pipeline, "stages.subsample", check=False)
-    finally:
-        restore(pipeline)
-    assert sorted(validated) == sorted(photo.sha256 for photo in before if photo.split != "test")
-
-
-def test_folds_that_test_test_every_photo_once(pipeline):
-    before = dataset.read_manifest(pipeline / "data/manifest.csv")
-    seen = {split: [] for split in dataset.SPLITS}
-    try:
-        for fold in 1, 2, 3, 4:
-            change(pipeline, subsample__folds=4, subsample__fold=fold, subsample__folded="test")
+        for part in range(1, parts + 1):
+            change(pipeline, subsample__parts=parts, subsample__part=part, subsample__part_is=part_is)
             run(pipeline, "stages.subsample")
             manifest = dataset.read_manifest(pipeline / "data/manifest.csv")
             assert len({photo.sha256 for photo in manifest}) == len(before) == len(manifest)
-            for split, photos in seen.items():
-                photos += [photo.sha256 for photo in dataset.of_split(manifest, split)]
-        change(pipeline, subsample__folds=2, subsample__fold=1)
-        assert "expected 3 or more where subsample.folded is test" in run(pipeline, "stages.subsample", check=False)
+            assert all((pipeline / photo.path).exists() for photo in manifest)
+            for photo in manifest:
+                photos[photo.split].append(photo.sha256)
     finally:
         restore(pipeline)
-    every = sorted(photo.sha256 for photo in before)
-    assert sorted(seen["test"]) == sorted(seen["validation"]) == every and sorted(seen["train"]) == sorted(every * 2)
+    assert all(sorted(photos[split]) == sorted(dealt * times) for split, times in seen.items())
+    assert part_is == "test" or set(photos["test"]) == {photo.sha256 for photo in before if photo.split == "test"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"parts": 3, "part": 4}, "subsample.part is 4"),
+        ({"parts": 40}, "too few for 40"),
+        ({"parts": 2, "part_is": "test"}, "expected 3 or more where subsample.part_is is test"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(pipeline, changes, words):
+    try:
+        change(pipeline, **{f"subsample__{name}": value for name, value in changes.items()})
+        assert words in run(pipeline, "stages.subsample", check=False)
+    finally:
+        restore(pipeline)
 
 
 @pytest.mark.parametrize(
@@ -244,6 +266,21 @@ def test_photos_that_a_run_would_remove_are_refused_and_stay(cut, photos, tmp_pa
     assert sorted((folder / "data").rglob("*")) == before and mine.exists()
 
 
+def test_the_estimate_goes_by_what_is_due_and_what_it_took_here(pipeline, monkeypatch):
+    monkeypatch.chdir(pipeline)
+    given, sizes, lock = params.read(params.PARAMS), (48, 20, 16), lockfile.stages(*lockfile.LOCKS)
+    assert estimate.due(given) == [] and "this takes seconds" in estimate.words(given, sizes)
+    tuned = recipe.changed_by(given, ["finetune.dropout=0.1"])
+    assert estimate.due(tuned)[:2] == ["finetune", "evaluate"]
+    took = measured.of("finetune", lock["finetune"])["seconds"]
+    assert estimate.seconds("finetune", lock, given, sizes) == pytest.approx(took)
+    longer = recipe.changed_by(given, ["finetune.epochs=200"])
+    assert estimate.seconds("finetune", lock, longer, sizes) > 1.2 * took
+    default = params.read(ROOT / "params.yaml")
+    assert estimate.seconds("activations", {}, default, (2000, 800, 400)) == pytest.approx(113.7)
+    assert "not known for ResNet50" in estimate.words(tuned | {"backbone": "ResNet50"}, sizes)
+
+
 def test_clean_removes_what_stages_declare_and_nothing_of_the_users(cut, train_zip, tmp_path):
     folder = shutil.copytree(cut, tmp_path / "clone")
     run(folder, "dvc", "repro", DOGS_VS_CATS_ARCHIVE=str(train_zip))
@@ -258,13 +295,36 @@ def test_clean_removes_what_stages_declare_and_nothing_of_the_users(cut, train_z
     run(folder, "tools.clean")  # with nothing to remove
 
 
-def test_own_photos_take_light_once_unless_a_network_is_named(capsys):
+def test_own_photos_take_light_once_unless_a_network_is_named():
     vgg16 = settings(ROOT)
-    own_photos = repro.changed_by(vgg16, ["download.source=path"])
-    assert repro.recipe_of_own("path", vgg16, ["finetune.lr=0.1"]) == "light" and "RECIPE=vgg16" in capsys.readouterr().out
-    assert repro.recipe_of_own("kaggle", vgg16, []) is repro.recipe_of_own("path", own_photos, []) is None
-    assert repro.recipe_of_own("path", vgg16, ["backbone=ResNet50"]) is None
-    assert repro.recipe_of_own("path", repro.changed_by(vgg16, ["backbone=ResNet50"]), []) is None
+    own_photos, another = (recipe.changed_by(vgg16, [change]) for change in ("download.source=path", "backbone=ResNet50"))
+    assert repro.takes_light("path", vgg16, ["finetune.lr=0.1"]) and repro.takes_light("bucket", vgg16, [])
+    assert not (repro.takes_light("kaggle", vgg16, []) or repro.takes_light("path", own_photos, []))
+    assert not (repro.takes_light("path", vgg16, ["backbone=ResNet50"]) or repro.takes_light("path", another, []))
+
+
+def test_a_place_is_packed_again_where_its_listing_differs_and_only_there(cut, photos, train_zip, tmp_path):
+    folder, archive = shutil.copytree(cut, tmp_path / "clone"), {"DOGS_VS_CATS_ARCHIVE": str(train_zip)}
+    mine = own(tmp_path / "Anna's photos (1), #2 & more", photos)
+    output = run(folder, "tools.repro", "--photos", str(mine))
+    assert "Recipe light" in output and stages_run(output) == ["download", "subsample"]
+    assert "a run takes shares.\nDrawn from them: 36 train, 12 validation, 12 test" in output
+    first, lock = settings(folder), (folder / "dvc.lock").read_text()
+    assert first["download"] == {"source": "path", "path": str(mine), "sha256": noted(folder)["digest"]}
+    assert (first["subsample"]["train"], first["backbone"]) == (0.6, "EfficientNetLite0")
+    assert "up to date" in run(folder, "dvc", "status"), "to write the digest down makes nothing due"
+    output = run(folder, "tools.repro")
+    assert stages_run(output) == [] and "No tracked file changed." in output and "takes seconds" in output
+    run(folder, "tools.repro", "--source", "kaggle", **archive)
+    assert settings(folder)["download"] == {"source": "kaggle", "path": None, "sha256": files.sha256_of(train_zip)}
+    assert stages_run(run(folder, "tools.repro", "--photos", str(mine))) == [], "DVC's cache has it"
+    assert settings(folder)["download"] == first["download"] and (folder / "dvc.lock").read_text() == lock
+    run(folder, "tools.repro", "--source", "kaggle", **archive)
+    (mine / "dog/0.jpg").write_bytes(photos["dog"][50])
+    assert stages_run(run(folder, "tools.repro", "--photos", str(mine))) == ["download", "subsample"], (
+        "DVC's run cache sees no folder"
+    )
+    assert settings(folder)["download"]["sha256"] == noted(folder)["digest"] != first["download"]["sha256"]
 
 
 def test_a_colleague_without_the_folder_takes_what_the_remote_has(cut, photos, tmp_path):
@@ -289,33 +349,41 @@ def test_a_colleague_without_the_folder_takes_what_the_remote_has(cut, photos, t
     assert "there is no such folder" in run(theirs, "tools.repro", check=False), "the lock is of other photos"
 
 
-def will(folder: Path, changes: tuple[str, ...] = ()) -> list[str]:
-    """The changes that a run makes by itself for a folder of the user's own photos, with params.yaml as it is committed."""
-    with archive.listing(folder) as found:
-        return plan.own_photos(found, repro.changed_by(settings(ROOT), list(changes))["subsample"], list(changes))
+def sizes(folder: Path, *changes: str) -> dict:
+    """The sizes of splits that a run takes of a folder of the user's own photos, with params.yaml as it is committed."""
+    found, asked = listing.of("path", folder), recipe.changed_by(settings(ROOT), changes)["subsample"]
+    found.check()
+    taken = plan.subsample(found.counts(), found.splits(), asked, changes)
+    return {split: taken[split] for split in dataset.SPLITS}
 
 
-def test_own_photos_take_shares_where_the_numbers_cannot_be_met(photos, tmp_path, capsys):
+def test_own_photos_take_shares_where_the_numbers_cannot_be_met(photos, tmp_path):
     mine = own(tmp_path / "mine", photos)
-    assert will(mine) == ["subsample.train=0.6", "subsample.validation=0.2", "subsample.test=0.2"]
-    said = capsys.readouterr().out
-    assert "2 classes, 60 photos: cat 30, dog 30." in said and "1600 photos of each, more than there are" in said
-    assert "Drawn from them: 36 train, 12 validation, 12 test; the rarest class, cat, has 6 of the test photos." in said
-    asked = ("subsample.train=10", "subsample.validation=5", "subsample.test=5")
-    assert will(mine, asked) == [] and "20 train, 10 validation, 10 test" in capsys.readouterr().out
-    with pytest.raises(UserError, match="subsample.train=40 can't be met: the class cat has 30 photos"):
-        will(mine, ("subsample.train=40",))
-    with pytest.raises(UserError, match="1.2: 1 at most"):
-        will(mine, ("subsample.train=0.6", "subsample.validation=0.2", "subsample.test=0.4"))
+    assert sizes(mine) == draw.SHARES
+    asked = settings(ROOT)["subsample"]
+    line = plan.draws({"cat": 30, "dog": 30}, asked, asked | draw.SHARES)
+    assert "more photos of each than there are: a run takes shares." in line
+    assert "Drawn from them: 36 train, 12 validation, 12 test; the rarest class, cat, has 6 of the test photos." in line
+    assert sizes(mine, "subsample.train=10", "subsample.validation=5", "subsample.test=5") == {
+        "train": 10,
+        "validation": 5,
+        "test": 5,
+    }
+    for changes, words in (
+        (("subsample.train=40",), "subsample.train=40 can't be met: the class cat has 30 photos"),
+        (("subsample.train=0.6", "subsample.validation=0.2", "subsample.test=0.4"), "1.2: 1 at most"),
+    ):
+        with pytest.raises(UserError, match=words):
+            sizes(mine, *changes)
 
 
-def test_too_few_photos_or_classes_and_very_many_are_said_before_a_run(photos, tmp_path, capsys):
+def test_too_few_photos_or_classes_are_refused_and_very_many_are_summed_up(photos, tmp_path):
+    cat, dog = photos.values()
     with pytest.raises(UserError, match="holds one class"):
-        will(own(tmp_path / "one", {"cat": photos["cat"]}))
-    will(own(tmp_path / "three", {"cat": photos["cat"], "dog": photos["dog"][:3]}))
-    assert "the rarest class, dog, has 1 of the test photos" in capsys.readouterr().out
+        sizes(own(tmp_path / "one", {"cat": cat}))
     with pytest.raises(UserError, match="The class dog has 2 photos: each class needs three"):
-        will(own(tmp_path / "two", {"cat": photos["cat"], "dog": photos["dog"][:2]}))
-    will(own(tmp_path / "many", {f"kind{n:03}": photos["cat"][: 3 + n % 20] for n in range(200)}))
-    said = capsys.readouterr().out
-    assert "200 classes, 2500 photos: from 3 (kind000) to 22 (kind019) a class." in said
+        sizes(own(tmp_path / "two", {"cat": cat, "dog": dog[:2]}))
+    assert sizes(own(tmp_path / "three", {"cat": cat, "dog": dog[:3]})) == draw.SHARES
+    assert plan.classes({"cat": 30, "dog": 3}) == "2 classes, 33 photos: cat 30, dog 3."
+    many = plan.classes({f"kind{n:03}": 3 + n % 20 for n in range(200)})
+    assert many == "200 classes, 2500 photos: from 3 (kind000) to 22 (kind019) a class."

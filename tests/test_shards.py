@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,9 +21,10 @@ import s3fs
 from conftest import ROOT, offline, run
 from pyarrow import dataset, parquet
 
+from littledata.core import environment
 from littledata.photos import listing, places
-from littledata.photos.places import Photo
-from littledata.predict import batch
+from littledata.photos.photo import Photo
+from littledata.predict import batch, predictions
 from littledata.shards import work
 from studies import s3
 
@@ -44,15 +44,26 @@ def mine(photos, tmp_path_factory) -> Path:
     return folder
 
 
-class Paths(list):
-    """Pictures as `predict` finds them in a folder."""
-
-    left_out = Counter()
+def words(light: Path, source: object, target: object, shard: int = SHARD) -> list[str]:
+    return ["littledata.predict.predict", str(source), "--to", str(target), "--model", str(light), "--shard", str(shard)]
 
 
-def to(light: Path, source: object, target: object, *words: str, check: bool = True, shard: int = SHARD, **environment: str) -> str:
-    command = ["littledata.predict.predict", str(source), "--to", str(target), "--model", str(light), "--shard", str(shard), *words]
-    return run(ROOT, *command, check=check, **environment)
+def to(light: Path, source: object, target: object, *more: str, check: bool = True, shard: int = SHARD, **environment: str) -> str:
+    return run(ROOT, *words(light, source, target, shard), *more, check=check, **environment)
+
+
+def apart(light: Path, source: object, target: object, **environment: str) -> subprocess.CompletedProcess:
+    """The same in a process of its own."""
+    command = [sys.executable, "-m", *words(light, source, target)]
+    return subprocess.run(command, cwd=ROOT, env=offline(**environment), capture_output=True, text=True)
+
+
+def made(light: Path, photos: listing.Photos, folder: Path) -> dict[str, str | None]:
+    """Make the shards of a listing; gives the reason of each photo that has no answer."""
+    job = work.Job(predictions.FORMAT, "model", str(light), photos.base, str(folder), work.machine(predictions.FORMAT))
+    for shard in listing.cut(photos, SHARD):
+        work.make(job, work.Shard(shard))
+    return {row["file"]: row["why_not"] for path in folder.glob("*.parquet") for row in parquet.read_table(path).to_pylist()}
 
 
 def rows(folder: Path) -> list[dict]:
@@ -94,18 +105,7 @@ def test_files_hold_what_predict_says_and_why_it_does_not(light, mine, done):
 
 def test_a_row_depends_on_its_photo_alone(light, mine, done, tmp_path):
     """Whatever the number of threads and the neighbours in the shard; and with the same list so are the files."""
-    command = [
-        "-m",
-        "littledata.predict.predict",
-        str(mine),
-        "--to",
-        str(tmp_path / "three"),
-        "--model",
-        str(light),
-        "--shard",
-        str(SHARD),
-    ]
-    subprocess.run([sys.executable, *command], cwd=ROOT, env=offline(OMP_NUM_THREADS="3"), check=True, capture_output=True)
+    assert not apart(light, mine, tmp_path / "three", OMP_NUM_THREADS="3").returncode
     assert content(tmp_path / "three") == content(done)
     to(light, mine, tmp_path / "large", shard=1000)
     assert len(list((tmp_path / "large").glob("*.parquet"))) == 1 and rows(tmp_path / "large") == rows(done)
@@ -143,8 +143,8 @@ def test_some_photos_more_or_less_rewrite_few_shards():
 
 def test_a_run_that_was_killed_goes_on_where_it_stopped(light, mine, done, tmp_path):
     target = tmp_path / "predictions"
-    command = ["-m", "littledata.predict.predict", str(mine), "--to", str(target), "--model", str(light), "--shard", str(SHARD)]
-    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=offline(), stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", *words(light, mine, target)]
+    process = subprocess.Popen(command, cwd=ROOT, env=offline(), stdout=subprocess.DEVNULL)
     while len(list(target.glob("*.parquet"))) < 2:
         assert process.poll() is None
         time.sleep(0.001)
@@ -176,40 +176,15 @@ def test_another_list_model_machine_or_folder_is_refused_in_one_line(light, mine
     assert "another list of photos: 61 then, 60 now. Name another" in to(light, folder, target, check=False)
     shutil.copyfile(mine / "cat/1.jpg", folder / "cat/1.jpg")
     assert "another list of photos: some were changed. Name another" in to(light, folder, target, check=False)
-    words = [
-        sys.executable,
-        "-m",
-        "littledata.predict.predict",
-        str(mine),
-        "--to",
-        str(target),
-        "--model",
-        str(light),
-        "--shard",
-        str(SHARD),
-    ]
-    less = "AVX512_SKX X86_V4" if "AVX512_SKX" in work.engine()["instructions"].split() else ""
+    less = "AVX512_SKX X86_V4" if "X86_V4" in environment.instructions().split() else ""
     if less:  # NumPy leaves them out, as on a processor without them
-        env = offline(NPY_DISABLE_CPU_FEATURES=less)
-        found = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True)
-        assert found.returncode == 1 and len(found.stderr.splitlines()) == 1
-        assert f"was begun by another kind of machine: a processor without {less.split()[0]}" in found.stderr
+        ended = apart(light, mine, target, NPY_DISABLE_CPU_FEATURES=less)
+        assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1
+        assert "was begun by another kind of machine: a processor without X86_V4" in ended.stderr
     assert content(target) == before
     printed = to(light, mine, mine, check=False)
     assert printed.splitlines()[-1].startswith(f"{mine} has other files, such as notes.txt: name an empty folder")
     assert not (mine / batch.NOTE).exists()
-
-
-def test_an_update_keeps_what_holds_and_is_what_a_fresh_run_gives(light, mine, done, tmp_path):
-    folder = shutil.copytree(mine, tmp_path / "mine")
-    target = shutil.copytree(done, tmp_path / "predictions")
-    (folder / "cat/17.jpg").unlink()
-    printed = to(light, folder, target, "--update")
-    kept = int(re.search(r"60 photos in .*, (\d+) were there", printed)[1])
-    assert kept >= 60 - 4 * SHARD
-    to(light, folder, tmp_path / "fresh")
-    note = {"source": str(folder)}
-    assert content(target) == content(tmp_path / "fresh") and json.loads((target / batch.NOTE).read_text()).items() >= note.items()
 
 
 def test_where_photos_change_here_and_there_the_other_rows_are_copied(light, mine, done, tmp_path):
@@ -225,6 +200,7 @@ def test_where_photos_change_here_and_there_the_other_rows_are_copied(light, min
     assert "60 photos in" in printed and " 49 were there" in printed, printed  # ten that changed, and one that was broken, computed
     to(light, folder, tmp_path / "fresh")
     assert content(target) == content(tmp_path / "fresh")
+    assert json.loads((target / batch.NOTE).read_text())["source"] == str(folder)
     index = json.loads((target / work.INDEX).read_text())
     for odd in ("no JSON", json.dumps(index | {"origin": "another"}), json.dumps(index | {"shards": [1]})):
         (target / work.INDEX).write_text(odd)  # then nothing is copied
@@ -256,13 +232,11 @@ def test_a_mistake_is_one_line_and_leaves_nothing(light, mine, tmp_path):
 
 
 def test_without_ray_or_pyarrow_a_line_says_how_to_get_it(light, mine, tmp_path):
-    for package, said in ("ray", "requirements/ray.txt"), ("pyarrow", "requirements/run.txt"):
+    for package, how in ("ray", "requirements/ray.txt"), ("pyarrow", "requirements/run.txt"):
         (tmp_path / package).mkdir()
         (tmp_path / package / f"{package}.py").write_text("raise ImportError")  # as where it isn't installed
-        words = [sys.executable, "-m", "littledata.predict.predict", str(mine), "--to", str(tmp_path / "to"), "--model", str(light)]
-        env = offline(PYTHONPATH=str(tmp_path / package), ENGINE="ray")
-        found = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True)
-        assert found.returncode == 1 and len(found.stderr.splitlines()) == 1 and said in found.stderr, found.stderr
+        ended = apart(light, mine, tmp_path / "to", PYTHONPATH=str(tmp_path / package), ENGINE="ray")
+        assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1 and how in ended.stderr, ended.stderr
         assert not (tmp_path / "to").exists()
 
 
@@ -287,20 +261,13 @@ def test_a_list_may_be_csv_or_parquet_and_names_photos_beside_it(light, mine, tm
 
 def test_a_photo_that_changed_since_it_was_listed_is_a_row_that_says_so(light, mine, tmp_path):
     folder = shutil.copytree(mine, tmp_path / "mine")
-    with listing.Listing(str(folder), lambda path: Paths(map(str, Path(path).rglob("*.jpg")))) as found:
+    with listing.Photos(str(folder)) as found:
         (folder / "cat/5.jpg").write_bytes((folder / "cat/6.jpg").read_bytes())
         (folder / "cat/7.jpg").unlink()
-        job = work.Job("predictions", "model", str(light), found.base, str(tmp_path), work.engine())
-        for shard in listing.cut(found, SHARD):
-            work.make(job, work.Shard(shard))
-    why = {row["file"]: row["why_not"] for row in rows_of(tmp_path.glob("*.parquet"))}
+        why = made(light, found, tmp_path)
     assert {name: why[name] for name in ("cat/5.jpg", "cat/6.jpg", "cat/7.jpg")} == {
         "cat/5.jpg": places.CHANGED, "cat/6.jpg": None, "cat/7.jpg": "No such file or directory"
     }  # fmt: skip
-
-
-def rows_of(paths) -> list[dict]:
-    return [row for path in paths for row in parquet.read_table(path).to_pylist()]
 
 
 def test_names_may_be_any_bytes(light, mine, photos, tmp_path):
@@ -314,17 +281,16 @@ def test_names_may_be_any_bytes(light, mine, photos, tmp_path):
     assert len({row["probability_dog"] for row in found}) == 1
 
 
-def test_memory_does_not_grow_with_the_list():
+def test_memory_does_not_grow_with_the_list(tmp_path):
     peaks = []
     for count in (2_000, 100_000):
         code = f"""
 from littledata.core import stage
 from littledata.photos import listing
-class Paths:
-    left_out = {{}}
-    def __iter__(self):
-        return (f"/nowhere/{{number % 10}}/a photo with a name of some length {{number:07}}.jpg" for number in range({count}))
-with listing.Listing("/tmp", lambda folder: Paths()) as photos:
+with open("{tmp_path}/list.csv", "w") as file:
+    file.write("file\\n")
+    file.writelines(f"/nowhere/{{number % 10}}/a photo with a name of some length {{number:07}}.jpg\\n" for number in range({count}))
+with listing.Photos("{tmp_path}/list.csv") as photos:
     assert sum(map(len, listing.cut(photos, 100))) == photos.count == {count}
 print(stage.peak_memory_mb())
 """
@@ -350,9 +316,9 @@ def asking(env: dict[str, str]) -> Iterator[s3fs.S3FileSystem]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in env.items():
             patch.setenv(name, value)
-        places.client.cache_clear()
-        yield places.client()
-    places.client.cache_clear()
+        places.store.cache_clear()
+        yield s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True)
+    places.store.cache_clear()
 
 
 def fetch(env: dict[str, str], url: str, folder: Path) -> Path:
@@ -381,13 +347,10 @@ def test_an_object_is_read_as_it_was_listed(light, server, mine, tmp_path):
     with asking(server) as fs:
         for number in range(4):
             fs.pipe_file(f"other/changing/{number}.jpg", (mine / f"cat/{number}.jpg").read_bytes())
-        with listing.Listing("s3://other/changing", Paths) as found:
+        with listing.Photos("s3://other/changing") as found:
             fs.pipe_file("other/changing/1.jpg", (mine / "cat/20.jpg").read_bytes())
             fs.rm("other/changing/2.jpg")
-            job = work.Job("predictions", "model", str(light), found.base, str(tmp_path), work.engine())
-            for shard in listing.cut(found, SHARD):
-                work.make(job, work.Shard(shard))
-        why = {row["file"]: row["why_not"] for row in rows_of(tmp_path.glob("*.parquet"))}
+            why = made(light, found, tmp_path)
         assert why == {"0.jpg": None, "1.jpg": places.CHANGED, "2.jpg": "No such file or directory", "3.jpg": None}
         # A list in the bucket, with an etag that isn't the object's any more, and without.
         etag = fs.info("other/changing/1.jpg")["ETag"]

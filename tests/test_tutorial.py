@@ -50,7 +50,7 @@ def test_every_command_of_the_tutorial_runs(train_zip, weights_wheel, tmp_path):
     branch = subprocess.run(["git", "log", "-1", "--format=%s", "lower-rate"], cwd=origin, capture_output=True, text=True)
     assert branch.stdout == "A lower rate for level 3\n"
     params = subprocess.run(["git", "show", "lower-rate:params.yaml"], cwd=origin, capture_output=True, text=True).stdout
-    assert re.search(r"^  lr: (3e-0?6|0\.000003)", params, re.MULTILINE)
+    assert re.search(r"^  lr: (3e-0?5|0\.00003)", params, re.MULTILINE)
     assert "finetune" in (folder / "report/report.md").read_text()
 
     # What make wrote runs from any folder, and doesn't take that one's modules for its own.
@@ -59,9 +59,3 @@ def test_every_command_of_the_tutorial_runs(train_zip, weights_wheel, tmp_path):
     words = [folder / ".venv/bin/predict", "--about"]
     done = subprocess.run(words, cwd=tmp_path / "elsewhere", capture_output=True, text=True)
     assert json.loads(done.stdout)["classes"] == ["cat", "dog"], done.stderr
-
-
-def test_every_make_command_of_the_tutorial_is_there():
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    named = re.findall(r"^(?:.*&& )?make ([a-z-]+)", "\n".join(BLOCK.findall(TUTORIAL.read_text())), re.MULTILINE)
-    assert len(named) > 5 and set(named) <= set(targets)

@@ -19,47 +19,34 @@ REQUIREMENTS = Path("requirements")
 
 
 def weaknesses(file: Path) -> tuple[list[str], str]:
-    """What pip-audit reports of a file of pinned packages, a line each, and what it could not do."""
-    words = [
-        "pip-audit",
-        "--strict",
-        "--requirement",
-        str(file),
-        "--no-deps",
-        "--disable-pip",
-        "--format",
-        "json",
-        "--progress-spinner",
-        "off",
-    ]
-    done = subprocess.run(words, capture_output=True, text=True)
+    """List what pip-audit reports of a file of pinned packages, a line each, and what it could not do."""
+    words = ["pip-audit", "--strict", "--no-deps", "--disable-pip", "--format=json", "--progress-spinner=off", "--requirement"]
+    done = subprocess.run([*words, str(file)], capture_output=True, text=True)
     try:
         packages = json.loads(done.stdout)["dependencies"]
     except (json.JSONDecodeError, KeyError, TypeError):
         return [], (done.stderr.strip().splitlines() or ["nothing was answered"])[-1]
-    found = [
+    lines = [
         f"{package['name']} {package['version']}: {weakness['id']}, mended in {', '.join(weakness['fix_versions']) or 'no version yet'}"
         for package in packages
         for weakness in package.get("vulns", [])
     ]
-    return found, next((package["skip_reason"] for package in packages if "skip_reason" in package), "")
+    return lines, next((package["skip_reason"] for package in packages if "skip_reason" in package), "")
 
 
 def main() -> None:
     failed = bool(subprocess.run(["zizmor", "--offline", "--no-progress", ".github"]).returncode)
-    with tempfile.TemporaryDirectory() as folder:
-        known = Path(folder, "known.txt")
-        known.write_text(f"{KNOWN}\n")
-        found, problem = weaknesses(known)
-    if not found:
-        print(
-            f"packages: not audited here: pip-audit does not report {KNOWN}, which is known to be weak ({problem or 'no reason given'})"
-        )
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as known:
+        print(KNOWN, file=known, flush=True)
+        lines, problem = weaknesses(Path(known.name))
+    if not lines:
+        why = f"pip-audit does not report {KNOWN}, which is known to be weak ({problem or 'no reason given'})"
+        print(f"packages: not audited here: {why}")
         sys.exit(failed)
     for file in sorted(REQUIREMENTS.glob("*.txt")):
-        found, problem = weaknesses(file)
-        failed |= bool(found or problem)
-        print(f"{file}: {problem or f'{len(found)} known weaknesses'}", *found, sep="\n  ")
+        lines, problem = weaknesses(file)
+        failed |= bool(lines or problem)
+        print(f"{file}: {problem or f'{len(lines)} known weaknesses'}", *lines, sep="\n  ")
     sys.exit(failed)
 
 

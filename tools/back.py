@@ -1,23 +1,21 @@
-"""Go back to the workspace as it was before the last `make repro`, own edits included.
+"""Go back to the params and results from before the last `make repro`, or from before an experiment that was killed.
 
     python -m tools.back           # make back
     python -m tools.back --undo    # make back UNDO=1: and forth again
 
-A run keeps what it starts from as a commit in the form of Git's stash: parents are HEAD, the index and, where there are any,
-the results that nobody committed yet. `dvc exp run` works on a detached HEAD, and leaves it there when it is killed, with its
-changes staged. `lead_back` finds that, here and at the start of the next run.
+Files that no run writes stay as they are. What a run may change, and DVC's cache does not hold, is kept in a commit before a run.
+`dvc exp run` and `dvc exp save` work on a detached HEAD, put own edits away for a while, and leave all of that where they are killed.
+`lead_back` finds it, here and at the start of the next run.
 """
 
 import argparse
 import contextlib
-import functools
-import json
-import operator
 import os
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -29,192 +27,180 @@ from tools import experiment
 # Git has refs under refs/worktree/ for each worktree anew, and its garbage collection leaves what they name.
 BEFORE = "refs/worktree/repro/before"
 UNDONE = "refs/worktree/repro/undone"
-RUNNING = "refs/worktree/repro/running"  # stands for HEAD while a run has it: the branch, or the commit of a detached one
+RUNNING = "refs/worktree/repro/running"  # the commit on which a run has begun that has not ended
 # DVC's, which it removes at an experiment's end. An experiment that is left on its stash would run with the next one.
-LEFT = ("refs/exps/exec/EXEC_BASELINE", "refs/exps/exec/EXEC_MERGE", "refs/exps/exec/EXEC_BRANCH", "refs/exps/stash")
-NOTES = Path(".dvc/tmp/exps")
+BASELINE, MERGE = "refs/exps/exec/EXEC_BASELINE", "refs/exps/exec/EXEC_MERGE"
+LEFT = (BASELINE, MERGE, "refs/exps/exec/EXEC_BRANCH", "refs/exps/stash")
+NOTES = [Path(".dvc/tmp", name) for name in ("exps/rwlock", "exps/run/workspace/workspace.json", "rwlock")]
+TREE = ("ls-tree", "-r", "-z", "--name-only")
 
 
-def git(*words: str, check: bool = True, given: str | None = None, **variables: str) -> str:
+def git(*words: str, check: bool = True, stdin: str | None = None, **variables: str) -> str:
     """What a Git command prints. One that fails raises UserError with Git's reason; with `check` false it has printed ""."""
     env = os.environ | {"GIT_LITERAL_PATHSPECS": "1"} | variables
-    done = subprocess.run(["git", *words], env=env, input=given, capture_output=True, encoding="utf-8", errors="surrogateescape")
+    done = subprocess.run(["git", *words], env=env, input=stdin, capture_output=True, encoding="utf-8", errors="surrogateescape")
     if done.returncode and check:
         lines = done.stderr.strip().splitlines() or ["failed"]  # after a fatal one there is advice
         raise UserError(f"git {words[0]}: {next((line for line in lines if line.startswith('fatal: ')), lines[-1])}")
     return "" if done.returncode else done.stdout.removesuffix("\n")
 
 
+def names(*words: str) -> set[str]:
+    """The files that a Git command lists with `-z`."""
+    return set(git(*words).split("\0")) - {""}
+
+
 def commit_of(name: str) -> str:
+    """The commit that a name stands for; "" where there is none."""
     return git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", check=False)
 
 
-def place(ref: str) -> str:
-    """The branch that HEAD or RUNNING is on, by its full name, or else its commit; "" where there is no such ref."""
-    return git("symbolic-ref", "--quiet", ref, check=False) or commit_of(ref)
+def written() -> list[str]:
+    """What a run writes: params.yaml, the stages' outputs, and their locks."""
+    stages = lockfile.stages(*params.PIPELINES).values()
+    outs = [path for stage in stages for path in lockfile.paths(stage, "outs", "metrics", "plots")]
+    return [str(params.PARAMS), *map(str, lockfile.LOCKS), *outs]
 
 
-def shown(what: str, commit: str) -> str:
-    return git("show", "--no-patch", f"--format={what}", commit)
-
-
-def parts(commit: str) -> list[str]:
-    """The trees of a kept workspace: working files, index, and results that nobody committed ("": none)."""
-    return [git("rev-parse", "--verify", "--quiet", f"{commit}{part}^{{tree}}", check=False) for part in ("", "^2", "^3")]
-
-
-def results() -> list[str]:
-    """What the pipeline files say that a run makes, and their locks."""
-    found = [str(path) for path in lockfile.LOCKS]
-    for path in params.PIPELINES:
-        try:
-            declared = lockfile.load(path.read_text(), str(path))
-        except OSError as error:
-            raise UserError(f"{path} can't be read: {error.strerror}.") from None
-        for stage in declared.values():
-            names = lockfile.paths(stage, "outs", "metrics", "plots")
-            found += [os.path.normpath(path.parent / stage.get("wdir", "") / name) for name in names]
-    return found
-
-
-def uncommitted() -> list[str]:
-    """Results that are here, in no index and not ignored."""
-    return git("ls-files", "-z", "--others", "--exclude-standard", "--", *results()).split("\0")[:-1]
+def here() -> set[str]:
+    """The files here that a run writes and DVC's cache does not hold."""
+    return set(filter(os.path.lexists, names("ls-files", "-z", "-co", "--exclude-standard", "--", *written())))
 
 
 def kept() -> str:
-    """A commit that holds the workspace as it is now, in the form of Git's stash."""
+    """A commit on HEAD of these files alone, as they are now."""
     env = experiment.environment()
-    git("update-index", "-q", "--refresh", check=False)  # `git stash create` fails where only files' times have changed
-    base, files = commit_of("HEAD"), git("stash", "create", **env) or "HEAD"
-    trees = [git("write-tree")]
-    if new := uncommitted():
-        with tempfile.TemporaryDirectory() as folder:
-            index = {"GIT_INDEX_FILE": f"{folder}/index"}
-            git("update-index", "--add", "-z", "--stdin", given="".join(f"{name}\0" for name in new), **index)
-            trees.append(git("write-tree", **index))
-    parents = [base, *(git("commit-tree", tree, "-p", base, "-m", "part of a kept workspace", **env) for tree in trees)]
-    message = f"the workspace at {base[:7]}, kept by tools.back"
-    return git("commit-tree", f"{files}^{{tree}}", *(word for parent in parents for word in ("-p", parent)), "-m", message, **env)
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": f"{folder}/index"}
+        git("update-index", "--add", "-z", "--stdin", stdin="\0".join([*here(), ""]), **index)
+        return git("commit-tree", git("write-tree", **index), "-p", "HEAD", "-m", "params and results, kept by tools.back", **env)
 
 
-def restore(commit: str) -> None:
-    """Make index, working files and uncommitted results what a kept workspace holds."""
-    git("restore", f"--source={commit}^2", "--staged", "--", ".")
-    git("restore", f"--source={commit}", "--worktree", "--", ".")
-    had = []
-    if parts(commit)[2]:
-        git("restore", f"--source={commit}^3", "--worktree", "--overlay", "--", ".")
-        had = git("ls-tree", "-r", "-z", "--name-only", f"{commit}^3").split("\0")
-    for name in set(uncommitted()) - set(had):
-        Path(name).unlink()
+def changed(before: str, after: str) -> set[str]:
+    """The files in which two commits differ."""
+    return names("diff-tree", "-r", "-z", "--name-only", before, after)
 
 
-def workers() -> dict[Path, int]:
-    """The processes that DVC notes while an experiment has the workspace, by the files that it notes them in."""
-    found = {}
-    for path, keys in ((NOTES / "rwlock", ("write", "workspace", "pid")), (NOTES / "run/workspace/workspace.json", ("pid",))):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            found[path] = functools.reduce(operator.getitem, keys, json.loads(path.read_text()))
-    return found
+def take(commit: str, files: Iterable[str]) -> None:
+    """Make files what a commit has of them; those that it lacks are removed."""
+    files, its = set(files), names(*TREE, commit)
+    for name in files - its:
+        Path(name).unlink(missing_ok=True)
+    if files & its:
+        git("restore", f"--source={commit}", "--worktree", "--overlay", "--", *files & its)
 
 
-def lives(note: Path, number: int) -> bool:
-    """Whether a process that was noted still runs; one that is younger than its note only has got the same number."""
-    try:
-        process = psutil.Process(number)
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= note.stat().st_mtime
-    except psutil.NoSuchProcess:
-        return False
+def check_idle() -> None:
+    """Raise UserError where DVC still runs here, by its notes. A process that is younger than its note only has got the number."""
+    for note in filter(Path.exists, NOTES):
+        for number in map(int, re.findall(r'"pid": (\d+)', note.read_text())):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(number)
+                if process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= note.stat().st_mtime:
+                    raise UserError(f"DVC still runs here, as process {number}. Wait for its end, or stop it, and start again.")
 
 
-def named(place: str) -> str:
-    return f"on the branch {place.removeprefix('refs/heads/')}" if place.startswith("refs/") else f"at {place[:7]}"
+def beginning() -> bool:
+    """Whether DVC's note says that an experiment is on its way to DVC's stash, while own edits are on Git's."""
+    return NOTES[0].exists() and '"workspace"' in NOTES[0].read_text()
 
 
-def left_by_experiment() -> tuple[str, str] | None:
-    """Where HEAD was when an experiment took it, as `place` has it, and at which commit; None where HEAD is no such one."""
-    if (here := place("HEAD")).startswith("refs/"):
-        return None
-    found = [(place(RUNNING), commit_of(f"{BEFORE}^1"))]
-    if commit_of(LEFT[0]) or NOTES / "rwlock" in workers():
-        # Not of `make repro`: Git's own log tells. Whoever came back by hand and detached HEAD later on meant it.
-        log = [line for line in git("reflog", "-3", "--format=%gs").splitlines() if not line.startswith("commit: dvc: ")]
-        moved = re.match(r"checkout: moving from (\S+) to ([0-9a-f]{40})", "\n".join(log))
-        if moved and not "".join(log[1:]).startswith(f"checkout: moving from {moved[2]} "):
-            found.append((f"refs/heads/{moved[1]}", moved[2]))
-    # An experiment that ends commits on the detached HEAD. A branch that was moved since isn't where it came from.
-    at = (here, commit_of(f"{here}^1"))
-    return next(((was, base) for was, base in found if was and commit_of(was) == base and base in at), None)
+def taken_from() -> str:
+    """The branch from which an experiment has taken HEAD, if one has. Git's own log tells."""
+    if git("symbolic-ref", "--quiet", "HEAD", check=False) or not (commit_of(BASELINE) or beginning()):
+        return ""
+    # Whoever came back by hand and detached HEAD later on meant it. An experiment that ends commits on the detached HEAD.
+    log = [line for line in git("reflog", "-3", "--format=%gs").splitlines() if not line.startswith("commit: dvc: ")]
+    moved = re.match(r"checkout: moving from (\S+) to ([0-9a-f]{40})", "\n".join(log))
+    if not moved or "".join(log[1:]).startswith(f"checkout: moving from {moved[2]} "):
+        return ""
+    right = moved[2] in (commit_of("HEAD"), commit_of("HEAD^1")) and moved[2] == commit_of(f"refs/heads/{moved[1]}")
+    return moved[1] if right else ""  # a branch that was moved since isn't where it came from
 
 
-def lead_back() -> None:
-    """Where an experiment was killed, put HEAD and index as they were. The working files stay, so that the next run goes on
-    with them; but where DVC was killed while it had the user's edits on Git's stash, they are brought back."""
-    left, started = left_by_experiment(), place(RUNNING)
-    if not (left or started):
-        return
-    if number := next((number for note, number in workers().items() if lives(note, number)), None):
-        raise UserError(f"An experiment still runs here, as process {number}. Wait for its end, or stop it, and start again.")
-    base = left[1] if left else commit_of("HEAD")
-    own = commit_of(BEFORE) if started and commit_of(f"{BEFORE}^1") == base else ""
-    if left:
-        move = ["symbolic-ref"] if left[0].startswith("refs/") else ["update-ref", "--no-deref"]
-        git(*move, "-m", "tools.back: where it was before an experiment", "HEAD", left[0])
-        git("restore", f"--source={own}^2" if own else "--source=HEAD", "--staged", "--", ".")
-        print(f"An experiment that was killed left HEAD detached: back {named(left[0])}.", flush=True)
-    for ref in LEFT:
-        git("update-ref", "--no-deref", "-d", ref, check=False)
-    while top := commit_of("refs/stash"):
-        # The user's edits are on it as they were kept; an entry of his own may be the same, but is older.
-        edits = bool(own) and parts(top)[:2] == parts(own)[:2] and int(shown("%ct", top)) >= int(shown("%ct", own))
-        if not edits and "dvc-exp:" not in shown("%s", top):
+def put_away() -> list[str]:
+    """The commits in which a killed experiment has put own edits away; those on Git's stash are taken off it."""
+    commits = [commit_of(MERGE)] if commit_of(MERGE) else []
+    while beginning() and not commit_of(MERGE) and (top := commit_of("refs/stash")):
+        time, subject = git("show", "--no-patch", "--format=%ct%n%s", top).split("\n", 1)
+        if int(time) < int(NOTES[0].stat().st_mtime):
             break
+        commits += [] if "dvc-exp:" in subject else [top]  # that is the experiment itself, on its way
         git("stash", "drop", "--quiet")
-        if edits:
-            restore(own)
-    if left and not own and top and commit_of(f"{top}^1") == base:
-        print("DVC may have left edits of yours on Git's stash: see `git stash list`.", flush=True)
+    return [commit for commit in commits if commit_of(f"{commit}^1") == commit_of("HEAD")]
 
 
-def keep() -> None:
-    """Before a run: keep the workspace, unless the run goes on where one with the same start was killed."""
-    here, base = place("HEAD"), commit_of("HEAD")
-    if (place(RUNNING), commit_of(f"{BEFORE}^1")) != (here, base):
+def edited(name: str, commit: str) -> bool:
+    """Whether a file here is neither as HEAD nor as a commit has it, nor the beginning of that: DVC checks HEAD out before it applies what
+    it has put away, and a kill may have cut off what it wrote."""
+    path = Path(name)
+    text = path.read_bytes().decode(errors="surrogateescape").replace("\r\n", "\n") if path.exists() else ""
+    return not any(f"{git('show', f'{of}:{name}', check=False)}\n".startswith(text) for of in ("HEAD", commit))
+
+
+def lead_back() -> str:
+    """Where an experiment was killed, put HEAD and index as they were, and bring own edits back.
+
+    The working files stay, so that the next run goes on with them. Returns the commit that holds what the experiment began with; ""
+    where there was none, or where it was the end of `make repro`.
+    """
+    check_idle()
+    branch, begun = taken_from(), commit_of(BASELINE) or beginning()
+    if branch:
+        git("symbolic-ref", "-m", "tools.back: where it was before an experiment", "HEAD", f"refs/heads/{branch}")
+        print(f"An experiment that was killed left HEAD detached: back on the branch {branch}.", flush=True)
+    commits = put_away() if begun else []
+    if branch or commits:
+        git("read-tree", "HEAD" if commit_of(MERGE) or not commits else f"{commits[0]}^2")  # which Git's stash has, and DVC's not
+    for commit in commits:
+        take(commit, {name for name in changed("HEAD", commit) if not (name.startswith(".dvc/") or edited(name, commit))})
+    for ref in LEFT if begun else ():
+        git("update-ref", "--no-deref", "-d", ref, check=False)
+    for note in NOTES[:2] if begun else ():
+        note.unlink(missing_ok=True)
+    return (commits or ["HEAD"])[0] if begun and not commit_of(RUNNING) else ""
+
+
+def keep() -> str:
+    """Before a run: keep what it may change, unless the run goes on where one with the same start was killed. Returns the commit."""
+    if not commit_of(RUNNING) == commit_of(f"{BEFORE}^1") == commit_of("HEAD"):
         git("update-ref", "--create-reflog", BEFORE, kept())
-        git(*(["symbolic-ref"] if here.startswith("refs/") else ["update-ref", "--no-deref"]), RUNNING, here)
+        git("update-ref", RUNNING, "HEAD")
     print("The way back from here: make back", flush=True)
+    return commit_of(BEFORE)
 
 
 def ended() -> None:
-    """After a run, however it ended: where HEAD is its own again, no later run goes on with this one."""
-    if place(RUNNING) == place("HEAD"):
-        git("update-ref", "--no-deref", "-d", RUNNING)
+    """After a run, however it ended: no later run goes on with this one."""
+    git("update-ref", "-d", RUNNING, check=False)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--undo", action="store_true", help="go forth again to what the last way back left")
-    options = parser.parse_args()
-    lead_back()
-    there, here, committed = commit_of(UNDONE if options.undo else BEFORE), kept(), parts("HEAD")[0]
-    exact = commit_of(f"{there}^1") == commit_of("HEAD")
-    if options.undo and not exact:
+    undo = parser.parse_args().undo
+    begun, now, target = lead_back(), kept(), commit_of(UNDONE if undo else BEFORE)
+    at_head = commit_of(f"{target}^1") == commit_of("HEAD")
+    if undo and not at_head:
         raise UserError("Nothing was undone at this commit.")
-    if parts(here) not in (parts(there), [committed, committed, ""]):
-        git("update-ref", "--create-reflog", UNDONE, here)
-        print("What was here is kept. It comes again by: make back UNDO=1")
-    if exact:
-        restore(there)
+    if begun and not undo:
+        take(begun, names(*TREE, begun, "--", *written()[1:]))
+        if git("diff", "--name-only", "HEAD", "--", str(params.PARAMS)):
+            print("params.yaml stays as it is: what -S has set can't be told from your own edits. See `git diff params.yaml`.")
+    elif at_head:
+        take(target, here() | names(*TREE, target))
     else:
-        print("No run began at this commit: only the files that a run writes go back, to what was committed.")
-        written = git("ls-tree", "-r", "-z", "--name-only", "HEAD", "--", str(params.PARAMS), *results()).split("\0")[:-1]
-        git("restore", "--source=HEAD", "--staged", "--worktree", "--", *written)
+        print("No run began at this commit: params.yaml and results go back to what was committed.")
+        take("HEAD", names(*TREE, "HEAD", "--", *written()))
+    if changed(now, kept()):
+        git("update-ref", "--create-reflog", UNDONE, now)
+        print("What was here is kept. It comes again by: make back UNDO=1")
     words = [sys.executable, "-m", "dvc", "checkout", "--quiet", "--force", "--allow-missing"]
     status = subprocess.run(words, env=experiment.environment()).returncode
     ended()
-    edits = "with edits that aren't committed" if git("status", "--porcelain") else "as it was committed"
-    print(f"The workspace is {named(place('HEAD'))}, {edits}.")
+    branch, edited = git("symbolic-ref", "--quiet", "--short", "HEAD", check=False), git("status", "--porcelain")
+    place = f"on the branch {branch}" if branch else f"at {commit_of('HEAD')[:7]}"
+    print(f"The workspace is {place}, {'with edits that are not committed' if edited else 'as it was committed'}.")
     sys.exit(status)
 
 

@@ -1,16 +1,15 @@
-"""Post report/report.md on a pull request, as its one comment, found again by its first line.
+"""Post report/report.md on a pull request by `gh`, as its one comment, which is known by its first line.
 
     python -m tools.comment 12 https://...      # pull request 12, its pictures at that URL
 
-For GitHub Actions, which sets GITHUB_API_URL and GITHUB_REPOSITORY; GITHUB_TOKEN is the workflow's to give.
+For GitHub Actions, which bring `gh`; GITHUB_TOKEN is the workflow's to give.
 """
 
 import argparse
-import os
+import json
 import re
+import subprocess
 from pathlib import Path
-
-import requests
 
 from littledata.core import command
 from littledata.core.errors import UserError
@@ -19,28 +18,15 @@ REPORT = Path("report/report.md")
 MARKER = "<!-- make report -->"
 
 
-def call(method: str, url: str, body: str | None = None) -> requests.Response:
-    """What GitHub's API answers; UserError where it refuses or is out of reach."""
-    headers = {"Authorization": f"Bearer {os.environ.get('GITHUB_TOKEN')}", "Accept": "application/vnd.github+json"}
+def api(*words: str, body: str | None = None) -> str:
+    """Ask GitHub's API through `gh`, which reads the repository's name from Git. Raises UserError where that fails."""
     try:
-        answer = requests.request(method, url, headers=headers, json=body and {"body": body}, timeout=60)
-    except requests.RequestException as error:
-        raise UserError(f"{url} can't be reached: {error}") from None
-    if not answer.ok:
-        raise UserError(f"{method} {url}: {answer.status_code} {answer.reason}. {answer.text[:200]}")
-    return answer
-
-
-def own(comments: str) -> str | None:
-    """The URL of the comment that an earlier call posted among those at a URL, page by page; None if there is none."""
-    page: str | None = f"{comments}?per_page=100"
-    while page:
-        answer = call("GET", page)
-        for comment in answer.json():
-            if comment["body"].startswith(MARKER):
-                return comment["url"]
-        page = answer.links.get("next", {}).get("url")
-    return None
+        done = subprocess.run(["gh", "api", *words], input=body, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise UserError("`gh`, GitHub's client, is missing: this is for GitHub Actions, which bring it.") from None
+    if done.returncode:
+        raise UserError(f"gh api {words[-1]}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def main() -> None:
@@ -48,13 +34,12 @@ def main() -> None:
     parser.add_argument("number", type=int, help="of the pull request")
     parser.add_argument("pictures", help="URL under which the pictures are")
     options = parser.parse_args()
-    if missing := [name for name in ("GITHUB_API_URL", "GITHUB_REPOSITORY", "GITHUB_TOKEN") if not os.environ.get(name)]:
-        raise UserError(f"{', '.join(missing)} not set: this is for GitHub Actions.")
     report = re.sub(r"!\[(.*?)\]\(.*?\)", rf"[\1]({options.pictures})", REPORT.read_text())
-    # To its API a pull request is an issue.
-    issue = f"{os.environ['GITHUB_API_URL']}/repos/{os.environ['GITHUB_REPOSITORY']}/issues/{options.number}"
-    earlier = own(f"{issue}/comments")
-    call("PATCH" if earlier else "POST", earlier or f"{issue}/comments", f"{MARKER}\n{report}")
+    comments = f"repos/{{owner}}/{{repo}}/issues/{options.number}/comments"  # to the API a pull request is an issue
+    pages = json.loads(api("--paginate", "--slurp", comments))
+    earlier = [comment["url"] for page in pages for comment in page if comment["body"].startswith(MARKER)]
+    method, url = ("PATCH", earlier[0]) if earlier else ("POST", comments)
+    api("--method", method, "--field", "body=@-", url, body=f"{MARKER}\n{report}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from littledata.core import command, params
+from littledata.core import command, lockfile, params
 from littledata.core.errors import UserError
 
 LIBRARY = Path("littledata")
@@ -83,6 +83,7 @@ def rewritten(pipeline: Path) -> str:
     yaml = YAML()
     yaml.width, yaml.preserve_quotes = 4096, True
     yaml.indent(mapping=2, sequence=4, offset=2)
+    lockfile.load(pipeline.read_text(), str(pipeline))  # which says in a line where it is no YAML
     tree = yaml.load(pipeline)
     for stage in tree["stages"].values():
         data = [dep for dep in stage.get("deps", []) if Path(dep).parts[0] not in ("stages", LIBRARY.name)]

@@ -26,20 +26,15 @@ def pinned(path: Path) -> dict[str, str]:
 
 
 def pip(*words: str, count: int = 0) -> None:
-    """Run pip; with a count, say how many of so many packages it has looked at. Its own words are shown where it fails."""
+    """Run pip; with a count, say now and then how many of so many packages it has looked at. Its own words are shown where it fails."""
     process = subprocess.Popen([*PIP, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    seen, said, printed = 0, time.monotonic(), []
+    seen, told, printed = 0, time.monotonic(), []
     for line in process.stdout:
         printed.append(line)
         seen += line.startswith(("Collecting ", "Requirement already "))
-        now = f"{seen} of {count} packages" if not line.startswith("Installing ") else "unpacking them"
-        if count and sys.stdout.isatty():
-            print(f"\r{now:<40}", end="", flush=True)
-        elif count and time.monotonic() - said > SECONDS_BETWEEN_LINES:
-            said = time.monotonic()
-            print(now, flush=True)
-    if count and sys.stdout.isatty():
-        print("\r", end="")
+        if count and time.monotonic() - told > SECONDS_BETWEEN_LINES:
+            told = time.monotonic()
+            print(f"{seen} of {count} packages" if seen < count else "unpacking them", flush=True)
     if process.wait():
         sys.exit("".join(printed[-40:]) + "The packages could not be installed; pip's own words are above.")
 
@@ -49,10 +44,9 @@ def main() -> None:
     packages = pinned(path)
     print(f"Installing {len(packages)} packages of {path} into .venv (some minutes, once)", flush=True)
     if BUILDER in packages:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "builder.txt")
-            file.write_text(packages[BUILDER] + "\n")
-            pip("--no-deps", "-r", str(file))
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+            print(packages[BUILDER], file=file, flush=True)
+            pip("--no-deps", "-r", file.name)
     pip("--no-build-isolation", "--use-pep517", "-r", str(path), count=len(packages))
 
 

@@ -12,12 +12,12 @@ from littledata.core import command, lockfile, params
 
 
 def makers_of(pipeline: dict[str, dict]) -> dict[str, str]:
-    """Which stage writes what, by path, for the stages of the dvc.yaml files."""
+    """Say which stage writes what, by path, for the stages of the dvc.yaml files."""
     return {path: stage for stage in pipeline for path in lockfile.paths(pipeline[stage], "outs", "metrics", "plots")}
 
 
 def differences() -> list[str]:
-    """One line for everything in which dvc.lock differs from what is in git, by stage; none if it belongs."""
+    """Say in one line each in what dvc.lock differs from what is in Git, by stage; no line if it belongs."""
     settings, pipeline, lock = params.load(), lockfile.stages(*params.PIPELINES), lockfile.stages(*lockfile.LOCKS)
     makers = makers_of(pipeline)
     made = {path: lockfile.outs(lock.get(stage, {})).get(path) for path, stage in makers.items()}
@@ -26,19 +26,19 @@ def differences() -> list[str]:
         if stage not in lock:
             lines.append(f"{stage}: dvc.lock does not have this stage")
             continue
-        given = lockfile.entries(lock[stage])
-        right = lockfile.due(declared, settings, made, given)
+        locked = lockfile.entries(lock[stage])
+        due = lockfile.due(declared, settings, made, locked)
         for path, flags in lockfile.paths(declared, "outs", "metrics", "plots").items():
-            right[path] = made[path] if flags.get("cache", True) else lockfile.md5(path)
-        for key in sorted(right.keys() | given.keys()):
-            if key not in given:
+            due[path] = made[path] if flags.get("cache", True) else lockfile.md5(path)
+        for key in sorted(due.keys() | locked.keys()):
+            if key not in locked:
                 lines.append(f"{stage}: dvc.lock does not have {key}")
-            elif key not in right:
+            elif key not in due:
                 lines.append(f"{stage}: only dvc.lock has {key}")
-            elif right[key] != given[key]:
+            elif due[key] != locked[key]:
                 whose = f", by stage {makers[key]}" if makers.get(key, stage) != stage else ""
-                what = "not there" if right[key] is None and not key.startswith("param ") else right[key]
-                lines.append(f"{stage}: {key} is {what}{whose}; in dvc.lock {given[key]}")
+                what = "not there" if due[key] is None and not key.startswith("param ") else due[key]
+                lines.append(f"{stage}: {key} is {what}{whose}; in dvc.lock {locked[key]}")
     return lines
 
 

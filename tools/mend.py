@@ -25,7 +25,8 @@ from dvc.utils import dict_sha256
 from dvc.utils.serialize import load_yaml, parse_yaml
 from voluptuous import Invalid
 
-from littledata.core import command, environment, files, lockfile, measured
+from littledata.core import command, environment, files, lockfile
+from tools import back
 
 
 def locks() -> Iterator[Path]:
@@ -36,18 +37,16 @@ def locks() -> Iterator[Path]:
     """
     for path in filter(Path.exists, lockfile.LOCKS):
         text = path.read_bytes().decode(errors="ignore")
-        ends = [found.start() for found in re.finditer("^  (?=[^ -])", text, re.MULTILINE)][::-1]
-        if _readable(text) or re.search("^<<<<<<< ", text, re.MULTILINE):
-            continue
-        if kept := next((text[:end] for end in ends if _readable(text[:end])), ""):
-            with files.whole(path) as file:
-                file.write(kept.encode())
-        else:
-            path.unlink()
-        yield path
+        if not (readable(text) or re.search("^<<<<<<< ", text, re.MULTILINE)):
+            ends = [stage.start() for stage in re.finditer("^  (?=[^ -])", text, re.MULTILINE)]
+            whole = next((text[:end] for end in reversed(ends) if readable(text[:end])), "")
+            path.unlink()  # it may be a link to a file of another workspace
+            if whole:
+                path.write_text(whole)
+            yield path
 
 
-def _readable(lock: str) -> bool:
+def readable(lock: str) -> bool:
     try:
         return bool(Lockfile.validate(parse_yaml(lock, "")))
     except Exception:  # no YAML, or stages that have only begun
@@ -68,18 +67,17 @@ def rwlocks(repo: Repo) -> Iterator[Path]:
 
 def remove_half_written(project: Path = Path()) -> None:
     """Remove what stages had begun to write when they were killed: it lies beside where it was to be, and is in nobody's way."""
-    made = {project / Path(path).parent for path in lockfile.outputs()}
-    for folder in {project / measured.MEASURED, *made, *(project / ".cache/shards").glob("*")}:
+    folders = {project / Path(path).parent for path in back.written()}
+    for folder in {*folders, *(project / ".cache").glob("*"), *(project / ".cache/shards").glob("*")}:
         files.remove_abandoned(folder)
 
 
 def objects(cache: Path) -> Iterator[Path]:
     """The files of DVC's cache whose content is not what their name says."""
-    found = [path for path in files.of(cache) if len(path.parent.name) == 2 and len(path.stem) == 30]
+    paths = [path for path in files.of(cache) if len(path.parent.name) == 2 and len(path.stem) == 30]
     with ThreadPoolExecutor(environment.THREADS) as pool:
-        for path, md5 in zip(found, pool.map(lambda path: files.digest_of(path, "md5"), found)):
-            if md5 != path.parent.name + path.stem:
-                yield path
+        digests = pool.map(lambda path: files.digest_of(path, "md5"), paths)
+        yield from (path for path, md5 in zip(paths, digests, strict=True) if md5 != path.parent.name + path.stem)
 
 
 def runs(folder: Path) -> Iterator[Path]:
@@ -99,17 +97,13 @@ def outputs(cache: Path) -> Iterator[Path]:
     has no list of them, the folder."""
     made = lockfile.made()
     for path in filter(made.get, lockfile.outputs()):
-        md5 = lockfile.md5(path)
-        if md5 in (None, made[path]):
+        if (md5 := lockfile.md5(path)) in (None, made[path]):
             continue
-        listed = cache / made[path][:2] / made[path][2:]
-        if md5.endswith(".dir") and listed.exists():
-            right = {file["relpath"]: file["md5"] for file in json.loads(listed.read_text())}
-            yield from (
-                Path(path, file["relpath"])
-                for file in lockfile.listed(path)
-                if right.get(file["relpath"], file["md5"]) != file["md5"]
-            )
+        content = cache / made[path][:2] / made[path][2:]
+        if md5.endswith(".dir") and content.exists():
+            right = {file["relpath"]: file["md5"] for file in json.loads(content.read_text())}
+            differ = [file["relpath"] for file in lockfile.listed(path) if right.get(file["relpath"], file["md5"]) != file["md5"]]
+            yield from (Path(path, name) for name in differ)
         else:
             yield Path(path)
 

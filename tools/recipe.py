@@ -7,8 +7,12 @@ A recipe is recipes/<name>.yaml. It names the params that it changes, in the tre
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from littledata.core import command, params
 from littledata.core.errors import UserError
@@ -16,25 +20,15 @@ from littledata.core.errors import UserError
 RECIPES = Path("recipes")
 
 
-def changes(name: str | None) -> list[str]:
-    """A recipe's params as `name=value`, as `-S` takes it; none for None.
-
-    Raises
-    ------
-    UserError
-        Where there is no such recipe, or a key or value in it is wrong.
-    """
-    if name is None:
-        return []
+def read(name: str) -> Mapping:
+    """A recipe's tree of params, not checked; UserError where there is none of this name."""
     known = sorted(file.stem for file in RECIPES.glob("*.yaml"))
     if name not in known:
         raise UserError(f"There is no recipe {name}. There are {', '.join(known)}.")
-    path = RECIPES / f"{name}.yaml"
-    recipe = params.read(path)
-    if not isinstance(recipe, Mapping):
-        raise UserError(f"{path} names no params.")
-    params.check(merged(params.load(), recipe), path)
-    return [f"{key}={text(value)}" for key, value in params.leaves(recipe)]
+    tree = params.read(RECIPES / f"{name}.yaml")
+    if not isinstance(tree, Mapping):
+        raise UserError(f"{RECIPES / name}.yaml names no params.")
+    return tree
 
 
 def merged(tree: object, changed: object) -> object:
@@ -44,10 +38,57 @@ def merged(tree: object, changed: object) -> object:
     return {**tree, **{key: merged(tree.get(key), value) for key, value in changed.items()}}
 
 
-def text(value: object) -> str:
+def value(settings: Mapping, name: str) -> object:
+    """A param by its dotted name; UserError where params.yaml has none."""
+    try:
+        return params.value(settings, name)
+    except KeyError:
+        raise UserError(f"{params.PARAMS} has no {name}.") from None
+
+
+def with_values(settings: Mapping, values: Iterable[tuple[str, object]]) -> dict:
+    """Settings with other values, each by its dotted name; UserError where there is none of that name."""
+    settings = copy.deepcopy(settings)
+    for name, given in values:
+        value(settings, name)
+        parent, _, last = name.rpartition(".")
+        (params.value(settings, parent) if parent else settings)[last] = given
+    return settings
+
+
+def changed_by(settings: Mapping, changes: Iterable[str]) -> dict:
+    """Settings as `name=value` changes will have them, not checked. UserError where a name is none of theirs, or a value no YAML."""
+
+    def parsed(change: str) -> tuple[str, object]:
+        name, _, text = change.partition("=")
+        try:
+            return name, YAML(typ="safe", pure=True).load(text)
+        except YAMLError:
+            raise UserError(f"{change}: expected {name}=VALUE, as params.yaml would have it.") from None
+
+    return with_values(settings, map(parsed, changes))
+
+
+def asked(settings: Mapping, name: str | None, changes: Iterable[str]) -> dict:
+    """Settings with a recipe's params, and with `name=value` changes on top; all of it is checked."""
+    tree = changed_by(merged(settings, read(name)) if name else settings, changes)
+    params.check(tree, Path(f"{params.PARAMS} with {RECIPES}/{name}.yaml") if name else params.PARAMS)
+    return tree
+
+
+def changes(name: str | None) -> list[str]:
+    """A recipe's params as `name=value`, as `-S` takes it; none for None. UserError where a key or value in it is wrong."""
+    if name is None:
+        return []
+    tree = read(name)
+    params.check(merged(params.load(), tree), RECIPES / f"{name}.yaml")
+    return [f"{key}={words(value)}" for key, value in params.leaves(tree)]
+
+
+def words(value: object) -> str:
     """A value as `-S` takes it, without spaces."""
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"[{','.join(map(text, value))}]"
+        return f"[{','.join(map(words, value))}]"
     return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""Choose where photos come from, run the pipeline as a DVC experiment, show the results.
+"""Choose where photos come from, run the pipeline, show the results.
 
     python -m tools.repro                                   # make repro
     python -m tools.repro --source microsoft                # make repro SOURCE=microsoft
@@ -7,36 +7,36 @@
     python -m tools.repro --recipe accurate                 # make repro RECIPE=accurate, or make accurate
     python -m tools.repro finetune.lr=0.001                 # make repro SET=finetune.lr=0.001, with other params
 
-The choice is made once, where params.yaml still says `kaggle` and nobody has chosen before. Once its photos are
-here it is noted in .cache/source, so that a later run on another network doesn't take other photos.
+What is chosen and asked for is written into params.yaml, so that `dvc repro` alone would do the same. A place of the user's is listed
+once: what params can't have is refused before anything is packed, and the stage `download` takes the listing. Where params.yaml still
+says `kaggle` the choice is made once: it is noted in .cache/source, so that a later run on another network doesn't take other photos.
 """
 
 import argparse
-import contextlib
-import copy
-import hashlib
 import json
 import os
 import shlex
-import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+from dvc.repo import Repo
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from littledata.core import command, environment, lockfile, params
+from littledata.core import command, environment, files, lockfile, measured, params
 from littledata.core.errors import UserError
-from littledata.photos import archive, fetch, listing, lists, sources
+from littledata.photos import download, fetch, listing, lists, sources
+from littledata.splits import draw
 from tools import back, estimate, experiment, mend, plan, recipe, table
 
 CHOSEN = Path(".cache/source")
-BROUGHT = Path("data/raw/source.json")
+DIGESTS = Path(".cache/digests.json")  # of listings by their sha256: what `download` found there
 TRACKED = ("params.yaml", "dvc.lock", "metrics", "publish", "REPORT.md")
+LIGHT = "Recipe light, as good as VGG16 on own photos or better, in less time (docs/own-photos.md). VGG16: RECIPE=vgg16"
 OTHER_PHOTOS = """\
-params.yaml is still that of your own photos: {network}, and {} training, {} validation and {} test photos. `make back`, or the
-params.yaml of a commit before them, has the project's own."""
+params.yaml is still that of your own photos: {backbone}, and {train} training, {validation} validation and {test} test photos a class.
+`make back`, or the params.yaml of a commit before them, has the project's own."""
 NEXT = """\
 next:  . .venv/bin/activate                   for dvc, python and predict
        predict ~/pictures                     what is on your own
@@ -46,9 +46,9 @@ next:  . .venv/bin/activate                   for dvc, python and predict
        make blog                              the Keras blog's own recipe"""
 
 
-def brought() -> str | None:
-    """The source whose photos are here, if any are."""
-    return json.loads(BROUGHT.read_text())["source"] if BROUGHT.exists() else None
+def noted(path: Path = download.NOTE) -> dict:
+    """What the stage `download`, or this tool, has noted; nothing where it has not."""
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def choose(asked: str | None, settings: dict) -> tuple[str, str]:
@@ -63,9 +63,9 @@ def choose(asked: str | None, settings: dict) -> tuple[str, str]:
     public = [source for source in sources.SOURCES if source not in sources.OWN]  # of own photos params.yaml itself would say so
     if CHOSEN.exists() and (source := CHOSEN.read_text().strip()) in public:
         return source, "it was chosen before on this machine; another: make repro SOURCE=..."
-    if given := sources.by_hand():
-        return "kaggle", f"{sources.ARCHIVE_VARIABLE} names {given}"
-    if (source := brought()) in public:
+    if archive := sources.by_hand():
+        return "kaggle", f"{sources.ARCHIVE_VARIABLE} names {archive}"
+    if (source := noted().get("source")) in public:
         return source, "its photos are here; others: make repro SOURCE=..."
     try:
         if sources.kaggle_credentials():
@@ -81,92 +81,79 @@ def choose(asked: str | None, settings: dict) -> tuple[str, str]:
     return "cifar10", "neither Kaggle's archive nor the public one can be had; its photos are 32 px small"
 
 
-def recipe_of_own(source: str, settings: dict, changes: list[str]) -> str | None:
-    """The recipe of own photos that are new here: `light`, unless params.yaml or the user's changes have a network of their own."""
+def takes_light(source: str, settings: Mapping, changes: list[str]) -> bool:
+    """Whether own photos that are new here take the recipe `light`: params.yaml, or the user, may have a network of their own."""
     named = {change.partition("=")[0] for change in changes} & {"backbone", "finetune.unfreeze"}
     new = source in sources.OWN and settings["download"]["source"] not in sources.OWN
-    if not new or settings["backbone"] != "VGG16" or named:
-        return None
-    print(
-        "Recipe light, as good as VGG16 on own photos or better, in less time (docs/own-photos.md). VGG16: RECIPE=vgg16", flush=True
-    )
-    return "light"
-
-
-def changed_by(settings: dict, changes: list[str]) -> dict:
-    """Settings as `name=value` changes will have them.
-
-    Raises
-    ------
-    UserError
-        Where a name is none of theirs, or a value no YAML.
-    """
-    settings = copy.deepcopy(settings)
-    for change in changes:
-        name, _, value = change.partition("=")
-        experiment.value(settings, name)
-        parent, _, last = name.rpartition(".")
-        try:
-            (params.value(settings, parent) if parent else settings)[last] = YAML(typ="safe", pure=True).load(value)
-        except YAMLError:
-            raise UserError(f"{change}: expected {name}=VALUE, as params.yaml would have it.") from None
-    return settings
-
-
-def locked_elsewhere(settings: dict) -> bool:
-    """Whether the user's own photos, or the list of them, lie on another machine, and dvc.lock is of them: a colleague has run this."""
-    path, locked = settings["download"]["path"], lockfile.stages(*lockfile.LOCKS).get("download")
-    if not path or (environment.ROOT / os.path.expanduser(path)).exists() or listed_before(settings) or not locked:
-        return False
-    return settings["download"] == locked["params"][str(params.PARAMS)]["download"]
+    return new and settings["backbone"] == "VGG16" and not named
 
 
 def stays(photos: str | None) -> bool:
     """Whether PHOTOS can only be the source `bucket`."""
-    return bool(photos) and ("://" in photos or photos.lower().endswith(listing.LISTS))
+    return bool(photos) and ("://" in photos or lists.is_list(photos))
 
 
-def listed_before(settings: dict) -> lists.Summary | None:
+def listed_before(settings: Mapping) -> listing.Listing | None:
     """The list that params.yaml names, where it is here."""
-    note = json.loads(BROUGHT.read_text()) if BROUGHT.exists() else {}
-    right = note.get("path"), note.get("sha256")
-    return lists.of_note(note) if right == (settings["download"]["path"], settings["download"]["sha256"]) else None
+    found = listing.handed_over("bucket", settings["download"]["path"] or "")
+    return found if found and found.sha256 == settings["download"]["sha256"] else None
 
 
-def located(source: str, own: str | None, settings: dict) -> dict[str, str | None]:
-    """What params.yaml has to say of a source: which it is, where the user's own photos lie, and the archive's digest."""
-    wanted: dict[str, str | None] = {"download.source": source}
-    if source == "path":
-        wanted["download.path"] = str(sources.own_photos(own))
-    elif settings["download"]["path"]:
-        wanted["download.path"] = None
-    held = sources.digest(source, own)
-    # An archive that isn't here now, but was, keeps its digest: its photos are in the cache.
-    if held or source != settings["download"]["source"] or not (CHOSEN.exists() or brought()):
-        wanted["download.sha256"] = held
-    return wanted
+def locked_elsewhere(settings: Mapping) -> bool:
+    """Whether the user's own photos, or the list of them, lie on another machine, and dvc.lock is of them: a colleague has run this."""
+    path, locked = settings["download"]["path"], lockfile.stages(*lockfile.LOCKS).get("download")
+    if not path or (environment.ROOT / os.path.expanduser(path)).exists() or listed_before(settings) or not locked:
+        return False
+    return locked["params"][str(params.PARAMS)] == {"download": settings["download"]}
 
 
-def looked_at(
-    source: str, own: str | None, again: bool, settings: dict
-) -> tuple[archive.Listing | lists.Summary | None, dict[str, str | None]]:
-    """What the user's own photos are, if it is these, and what params.yaml has to say of a source. A bucket is listed `again`, or
-    where there is no list yet."""
-    if source != "bucket":
-        with archive.listing(sources.own_photos(own)) if source == "path" else contextlib.nullcontext() as found:
-            return found, located(source, own, settings)
-    if not again and (found := listed_before(settings)):
+def list_place(source: str, path: str | None, again: bool, settings: Mapping) -> listing.Listing | None:
+    """List the user's own photos, or the archive that was downloaded by hand; None of a source that lies elsewhere. A bucket is listed
+    `again`, or where there is no list yet."""
+    if source == "bucket" and not again and (found := listed_before(settings)):
         print("The list of photos is that of the last time; PHOTOS=... lists them again.", flush=True)
-        return found, {}
-    found = lists.bring(sources.in_place(own), lists.LATEST)
-    return found, {"download.source": source, "download.path": found.path, "download.sha256": found.sha256}
+        return found
+    if source == "kaggle" and (archive := sources.by_hand()):
+        return listing.of(source, sources.kaggle_train_zip(archive), sources.SOURCES[source].layout)
+    return listing.of(source, path) if source in sources.OWN else None
 
 
-def snapshot() -> dict[str, str]:
-    """The digest of every tracked file that a run writes."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", *TRACKED], capture_output=True, text=True)
-    files = [Path(name) for name in listed.stdout.splitlines() if Path(name).exists()]
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+def located(source: str, found: listing.Listing | None, settings: Mapping) -> dict[str, str | None]:
+    """The params of `download`: the source, where the user's own photos lie, and the digest of what was found there before."""
+    # An archive that isn't here now, but was, keeps its digest: its photos are in the cache.
+    same = source == settings["download"]["source"] and (CHOSEN.exists() or noted())
+    digest = noted(DIGESTS).get(found.sha256) if found else settings["download"]["sha256"] if same else None
+    return {"source": source, "path": found.path if found and source in sources.OWN else None, "sha256": digest}
+
+
+def write(wanted: Mapping) -> None:
+    """Write params into params.yaml, whose comments stay."""
+    yaml = YAML()
+    yaml.width = 1000
+    tree = yaml.load(params.PARAMS)
+    if differing := [leaf for leaf in params.leaves(wanted) if repr(params.value(tree, leaf[0])) != repr(leaf[1])]:
+        with files.whole(params.PARAMS) as file:
+            yaml.dump(recipe.with_values(tree, differing), file)
+
+
+def bring(found: listing.Listing) -> int:
+    """Let the stage `download` take a listing that it has not taken before; returns DVC's exit status.
+
+    DVC's run cache does not see the place, hence --force. The digest of what was found belongs to params and lock afterwards.
+    """
+    if status := experiment.dvc("repro", "--force", "--single-item", "download"):
+        return status
+    digest, locked = noted()["digest"], lockfile.stages(*lockfile.LOCKS)["download"]
+    settings = params.read(params.PARAMS)
+    settings["download"]["sha256"] = digest
+    write(settings)
+    with Repo() as repo:
+        repo.commit("download", force=True)
+    if took := measured.of("download", locked):
+        measured.keep("download", lockfile.ins(lockfile.stages(*lockfile.LOCKS)["download"]), **took)
+    with files.whole(DIGESTS) as file:
+        file.write(json.dumps(noted(DIGESTS) | {found.sha256: digest}).encode())
+    return 0
 
 
 def check_git() -> None:
@@ -185,11 +172,21 @@ def check_git() -> None:
         raise UserError(reason) from None
 
 
-def say_what_changed(before: dict[str, str]) -> None:
-    """Name the tracked files that differ from a `snapshot`, and the way back."""
-    after = snapshot()
-    changed = sorted(name for name in after if before.get(name) != after[name])
-    if changed:
+def settle(found: listing.Listing, changes: list[str]) -> None:
+    """Write what a run takes of the user's own photos into params.yaml, and say it: by what the stage `download` has noted, which has
+    read them, where that is of this listing."""
+    settings, note = params.read(params.PARAMS), noted()
+    fresh = note.get("digest") == settings["download"]["sha256"]
+    counts, splits = (note["counts"], note["splits"]) if fresh else (found.counts(), found.splits())
+    taken = plan.subsample(counts, splits, settings["subsample"], changes)
+    if not draw.kept(splits, taken):
+        print(plan.draws(counts, settings["subsample"], taken), flush=True)
+    write(settings | {"subsample": taken})
+
+
+def say_what_changed(before: str) -> None:
+    """Name the tracked files that differ from what was kept, and the way back."""
+    if changed := back.changed(before, back.kept()):
         groups = [name for name in TRACKED if any(file.split("/")[0] == name for file in changed)]
         print(f"This run changed {len(changed)} tracked files in {', '.join(groups)}.")
         print(f"Keep them: git add {' '.join(groups)} && git commit. The way back from here: make back")
@@ -197,7 +194,7 @@ def say_what_changed(before: dict[str, str]) -> None:
         print("No tracked file changed.")
 
 
-def main() -> None:
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", choices=sources.SOURCES, help="where photos come from")
     parser.add_argument("--photos", help="your folder of class folders, or a zip of it; or s3://bucket/folder, or a list of photos")
@@ -210,55 +207,83 @@ def main() -> None:
         parser.error("photos in a bucket or a list are the source bucket: leave --source (SOURCE) out")
     if any(change.startswith("download.") for change in options.set):
         parser.error("where photos come from is said by --source and --photos (SOURCE and PHOTOS)")
-    start = time.monotonic()
+    if options.photos:
+        options.source = "bucket" if stays(options.photos) else options.source or "path"
+    return options
+
+
+def foresee(found: listing.Listing | None, wanted: dict, changes: list[str]) -> None:
+    """Say what was found and how long a run takes; refuse what the params can't have, before anything is packed.
+
+    Raises
+    ------
+    UserError
+        Where there are too few classes or photos, or too little room on the disk.
+    """
+    room, counts = plan.KNOWN.get(wanted["download"]["source"], (0, []))
+    if found:
+        found.check()
+        print(*found.lines(), plan.classes(found.counts()), sep="\n", flush=True)
+        room, counts = found.size(), list(found.counts().values())
+    sizes = plan.drawn(wanted["subsample"], counts)
+    if wanted["download"]["source"] in sources.OWN:
+        wanted = wanted | {"subsample": plan.subsample(found.counts(), found.splits(), wanted["subsample"], changes)}
+        sizes = plan.split(found, wanted["subsample"])
+        room = plan.bytes_kept(found, wanted, sizes)
+    print(estimate.words(wanted, sizes), flush=True)
+    plan.check_space(wanted, room, sizes)
+
+
+def save() -> int:
+    """Give the run its name among DVC's experiments; returns DVC's exit status. DVC leaves nothing staged, so that is put back."""
+    index = back.git("write-tree")
+    status = experiment.dvc("exp", "save")
+    back.git("read-tree", index)
+    return status
+
+
+def main() -> None:
+    options, start = parsed(), time.monotonic()
     check_git()
     mend.after_a_kill()
     back.lead_back()
     settings = params.read(params.PARAMS)
-    changes = recipe.changes(options.recipe) + options.set
-    params.check(changed_by(settings, changes), params.PARAMS)  # before anything is written or asked for
-    own_source = ("bucket" if stays(options.photos) else "path") if options.photos else None
-    source, why = choose(options.source or own_source, settings)
+    wanted = recipe.asked(settings, options.recipe, options.set)
+    source, why = choose(options.source, settings)
     print(f"Photos from {source}: {why}.", flush=True)
-    if not options.recipe:
-        changes = recipe.changes(recipe_of_own(source, settings, options.set)) + changes
+    if not options.recipe and takes_light(source, settings, options.set):
+        print(LIGHT, flush=True)
+        wanted = recipe.asked(settings, "light", options.set)
 
-    again = options.photos or options.source == "bucket"
-    elsewhere = source in sources.OWN and not again and locked_elsewhere(settings)
-    pull = ["--pull", "--allow-missing"] if elsewhere else []
+    own, again = source in sources.OWN, options.photos or options.source == "bucket"
+    elsewhere = own and not again and locked_elsewhere(settings)
+    found, pull = None, ["--pull", "--allow-missing"] if elsewhere else []
     if elsewhere:
         what = "That folder" if source == "path" else "The list of photos"
         print(f"{what} is not on this machine: a run takes what the team's remote has of it.", flush=True)
-        wanted: dict[str, str | None] = {}
     else:
-        found, wanted = looked_at(source, options.photos or settings["download"]["path"], again, settings)
-        will = changed_by(settings, changes)
-        if found:
-            changes += plan.own_photos(found, will["subsample"], options.set)
-            will = changed_by(settings, changes)
-            photos, needed, sizes = sum(found.counts().values()), plan.bytes_kept(found, will), plan.split(found, will["subsample"])
-        else:
-            needed, counts = plan.KNOWN[source]
-            photos, sizes = sum(counts), plan.drawn(will["subsample"], counts)
-            if settings["download"]["source"] in sources.OWN:
-                print(OTHER_PHOTOS.format(*sizes, network=will["backbone"]), flush=True)
-        will["download"] |= {name.removeprefix("download."): value for name, value in wanted.items()}
-        print(estimate.words(will, sizes, photos), flush=True)
-        fetch.check_space(Path(), plan.space_needed(will, needed, sizes) - plan.space_taken())
+        found = list_place(source, options.photos or settings["download"]["path"], again, settings)
+        wanted["download"] = located(source, found, settings)
+        foresee(found, wanted, options.set)
+        if settings["download"]["source"] in sources.OWN and not own:
+            print(OTHER_PHOTOS.format(backbone=wanted["backbone"], **wanted["subsample"]), flush=True)
 
-    before = snapshot()
-    back.keep()
+    before, status = back.keep(), 0
     try:
-        words = {name: "null" if value is None else value for name, value in wanted.items()}
-        if wanted.get("download.path"):
-            words["download.path"] = experiment.quoted(words["download.path"])
-        status = experiment.run(words, changes, *pull)
-        if brought() == source:
+        write(wanted)
+        if found:
+            listing.hand_over(found)
+        if found and not wanted["download"]["sha256"]:
+            status = bring(found)
+        if found and own and not status:
+            settle(found, options.set)
+        status = status or experiment.dvc("repro", *pull)
+        if noted().get("source") == source:
             CHOSEN.parent.mkdir(exist_ok=True)
             CHOSEN.write_text(source + "\n")
-        if not status:
-            words = [sys.executable, "-m", "dvc", "repro", *pull, "publish/dvc.yaml"]
-            status = subprocess.run(words, env=experiment.environment()).returncode
+        status = status or experiment.dvc("repro", *pull, "publish/dvc.yaml")
+        if not (status or pull) and back.changed(before, back.kept()):
+            status = save()
     finally:
         back.ended()
     print()

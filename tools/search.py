@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 from littledata.core import command, environment, params
 from littledata.core.errors import UserError
 from littledata.scores import metrics
-from tools import experiment
+from tools import experiment, recipe
 
 STUDIES = environment.ROOT / ".cache/search.db"
 RANGES = ["finetune.lr=3e-6..3e-4", "finetune.dropout=0..0.8"]
@@ -41,7 +41,7 @@ def distribution(text: str, settings: Mapping) -> tuple[str, BaseDistribution]:
         If it is no range, or params.yaml has no such number.
     """
     name, _, ends = text.partition("=")
-    own = experiment.value(settings, name)
+    own = recipe.value(settings, name)
     if type(own) not in (int, float):
         raise UserError(f"{text}: {name} is not a number.")
     try:
@@ -53,7 +53,7 @@ def distribution(text: str, settings: Mapping) -> tuple[str, BaseDistribution]:
 
 def study_of(space: Mapping[str, BaseDistribution], settings: Mapping) -> optuna.Study:
     """The study of these ranges in this commit with all other params as they are, new or begun before."""
-    own = {name: min(max(experiment.value(settings, name), kind.low), kind.high) for name, kind in space.items()}
+    own = {name: min(max(recipe.value(settings, name), kind.low), kind.high) for name, kind in space.items()}
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
     what = json.dumps([commit, settings, {name: repr(kind) for name, kind in space.items()}], sort_keys=True)
     name = f"search-{hashlib.sha256(what.encode()).hexdigest()[:6]}"
@@ -79,7 +79,7 @@ def main() -> None:
     while time.monotonic() < end and failed < FAILURES:
         trial = study.ask(space)
         name = f"{study.study_name}-{trial.number}"
-        if experiment.run(trial.params, [], "--temp", "-n", name):
+        if experiment.run([f"{name}={value}" for name, value in trial.params.items()], "--temp", "-n", name):
             failed += 1
             study.tell(trial, state=TrialState.FAIL)
         else:

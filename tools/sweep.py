@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 
 from littledata.core import command, environment, params
 from littledata.core.errors import UserError
-from tools import experiment
+from tools import experiment, recipe
 
 SHARED = ("small_cnn", "top")  # what experiments with level 3 share, and with it all that comes before
 BEFORE = ("download", "subsample", "pretrained", "activations", "bottleneck")
@@ -35,34 +35,28 @@ def combinations(changes: list[str]) -> list[list[str]]:
         For what is no such change, or of a param that params.yaml doesn't have.
     """
     try:
-        found = [list(paths[str(params.PARAMS)]) for paths in get_hydra_sweeps({str(params.PARAMS): changes})]
+        combined = [list(paths[str(params.PARAMS)]) for paths in get_hydra_sweeps({str(params.PARAMS): changes})]
     except (DvcException, HydraException) as error:
         raise UserError(f"{' '.join(changes)}: {str(error).splitlines()[0]}") from None
-    settings = params.load()
-    for change in found[0]:
-        experiment.value(settings, change.partition("=")[0])
-    return found
+    for change in combined[0]:
+        recipe.value(params.load(), change.partition("=")[0])
+    return combined
 
 
 def shared(combination: list[str]) -> tuple[str, ...]:
     """Those changes that stages read which experiments share."""
-    declared = [key for stage in (*BEFORE, *SHARED) for key in params.declared(stage).get("params", [])]
-    names = {change: change.partition("=")[0] for change in combination}
-    return tuple(
-        change
-        for change, name in names.items()
-        if any(f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.") for key in declared)
-    )
+    declared = {f"{key}." for stage in (*BEFORE, *SHARED) for key in params.declared(stage).get("params", [])}
+    names = {change: f"{change.partition('=')[0]}." for change in combination}
+    return tuple(change for change, name in names.items() if any(name.startswith(key) or key.startswith(name) for key in declared))
 
 
 def warm_up(changes: tuple[str, ...]) -> None:
     """Run the shared stages with these changes, in a copy of the workspace; from the cache where they ran before."""
     name = f"warm-up-{os.getpid()}"
-    try:
-        if status := experiment.run({}, changes, "--temp", "-n", name, *SHARED):
-            sys.exit(status)
-    finally:
-        subprocess.run([sys.executable, "-m", "dvc", "exp", "remove", "--quiet", name], stderr=subprocess.DEVNULL)
+    status = experiment.run(changes, "--temp", "-n", name, *SHARED)
+    subprocess.run([sys.executable, "-m", "dvc", "exp", "remove", "--quiet", name], stderr=subprocess.DEVNULL)
+    if status:
+        sys.exit(status)
 
 
 def failures() -> dict[str, str]:
@@ -76,17 +70,17 @@ def main() -> None:
     parser.add_argument("-S", dest="changes", metavar="NAME=VALUE,VALUE", action="append", required=True)
     jobs = min(2, environment.THREADS)
     parser.add_argument("-j", dest="jobs", type=int, default=jobs, help=f"workers; default: {jobs}")
-    given = parser.parse_args()
-    if not 1 <= given.jobs <= environment.THREADS:
+    options = parser.parse_args()
+    if not 1 <= options.jobs <= environment.THREADS:
         parser.error(f"this machine has threads for 1 to {environment.THREADS} workers")
-    asked = combinations(given.changes)
+    asked = combinations(options.changes)
     for changes in dict.fromkeys(map(shared, asked)):
         warm_up(changes)
     before = failures()
-    if status := experiment.run({}, given.changes, "--queue"):
+    if status := experiment.run(options.changes, "--queue"):
         sys.exit(status)
-    os.environ["OMP_NUM_THREADS"] = str(environment.THREADS // given.jobs)
-    experiment.run({}, [], "--run-all", "-j", str(given.jobs))
+    os.environ["OMP_NUM_THREADS"] = str(environment.THREADS // options.jobs)
+    experiment.run([], "--run-all", "-j", str(options.jobs))
     if failed := [name for revision, name in failures().items() if revision not in before]:
         sys.exit(f"failed: {', '.join(failed)}. `dvc queue logs NAME` says why, `dvc queue remove --failed` forgets them.")
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from littledata.core import command, lockfile, measured, params
-from littledata.photos import sources
+from littledata.photos import download, sources
 from littledata.scores import levels, metrics
 from littledata.splits import dataset, draw
 
@@ -51,7 +51,7 @@ def main() -> None:
     sizes = settings["subsample"]
     train, validation, test = (f"{size:.0%}" if draw.shares(sizes) else size for size in map(sizes.get, dataset.SPLITS))
     drawn = f"{train} training, {validation} validation and {test} test photos a class"
-    if draw.NOTE.exists() and draw.kept(json.loads(draw.NOTE.read_text()).get("splits", []), sizes):
+    if download.NOTE.exists() and draw.kept(json.loads(download.NOTE.read_text()).get("splits", []), sizes):
         drawn = "splits as its folders give them"
     print(table(scores, settings["download"]["source"] not in sources.OWN))
     for remark in levels.remarks(scores):

@@ -1,9 +1,12 @@
-"""The environment tells a stage where the project lies and how many threads it may use."""
+"""The environment tells a stage where the project lies, how many threads it may use, and what the processor can do."""
 
+import collections
 import ctypes
 import math
 import os
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 # A queued experiment runs in a copy of the project that is deleted afterwards. What has to outlive it, and what the
@@ -65,3 +68,22 @@ def keep_memory() -> None:
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "gnu_get_libc_version"):
         libc.mallopt(-4, 0)  # M_MMAP_MAX: no block of its own from the kernel for any tensor
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: nothing back from the top of the heap
+
+
+def ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, count: int) -> Iterator:
+    """`pool.map`, but never more than `count` results wait to be asked for, so that memory stays the same."""
+    waiting: collections.deque = collections.deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) > count:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def instructions() -> str:
+    """The processor's instruction set, as far as NumPy asks for it, on every system: another one rounds differently."""
+    import numpy
+
+    extensions = numpy.show_config(mode="dicts")["SIMD Extensions"]
+    return " ".join(sorted({*extensions["baseline"], *extensions.get("found", ())}))

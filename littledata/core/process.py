@@ -34,7 +34,8 @@ def begin(name: str, module: str) -> None:
     global _stderr, _name
     if module != "__main__":
         return
-    os.environ |= {"TF_NUM_INTRAOP_THREADS": str(environment.THREADS), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    os.environ["TF_NUM_INTRAOP_THREADS"] = str(environment.THREADS)  # whatever a process that started this one had
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _stderr, _name = os.dup(2), name
     told, tell = os.pipe()
     os.set_blocking(tell, False)

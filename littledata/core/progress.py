@@ -2,10 +2,13 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from tqdm import tqdm
+
+from littledata.core import environment
 
 SECONDS_BETWEEN_LINES = 20
 
@@ -42,3 +45,13 @@ def progress(total: int | None, label: str, unit: str = "photos") -> Iterator:
         lines = _Lines(total, label, unit)
         yield lines
         lines.print()
+
+
+def each(function: Callable, items: Sequence, label: str = "photos") -> list:
+    """What a function gives for each item, in order, computed by as many threads as a stage may use."""
+    results = []
+    with progress(len(items), label) as bar, ThreadPoolExecutor(environment.THREADS) as pool:
+        for result in pool.map(function, items):
+            results.append(result)
+            bar.update(1)
+    return results

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from littledata.core import paths
 from littledata.core.errors import UserError
 from littledata.pictures import deep, images, kinds
 
-OWN = Path(__file__).parents[2] / "models/classifier.onnx"  # which the DAG has made
+CHECKOUT = Path(__file__).parents[2]  # or where packages are installed
+OWN = CHECKOUT / paths.CLASSIFIER if (CHECKOUT / "dvc.yaml").exists() else None  # which the DAG has made
 FITS = ("squash", "crop", "pad")
 LARGEST = 2048  # px
 
@@ -22,7 +24,7 @@ class Network:
     Parameters
     ----------
     path : Path
-        Its file.
+        Its file. None stands for the checkout's own classifier where there is no checkout.
     data : bytes, optional
         What the file holds, where it has come another way.
 
@@ -32,7 +34,9 @@ class Network:
         If the file is missing or is none of this project.
     """
 
-    def __init__(self, path: Path, data: bytes | None = None) -> None:
+    def __init__(self, path: Path | None, data: bytes | None = None) -> None:
+        if path is None:
+            raise UserError("Which classifier? Name its file: --model FILE, such as models/classifier.onnx of a checkout.")
         if data is None and not path.exists():
             raise UserError(f"No classifier at {path}: `make repro` makes one, or name another by --model.")
         self.path, options = path, onnxruntime.SessionOptions()
@@ -44,17 +48,18 @@ class Network:
         try:
             self.session = onnxruntime.InferenceSession(data or str(path), options, providers=["CPUExecutionProvider"])
             self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["about"])
-            self.size, self.count = self.about["image_size"], self.width()
+            self.size, self.classes = self.about["image_size"], self.about.get("classes", [])
+            self.count = len(self.classes) or int(self.about["features"])
             self.fit = self.about.get("fit", "squash")  # files from before these could be chosen don't say
-            if not (type(self.size) is int and images.MIN_SIDE <= self.size <= LARGEST and self.fit in FITS):
-                raise ValueError("image_size or fit")
+            named = isinstance(self.classes, list) and all(isinstance(name, str) for name in self.classes)
+            if not (named and type(self.size) is int and images.MIN_SIDE <= self.size <= LARGEST and self.fit in FITS):
+                raise ValueError("classes, image_size or fit")
             self.depth = deep.of_json(self.about.get("depth"))
         except Exception as error:  # ONNX Runtime has a dozen, with no common ancestor of their own
-            raise UserError(f"{path} is no classifier that this project exported ({type(error).__name__}).") from None
+            raise self.refused(type(error).__name__) from None
 
-    def width(self) -> int:
-        """How many numbers it puts out for a picture, by `about`; ValueError where that makes no sense."""
-        return len(_classes(self.about)) if "classes" in self.about else int(self.about["features"])
+    def refused(self, reason: str) -> UserError:
+        return UserError(f"{self.path} is no classifier that this project exported ({reason}).")
 
     def outputs(self, pixels: np.ndarray) -> np.ndarray:
         """What it puts out for uint8 pixels of shape (n, size, size, 3): float32 of shape (n, outputs). By the thread that calls it;
@@ -66,12 +71,12 @@ class Network:
             Where the file's graph does not fit together.
         """
         try:
-            found = self.session.run(None, {"pixels": pixels})[0]
-            if found.shape != (len(pixels), self.count):
+            outputs = self.session.run(None, {"pixels": pixels})[0]
+            if outputs.shape != (len(pixels), self.count):
                 raise ValueError("outputs")
-            return found
+            return outputs
         except Exception as error:  # as above
-            raise UserError(f"{self.path} is no classifier that this project exported ({type(error).__name__}).") from None
+            raise self.refused(type(error).__name__) from None
 
     def read(self, data: bytes, name: str = "") -> np.ndarray:
         """A picture's pixels as `outputs` takes them; images.UnreadablePhoto where it is none, or a RAW one by its name:
@@ -84,17 +89,9 @@ class Network:
 class Classifier(Network):
     """A network whose outputs are the probabilities of its `classes`, in their order; `about` has its data and metrics."""
 
-    def width(self) -> int:
-        self.classes = _classes(self.about)
-        return len(self.classes)
+    def __init__(self, path: Path | None) -> None:
+        super().__init__(path)
+        if not self.classes:
+            raise self.refused("it has no classes")
 
-    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """As `outputs`: float32 of shape (n, classes)."""
-        return self.outputs(pixels)
-
-
-def _classes(about: dict) -> list[str]:
-    classes = about["classes"]
-    if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
-        raise ValueError("classes")
-    return classes
+    probabilities = Network.outputs

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, shape_inference
 
 from littledata.core.errors import UserError
 
-OPERATORS = {  # what littledata.export.to_onnx writes, and in int8 littledata.export.quantize
+OPERATORS = {  # what to_onnx writes, or wrote once, and in int8 quantize
     "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "DequantizeLinear", "Flatten", "Gemm",
     "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "Mul", "Pad", "QuantizeLinear", "ReduceMean", "Relu", "Reshape", "Sigmoid",
     "Slice", "Softmax", "Sub", "Transpose",
@@ -46,13 +46,7 @@ def _problem(path: Path) -> str | None:
         if node.domain or node.op_type not in OPERATORS:
             return f"the operator {f'{node.domain}.{node.op_type}'.removeprefix('.')!r}"
         for attribute in node.attribute:
-            if (
-                attribute.HasField("g")
-                or attribute.graphs
-                or attribute.HasField("t")
-                or attribute.tensors
-                or attribute.ref_attr_name
-            ):
+            if any(field.name in ("g", "graphs", "t", "tensors", "ref_attr_name") for field, _ in attribute.ListFields()):
                 return f"the attribute {attribute.name!r} of {node.op_type}"
     for tensor in graph.initializer:
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
@@ -63,10 +57,9 @@ def _problem(path: Path) -> str | None:
     del graph.initializer[:], graph.value_info[:]
     graph.initializer.extend(small)
     onnx.checker.check_model(model)
-    shapes = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph.value_info
-    known = {shape.name: [size.dim_value for size in shape.type.tensor_type.shape.dim] for shape in shapes}
-    for name in (name for node in graph.node for name in node.output if name not in {output.name for output in graph.output}):
+    for shape in shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph.value_info:
+        sides = [size.dim_value for size in shape.type.tensor_type.shape.dim]
         # The first of them is the number of pictures, which nobody knows yet.
-        if not 0 <= math.prod(known.get(name, [0])[1:]) <= MOST_NUMBERS:
-            return f"{name!r} takes {known[name]} numbers a picture"
+        if not 0 <= math.prod(sides[1:]) <= MOST_NUMBERS:
+            return f"{shape.name!r} takes {sides} numbers a picture"
     return None

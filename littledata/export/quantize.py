@@ -18,11 +18,11 @@ import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from littledata.core import files
+from littledata.core.paths import CLASSIFIER
 from littledata.pictures import deep, images
 from littledata.splits import dataset
 
-FLOAT32 = Path("models/classifier.onnx")
-INT8 = Path("models/classifier.int8.onnx")
+FLOAT32, INT8 = CLASSIFIER, CLASSIFIER.with_suffix(".int8.onnx")
 SCORES = Path("metrics/int8.csv")
 CALIBRATION = 64  # photos
 BATCH_SIZE = 4  # crops; with 16 the calibration took 4 GB
@@ -36,8 +36,7 @@ def batches(photos: Sequence[dataset.Photo], about: dict) -> Iterator[np.ndarray
     size, fit, step = about["image_size"], about["fit"], max(1, BATCH_SIZE // about["crops"])
     depth = deep.of_json(about.get("depth"))
     for start in range(0, len(photos), step):
-        some = photos[start : start + step]
-        yield np.stack([images.square(photo.read(), size, fit, depth) for photo in some])
+        yield np.stack([images.square(photo.read(), size, fit, depth) for photo in photos[start : start + step]])
 
 
 class Photos(CalibrationDataReader):
@@ -49,8 +48,7 @@ class Photos(CalibrationDataReader):
         self.batches = batches(mixed[:CALIBRATION], about)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        pixels = next(self.batches, None)
-        return None if pixels is None else {"pixels": pixels}
+        return next(({"pixels": pixels} for pixels in self.batches), None)
 
 
 def folded(path: Path, to: Path) -> onnx.ModelProto:
@@ -104,7 +102,7 @@ def quantize(source: Path, to: Path, photos: CalibrationDataReader) -> None:
             reduce_range=True,  # 7 bits a weight: without VNNI two products of 8 bits overflow where they are added
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            extra_options={"TensorQuantOverrides": {kernel: WHOLE for kernel in depthwise}},  # no products are added in pairs there
+            extra_options={"TensorQuantOverrides": dict.fromkeys(depthwise, WHOLE)},  # no products are added in pairs there
         )
         with files.whole(to) as file:
             file.write(made.read_bytes())

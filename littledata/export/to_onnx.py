@@ -17,7 +17,7 @@ from littledata.pictures import images
 layers = keras.layers
 
 
-def padding(layer: layers.Layer, size: Sequence[int]) -> dict:
+def padding(layer: keras.Layer, size: Sequence[int]) -> dict:
     """The padding of a convolution or pooling over so many pixels, as attributes of its node."""
     if layer.padding == "valid":
         return {}
@@ -52,7 +52,7 @@ class Graph:
                 return self.add("Mul", name, x, self.add("Sigmoid", f"{name}_gate", x))
         raise TypeError(f"{name}: no network here has the activation {function}")
 
-    def convolution(self, name: str, x: str, kernel: np.ndarray, bias: Sequence, layer: layers.Layer, group: int) -> str:
+    def convolution(self, name: str, x: str, kernel: np.ndarray, bias: Sequence, layer: keras.Layer, group: int) -> str:
         """For a kernel of shape (out, in, height, width), and one bias or none."""
         weights = [self.constant(f"{name}_kernel", kernel), *(self.constant(f"{name}_bias", array) for array in bias)]
         return self.add("Conv", name, x, *weights, group=group, strides=list(layer.strides), **padding(layer, kernel.shape[2:]))
@@ -64,7 +64,7 @@ class Graph:
         product = self.add("Mul", f"{name}_product", x, self.constant(f"{name}_factor", scale))
         return self.add("Add", name, product, self.constant(f"{name}_offset", offset))
 
-    def layer(self, layer: layers.Layer, inputs: list[str]) -> str:
+    def layer(self, layer: keras.Layer, inputs: list[str]) -> str:
         """
         Raises
         ------
@@ -110,12 +110,10 @@ class Graph:
                 (top, bottom), (left, right) = layer.padding
                 return self.add("Pad", name, x, self.constant(f"{name}_pads", [0, 0, top, left, 0, 0, bottom, right], np.int64))
             case layers.MaxPooling2D() | layers.AveragePooling2D():
-                operator = "MaxPool" if isinstance(layer, layers.MaxPooling2D) else "AveragePool"
-                size = list(layer.pool_size)
+                operator, size = type(layer).__name__.removesuffix("ing2D"), list(layer.pool_size)
                 return self.add(operator, name, x, kernel_shape=size, strides=list(layer.strides), **padding(layer, size))
-            case layers.GlobalAveragePooling2D() | layers.GlobalMaxPooling2D():
-                operator = "GlobalAveragePool" if isinstance(layer, layers.GlobalAveragePooling2D) else "GlobalMaxPool"
-                return self.add("Flatten", name, self.add(operator, f"{name}_map", x))
+            case layers.GlobalAveragePooling2D():
+                return self.add("Flatten", name, self.add("GlobalAveragePool", f"{name}_map", x))
             case layers.Flatten():
                 return self.add("Flatten", name, self.add("Transpose", f"{name}_channels_last", x, perm=[0, 2, 3, 1]))
             case layers.Add() | layers.Multiply():

@@ -40,7 +40,7 @@ def writer(
     with files.whole(folder / f"{split}.npy") as file:
         header = {"descr": "<f2", "fortran_order": False, "shape": (len(photos), views, *shape)}
         np.lib.format.write_array_header_1_0(file, header)
-        yield lambda batch: file.write(np.ascontiguousarray(batch, "<f2"))
+        yield lambda batch: file.write(np.ascontiguousarray(batch, "<f2").data)
 
 
 def splits(folder: Path) -> list[str]:
@@ -82,7 +82,7 @@ class Averages:
 
     def read(self, photos: np.ndarray) -> np.ndarray:
         """The features of the photos of these numbers: float16 of shape (k, features)."""
-        found = np.empty((len(photos), self.features), np.float16)
-        for place, (shard, row, _) in zip(found, self.rows[photos]):
+        features = np.empty((len(photos), self.features), np.float16)
+        for place, (shard, row, _) in zip(features, self.rows[photos]):
             place[:] = self.shards[shard][row]
-        return found
+        return features

@@ -50,6 +50,6 @@ def used() -> bool:
         return False
     from littledata.networks import keras
 
-    if not (found := bool(keras.distribution.list_devices("gpu"))):
+    if not (seen := bool(keras.distribution.list_devices("gpu"))):
         print(NOT_SEEN, flush=True)
-    return found
+    return seen

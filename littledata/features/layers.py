@@ -3,7 +3,6 @@
 VGG16 on a CPU needs neither Keras nor TensorFlow, so it does not import them.
 """
 
-import collections
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -80,27 +79,13 @@ class Frozen:
             if self.network:
 
                 def work(item):
-                    def compute():
-                        return self.network(load(item))
+                    return recall(item, lambda: self.network(load(item))) if recall else self.network(load(item))
 
-                    return recall(item, compute) if recall else compute()
-
-                yield from ahead(pool, work, items, 2 * environment.THREADS)
+                yield from environment.ahead(pool, work, items, 2 * environment.THREADS)
                 return
-            loaded = ahead(pool, load, items, 2 * BATCH)
-            while some := list(itertools.islice(loaded, BATCH)):
-                yield self.model.predict_on_batch(np.concatenate(some))
-
-
-def ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, count: int) -> Iterator:
-    """`pool.map`, but never more than `count` results wait to be asked for, so that memory stays the same."""
-    waiting: collections.deque = collections.deque()
-    for item in items:
-        waiting.append(pool.submit(work, item))
-        if len(waiting) > count:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+            loaded = environment.ahead(pool, load, items, 2 * BATCH)
+            while batch := list(itertools.islice(loaded, BATCH)):
+                yield self.model.predict_on_batch(np.concatenate(batch))
 
 
 def keras_part(weights: Path, name: str, unfreeze: Sequence[str], above: bool):
@@ -136,12 +121,12 @@ Convolutions = Mapping[str, tuple[np.ndarray, np.ndarray]]  # by name, such as b
 def vgg16(weights: Path) -> Convolutions:
     """VGG16's, from the file that the `pretrained` stage wrote."""
     names = [f"{block}_conv{number}" for block, count in CONVOLUTIONS.items() for number in range(1, count + 1)]
-    found = {}
+    convolutions = {}
     with h5py.File(weights) as file:
         for number, name in enumerate(names):  # Keras names a layer in the file by its kind and how many there were before
             kernel, bias = (file[f"layers/conv2d{f'_{number}' if number else ''}/vars/{i}"][:] for i in (0, 1))
-            found[name] = kernel.transpose(3, 2, 0, 1), bias
-    return found
+            convolutions[name] = kernel.transpose(3, 2, 0, 1), bias
+    return convolutions
 
 
 def ncnn_network(convolutions: Convolutions, blocks: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy._core._multiarray_umath import __cpu_features__
 
 from littledata.core import environment, files
 
@@ -24,14 +23,9 @@ MEMOS = environment.ROOT / ".cache/memo"
 ABANDONED_SECONDS = 14 * 24 * 3600
 
 
-def instructions() -> str:
-    """The processor's instruction set, as far as NumPy asks for it, on every system: another one rounds differently."""
-    return " ".join(sorted(name for name, has in __cpu_features__.items() if has))
-
-
 def folder(*origin: object) -> Path:
     """Where arrays of an origin lie that this kind of processor has computed."""
-    return MEMOS / hashlib.sha256(repr((platform.machine(), instructions(), *origin)).encode()).hexdigest()[:16]
+    return MEMOS / hashlib.sha256(repr((platform.machine(), environment.instructions(), *origin)).encode()).hexdigest()[:16]
 
 
 class Memo:

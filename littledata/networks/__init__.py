@@ -1,8 +1,8 @@
-"""Keras, quiet and repeatable: whoever needs it takes it from here, `from littledata.networks import keras`.
+"""The Keras models, and pretrained weights. Keras itself is imported only here: `from littledata.networks import keras`.
 
-So the order of a module's imports doesn't matter. TensorFlow writes several lines about GPUs that aren't there to file
-descriptor 2 before any setting of its own is read. Errors are not lost: a failing import raises, and the exception is
-printed after the descriptor is back.
+This import is quiet, and the order of a module's imports does not matter. TensorFlow writes several lines about GPUs that aren't there
+to file descriptor 2, before it reads any setting. They go nowhere. An import that fails still raises, and its exception is printed.
+The room imports `core` and `photos`.
 """
 
 import os
@@ -34,7 +34,8 @@ def _alone() -> Iterator[None]:
         for name in [name for name in variables if name.startswith("KERAS_")]:
             del os.environ[name]
         with tempfile.TemporaryDirectory() as empty:
-            os.environ |= {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": empty, "TF_CPP_MIN_LOG_LEVEL": "3"}
+            os.environ |= {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": empty}
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
             yield
     finally:
         for name in unused:

@@ -60,15 +60,15 @@ def by_xla(model: keras.Model) -> bool:
     return not any(isinstance(layer, DEPTHWISE) for layer in model.layers)
 
 
-def _tensors(found) -> list[keras.KerasTensor]:
-    return found if isinstance(found, list) else [found]
+def _tensors(ends) -> list[keras.KerasTensor]:
+    return ends if isinstance(ends, list) else [ends]
 
 
 def _into(model: keras.Model, first: int) -> list[keras.KerasTensor]:
     """The tensors that layers before number `first` put out and layers from there on read."""
-    own = {id(tensor) for layer in model.layers[first:] for tensor in _tensors(layer.output)}
+    put_out = {id(tensor) for layer in model.layers[first:] for tensor in _tensors(layer.output)}
     read = (tensor for layer in model.layers[first:] for tensor in _tensors(layer.input))
-    return list({id(tensor): tensor for tensor in read if id(tensor) not in own}.values())
+    return list({id(tensor): tensor for tensor in read if id(tensor) not in put_out}.values())
 
 
 def _cut(model: keras.Model, unfreeze: Sequence[str]) -> keras.KerasTensor:
@@ -79,8 +79,8 @@ def _cut(model: keras.Model, unfreeze: Sequence[str]) -> keras.KerasTensor:
     UserError
         Where no layer has such a name, or more than one tensor goes across; it names places that will do.
     """
-    own = [any(layer.name == name or layer.name.startswith(f"{name}_") for name in unfreeze) for layer in model.layers]
-    if any(own[1:]) and len(across := _into(model, own.index(True))) == 1 and not own[0]:
+    unfrozen = [any(layer.name == name or layer.name.startswith(f"{name}_") for name in unfreeze) for layer in model.layers]
+    if any(unfrozen[1:]) and len(across := _into(model, unfrozen.index(True))) == 1 and not unfrozen[0]:
         return across[0]
     places = [layer.name for number, layer in enumerate(model.layers) if layer.weights and len(_into(model, number)) == 1]
     raise UserError(

@@ -12,10 +12,11 @@ TOP = Path("models/top.keras")
 def build(params: Params) -> keras.Model:
     """The unfrozen blocks, pretrained, under the classifier of level 2, with level 3's own regularisation."""
     top, tuning = params.top, params.finetune
-    penalty = models.penalty(tuning.l1, tuning.l2)
-    network = backbone.above(backbone.load(params.backbone, WEIGHTS, params.image_size), tuning.unfreeze, penalty)
+    penalties = tuning.l1, tuning.l2
+    whole = backbone.load(params.backbone, WEIGHTS, params.image_size)
+    network = backbone.above(whole, tuning.unfreeze, models.penalty(*penalties))
     trained = keras.saving.load_model(TOP, compile=False)
-    output = models.classifier(network.output, models.classes(trained), top.pooling, top.units, tuning.dropout, penalty)
+    output = models.classifier(network.output, models.classes(trained), top.pooling, top.units, tuning.dropout, *penalties)
     model = keras.Model(network.input, output, name="finetune")
     for layer in trained.layers:
         if layer.weights:

@@ -21,21 +21,21 @@ BATCH_SIZE = 32  # views, where nothing is trained
 
 
 def penalty(l1: float, l2: float) -> keras.Regularizer | None:
-    """The closing list's L1 and L2 for a layer's kernel; None where both are 0."""
+    """L1 and L2 penalties for a layer's kernel; None where both are 0."""
     return keras.regularizers.L1L2(l1, l2) if l1 or l2 else None
 
 
 def classifier(
-    features, num_classes: int, pooling: str, units: int, dropout: float, penalty: keras.Regularizer | None = None
+    features, num_classes: int, pooling: str, units: int, dropout: float, l1: float = 0.0, l2: float = 0.0
 ) -> keras.KerasTensor:
-    """Pooling (`flatten` or `average`), one hidden layer (none with 0 `units`) and the output layer, with the closing list's dropout
+    """Pooling (`flatten` or `average`), one hidden layer (none with 0 `units`) and the output layer, with dropout
     and penalties, on a Keras tensor."""
     x = (layers.Flatten if pooling == "flatten" else layers.GlobalAveragePooling2D)()(features)
     if units:
-        x = layers.Dense(units, activation="relu", kernel_regularizer=penalty, name="hidden")(x)
+        x = layers.Dense(units, activation="relu", kernel_regularizer=penalty(l1, l2), name="hidden")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
     outputs, activation = (1, "sigmoid") if num_classes == 2 else (num_classes, "softmax")
-    return layers.Dense(outputs, activation=activation, kernel_regularizer=penalty, name="probability")(x)
+    return layers.Dense(outputs, activation=activation, kernel_regularizer=penalty(l1, l2), name="probability")(x)
 
 
 def small_cnn(num_classes: int, params: SmallCNN) -> keras.Model:
@@ -75,7 +75,7 @@ def both_ways(model: keras.Model) -> keras.Model:
 def top(feature_shape: tuple[int, int, int], num_classes: int, params: Top) -> keras.Model:
     """Level 2: the classifier on bottleneck features of shape (height, width, channels)."""
     inputs = keras.Input(feature_shape, name="bottleneck")
-    output = classifier(inputs, num_classes, params.pooling, params.units, params.dropout, penalty(params.l1, params.l2))
+    output = classifier(inputs, num_classes, params.pooling, params.units, params.dropout, params.l1, params.l2)
     return keras.Model(inputs, output, name="top")
 
 

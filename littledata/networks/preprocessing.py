@@ -9,7 +9,7 @@ def preprocessing(name: str, how: str) -> keras.layers.Conv2D:
     """What `Frozen.preprocess` does, as a 1x1 convolution: it is a linear map of red, green and blue for every network."""
 
     def of(pixel):
-        return np.float32(pixel) / 255 if how == "rescale" else backbone.preprocess(name, np.uint8([[pixel]]))[0, 0]
+        return np.float32(pixel) / 255 if how == "rescale" else backbone.preprocess(name, np.array([[pixel]], np.uint8))[0, 0]
 
     offset = of([0, 0, 0])
     kernel = np.stack([(of(255 * row) - offset) / 255 for row in np.eye(3)])

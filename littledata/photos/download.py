@@ -1,105 +1,131 @@
-"""Bring the photos as one archive, or a list of photos that stay where they are, with a note of where they come from.
+"""What the stage `download` does with a listing: pack a folder, copy a zip, or keep the list of photos that stay where they are."""
 
-    dvc exp run -S download.source=microsoft          # or kaggle, cifar10, path, bucket
-
-Writes data/raw/photos.zip, or for the source `bucket` data/raw/photos.csv, and data/raw/source.json. The note holds no date, and
-of an archive no path: it is the same whichever route brought the same bytes. Of a list it says what its names are relative to.
-"""
-
+import hashlib
 import os
-import shutil
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from littledata.core import files
 from littledata.core.errors import UserError
-from littledata.photos import archive, fetch, lists, names, sources
+from littledata.photos import archive, fetch, listing, names, sources
 
 RAW = Path("data/raw")
+NOTE = RAW / "source.json"
+ZIP = RAW / "photos.zip"
+LIST = RAW / "photos.csv"  # of photos that stay where they are, in place of the archive
 
 
-def check_digest(params, held: str) -> None:
-    """Raise UserError where the photos are not those whose digest params.yaml has.
+def listed(params) -> tuple[listing.Listing, str]:
+    """The listing of `params.source`, and the route that it came by; checked.
 
-    Kaggle's archive, and above all a folder or a bucket, may not be what it was when its digest was noted.
+    `make repro` hands over the one that it has made. It is taken as well where it is the list that `download.sha256` names: in a bucket
+    that grows the next one would be another. A handed-over listing of an earlier run is not.
+
+    Raises
+    ------
+    UserError
+        Where the source can't be had, or what it holds no params could use.
     """
-    if params["source"] in ("kaggle", "path", "bucket") and params["sha256"] not in (None, held):
+    source = sources.SOURCES[params.source]
+    path, route = sources.bring(params)
+    found = listing.handed_over(params.source, path)
+    if found is None or found.sha256 not in (os.environ.get(listing.HANDED_OVER), params.sha256):
+        found = listing.of(params.source, path, source.layout)
+    print(*found.lines(), sep="\n", end="\n" if found.lines() else "")
+    classes = list(found.counts())
+    if classes and source.classes and set(classes) != set(source.classes):
         raise UserError(
-            f"the photos behind the source {params['source']} have sha256 {held}, download.sha256 says otherwise. "
-            f"Take them as they are: `dvc exp run -S download.sha256={held}`."
-        )
-
-
-def check_classes(params, source: sources.Source, route: str, found: list[str]) -> None:
-    """Raise UserError where a known set's archive doesn't have that set's classes."""
-    if found and source.classes and set(found) != set(source.classes):
-        raise UserError(
-            f"{route}: holds {len(found)} classes ({', '.join(found[:4])}, ...), not the {params['source']} set's "
+            f"{route}: holds {len(classes)} classes ({', '.join(classes[:4])}, ...), not the {params.source} set's "
             f"{' and '.join(source.classes)}. For other photos: make repro SOURCE=path PHOTOS=..."
         )
+    found.check()
+    return found, route
 
 
-def fill(part: Path, found: archive.Listing, params) -> None:
-    """Write the zip of what was found: a folder's photos packed once, to where they stay; else the zip itself, copied."""
-    if found.archive:
-        check_digest(params, files.sha256_of(found.path))
-        shutil.copyfile(found.path, part)
-    else:
-        check_digest(params, archive.pack(found, part))
-        found.check()  # once more, without those that could not be read
+def keep(found: listing.Listing, params) -> str:
+    """Write the zip or the list to where it stays, in one read of the photos; returns what `download.sha256` is to say.
 
-
-def packed(params, source: sources.Source) -> dict:
-    """Bring a zip, or pack a folder; returns the note of it."""
-    brought, route = sources.bring(params)
-    with archive.listing(brought, source.layout) as found:
-        print(*found.lines(), sep="\n", end="\n" if found.lines() else "")
-        check_classes(params, source, route, list(found.counts()))
-        found.check()
+    Raises
+    ------
+    UserError
+        Where that is not what params say: Kaggle's archive, and above all a folder or a bucket, may have changed since.
+    """
+    in_place = sources.SOURCES[params.source].in_place
+    if not in_place:
         fetch.check_space(RAW, 2 * found.size())  # here and in DVC's cache
-        RAW.mkdir(parents=True, exist_ok=True)
-        part = RAW / "photos.part"
-        try:
-            fill(part, found, params)
-            os.replace(part, RAW / "photos.zip")
-        finally:
-            part.unlink(missing_ok=True)
-    say(params, found, route)
+    RAW.mkdir(parents=True, exist_ok=True)
+    part = RAW / "photos.part"
+    try:
+        if in_place:
+            with open(part, "wb") as file:
+                listing.write(file, found.photos)
+            digest = found.sha256
+        else:
+            digest = pack(found, part) if found.base else copy(found.path, part)
+            found.check()  # once more, without those that could not be read
+        if params.source in ("kaggle", "path", "bucket") and params.sha256 not in (None, digest):
+            raise UserError(
+                f"the photos behind the source {params.source} have sha256 {digest}, download.sha256 says otherwise. "
+                f"Take them as they are: `dvc exp run -S download.sha256={digest}`."
+            )
+        os.replace(part, LIST if in_place else ZIP)
+    finally:
+        part.unlink(missing_ok=True)
+    return digest
+
+
+def pack(found: listing.Listing, target: Path) -> str:
+    """Write a folder's photos into a zip whose bytes depend on names and contents alone; returns one digest for the folder: sha256 over
+    every photo's sha256 and path, in order of the paths. Photos that can't be read go to the listing's `skipped`."""
+    digest = hashlib.sha256()
+
+    def photos() -> Iterator[tuple[str, bytes]]:
+        for photo in sorted(found.photos, key=lambda photo: (photo.name, os.fsencode(photo.key))):
+            try:
+                data = found.read(photo)
+            except archive.Unreadable as error:
+                found.skip(photo, str(error))
+                continue
+            digest.update(f"{hashlib.sha256(data).hexdigest()}  {photo.name}\n".encode())
+            yield photo.name, data
+
+    with warnings.catch_warnings(action="ignore"):  # two files may have the same name
+        files.write_zip(target, photos())
+    return digest.hexdigest()
+
+
+def copy(path: str, target: Path) -> str:
+    """Copy a file; returns its sha256."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as source, open(target, "wb") as file:
+        while block := source.read(2**20):
+            digest.update(block)
+            file.write(block)
+    return digest.hexdigest()
+
+
+def about(found: listing.Listing, digest: str, params) -> Mapping:
+    """What data/raw/source.json says. No date, and of an archive no path: it is the same whichever route brought the same bytes."""
+    source = sources.SOURCES[params.source]
+    note = {
+        "source": params.source,
+        "digest": digest,
+        "sha256": files.sha256_of(ZIP) if found.base and not source.in_place else digest,  # of the file beside it
+        "terms": source.terms,
+        "layout": source.layout,
+        "classes": dict(source.classes),
+        "counts": found.counts(),
+        "splits": found.splits(),
+        "skipped": [(photo.name, photo.problem) for photo in found.skipped] if found.base else [],  # what isn't in the zip
+        "left_out": dict(sorted(found.left_out.items())),
+        "bytes": found.size(),
+    }
+    return note | ({"path": found.path, "base": found.base} if source.in_place else {})
+
+
+def say(found: listing.Listing, route: str, params) -> None:
+    counts = names.some((f"{count} {name}" for name, count in found.counts().items()), 20)
+    print(f"{params.source}: {found.size() / 1e6:.0f} MB by {route}: {counts}")
     if found.skipped:
         print(f"can't be used: {len(found.skipped)}, which subsample lists in data/skipped.csv")
-    return {
-        "sha256": files.sha256_of(RAW / "photos.zip"),
-        "skipped": [] if found.archive else found.skipped,  # what isn't in the zip
-        "left_out": dict(sorted(found.left_out.items())),
-        "splits": found.splits(),
-    }
-
-
-def listed(params) -> dict:
-    """List photos that stay where they are; returns the note of it. The list that `make repro` has just made is taken, if it is the
-    one that params name: in a bucket that grows the next one would be another."""
-    path, route = sources.bring(params)
-    found = lists.brought(lists.LATEST)
-    if found is None or (found.path, found.sha256) != (path, params["sha256"]):
-        found = lists.bring(path, lists.LATEST)
-    print(*found.lines(), sep="\n", end="\n" if found.lines() else "")
-    found.check()
-    check_digest(params, found.sha256)
-    RAW.mkdir(parents=True, exist_ok=True)
-    with files.whole(RAW / lists.LIST) as file, open(lists.LATEST / lists.LIST, "rb") as brought:
-        shutil.copyfileobj(brought, file)
-    say(params, found, route)
-    return {
-        "sha256": found.sha256,
-        "skipped": [],
-        "left_out": found.left_out,
-        "splits": found.given,
-        "path": found.path,
-        "base": found.base,
-        "counts": found.of_class,
-        "bytes": found.bytes,
-    }
-
-
-def say(params, found: archive.Listing | lists.Summary, route: str) -> None:
-    counts = names.some((f"{count} {name}" for name, count in found.counts().items()), 20)
-    print(f"{params['source']}: {found.size() / 1e6:.0f} MB by {route}: {counts}")

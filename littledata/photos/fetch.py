@@ -1,5 +1,6 @@
 """Downloads: over HTTP with resume, or through a package client. Nothing gets its final name before it is whole."""
 
+import contextlib
 import os
 import shutil
 import ssl
@@ -113,16 +114,15 @@ def http(url: str, name: str, size: int, sha256: str) -> Path:
     CACHE.mkdir(parents=True, exist_ok=True)
     check_space(CACHE, size - (part.stat().st_size if part.exists() else 0))
     with progress(size, name, "MB") as bar:
-        in_pieces = _transfer(url, part, size, bar)
-        try:
-            _accept(part, target, size, sha256, url)
-        except UserError:
-            if not in_pieces:
-                raise
-            print(f"{name}: its pieces don't make the right file; once more from the start", flush=True)
-            _transfer(url, part, size, bar)
-            _accept(part, target, size, sha256, url)
-    return target
+        for once_more in (True, False):
+            in_pieces = _transfer(url, part, size, bar)
+            try:
+                return _accept(part, target, size, sha256, url)
+            except UserError:
+                if not (in_pieces and once_more):
+                    raise
+                print(f"{name}: its pieces don't make the right file; once more from the start", flush=True)
+    raise AssertionError("the second try returns or raises")
 
 
 def _transfer(url: str, part: Path, size: int, bar) -> bool:
@@ -174,16 +174,16 @@ def _resume(url: str, part: Path, size: int, bar) -> None:
         raise requests.ConnectionError("the connection ended early")
 
 
-def _accept(part: Path, target: Path, size: int, sha256: str, origin: str) -> None:
-    given = part.stat().st_size
-    if given != size:
+def _accept(part: Path, target: Path, size: int, sha256: str, origin: str) -> Path:
+    """Give a file its name, once it is what was expected."""
+    if (came := part.stat().st_size) != size:
         part.unlink()
-        raise UserError(f"{origin} gave {given} bytes, expected {size}: it was removed. Try again, or another source.")
-    digest = sha256_of(part)
-    if digest != sha256:
+        raise UserError(f"{origin} gave {came} bytes, expected {size}: it was removed. Try again, or another source.")
+    if (digest := sha256_of(part)) != sha256:
         part.unlink()
         raise UserError(f"{origin} gave sha256 {digest}, expected {sha256}: it was removed.")
     os.replace(part, target)
+    return target
 
 
 def package(command: list[str], name: str, size: int, sha256: str, seconds: int = 900) -> Path:
@@ -198,7 +198,6 @@ def package(command: list[str], name: str, size: int, sha256: str, seconds: int 
     """
     if here := cached(name, size, sha256):
         return here
-    target = CACHE / name
     CACHE.mkdir(parents=True, exist_ok=True)
     check_space(CACHE, 2 * size)
     folder = CACHE / f"{name}.part"
@@ -206,13 +205,12 @@ def package(command: list[str], name: str, size: int, sha256: str, seconds: int 
     folder.mkdir()
     print(f"{name}: {size / 1e6:.0f} MB, by `{' '.join(Path(word).name for word in command)}`", flush=True)
     try:
-        code, complaints = _wait(command, folder, name, seconds)
+        complaints, code = _wait(command, folder, name, seconds)
         if code or not (folder / name).exists():
             raise Unreachable(f"{Path(command[0]).name}: {complaint(complaints)}")
-        _accept(folder / name, target, size, sha256, Path(command[0]).name)
+        return _accept(folder / name, CACHE / name, size, sha256, Path(command[0]).name)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return target
 
 
 def complaint(stream: str) -> str:
@@ -221,19 +219,17 @@ def complaint(stream: str) -> str:
     return (lines or ["no answer"])[-1]
 
 
-def _wait(command: list[str], folder: Path, name: str, seconds: int) -> tuple[int, str]:
-    """Run a client to its end and say how long it is at it; returns its exit status and its error stream."""
+def _wait(command: list[str], folder: Path, name: str, seconds: int) -> tuple[str, int]:
+    """Run a client to its end and say how long it is at it; returns its error stream and its exit status."""
     with (
         subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as client,
         progress(None, name, "s") as bar,
     ):
         try:
             for _ in range(seconds):
-                try:
-                    _, complaints = client.communicate(timeout=1)
-                    return client.returncode, complaints
-                except subprocess.TimeoutExpired:
-                    bar.update(1)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return client.communicate(timeout=1)[1], client.returncode
+                bar.update(1)
             raise Unreachable(f"{Path(command[0]).name} was not done within {seconds} s")
         finally:
             client.kill()

@@ -1,27 +1,41 @@
-"""The photos that are meant, sorted by name, the file that holds such a list, and how it is cut into shards."""
+"""What lies in a folder, a zip, a bucket or a list: which photos, of which class and split. No photo is read for that.
+
+    found = listing.of("path", "~/pictures")       # lists the place once
+    listing.hand_over(found)                       # to the stage `download`, by .cache/listing
+    listing.handed_over("path", "~/pictures")      # a Listing, or None
+
+A class is the first folder below, as `layout.find` has it, or what the column `class` of a list says.
+"""
 
 import csv
+import dataclasses
 import hashlib
-import io
 import itertools
+import json
 import os
+import re
 import sqlite3
+import zipfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import BinaryIO, Protocol
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import BinaryIO
 
+from littledata.core import environment, files, lockfile
 from littledata.core.errors import UserError
 from littledata.core.progress import progress
-from littledata.photos import archive, names, places
-from littledata.photos.places import Photo
+from littledata.photos import archive, layout, lists, names, places
+from littledata.photos.photo import Photo
 from littledata.pictures import kinds
 
-LISTS = (".csv", ".parquet")
-NAMES = ("file", "uri", "path")  # what the column of a list may be called
-COLUMNS = ("file", "class", "split", "size", "etag")  # of a list that is written
-AS_BYTES = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}  # a name may be any bytes
-
+FOLDER = environment.ROOT / ".cache/listing"
+HANDED_OVER = "LISTING"  # the sha256 of the listing that whoever started a stage has handed over
+MAX_NAME_BYTES = 255  # of a folder, in UTF-8; another encoding may have taken less
+COLUMNS = ("file", "class", "split", "size", "etag")
+Place = Callable[[Photo], tuple[str, str | None] | None]  # gives a photo's class and split; None where it is outside class folders
 
 # Of a photo that is listed twice the first line counts. Where another one gives it another class or split, that is noted.
 ADD = """INSERT INTO photos VALUES (?, ?, ?, ?, ?, NULL) ON CONFLICT DO UPDATE
@@ -38,16 +52,8 @@ def on_disk(definition: str) -> sqlite3.Connection:
     return table
 
 
-class Paths(Protocol):
-    """Pictures' paths, and what is none, counted by its ending."""
-
-    left_out: Counter
-
-    def __iter__(self) -> Iterator[str]: ...
-
-
-class Listing:
-    """Photos, held on disk.
+class Photos:
+    """The photos of a place, in order of their names as bytes, held on disk.
 
     Parameters
     ----------
@@ -55,8 +61,6 @@ class Listing:
         A folder or s3://bucket/prefix, with all below it, or a list that is a CSV or Parquet file, here or in a bucket. A list has a
         column `file`, `uri` or `path`, of s3:// addresses or of files, relative to the list; and, if it is to be noticed that one
         has changed, their `size` and `etag`. Its columns `class` and `split` are taken as they are.
-    below : callable
-        Gives the paths of the pictures in a folder of this machine, as `Paths`.
 
     `base` is what the photos' names are relative to, `count` how many there are, `sha256` the digest of their names, sizes and etags,
     `left_out` what is no photo, counted by its ending.
@@ -67,15 +71,15 @@ class Listing:
         If there is no photo, or the source can't be listed.
     """
 
-    def __init__(self, source: str, below: Callable[[str], Paths]) -> None:
+    def __init__(self, source: str) -> None:
         self.source, self.left_out = source, Counter()
         self.table = on_disk("(key BLOB PRIMARY KEY, size INTEGER, etag TEXT, kind TEXT, split TEXT, again TEXT) WITHOUT ROWID")
-        found = self._found(below)
+        photos = self._listed()
         self.table.execute("BEGIN")
         with progress(None, "listed") as bar:
-            while some := list(itertools.islice(found, 1000)):
-                self.table.executemany(ADD, ((os.fsencode(photo.key), *photo[1:]) for photo in some))
-                bar.update(len(some))
+            while batch := list(itertools.islice(photos, 1000)):
+                self.table.executemany(ADD, ((os.fsencode(photo.key), *photo[1:5]) for photo in batch))
+                bar.update(len(batch))
         self.table.execute("COMMIT")
         self.count, digest = 0, hashlib.sha256()
         for photo in self:
@@ -83,126 +87,396 @@ class Listing:
             digest.update(photo.line())
         self.sha256 = digest.hexdigest()
         if not self.count:
-            others = f": it holds {archive.counted(self.left_out)}" if self.left_out else ""
+            others = f": it holds {names.counted(self.left_out)}" if self.left_out else ""
             raise UserError(f"no picture in {source}{others}")
 
-    def __enter__(self) -> "Listing":
+    def __enter__(self) -> "Photos":
         return self
 
     def __exit__(self, *_) -> None:
         self.table.close()
 
     def __iter__(self) -> Iterator[Photo]:
-        """The photos in order of their names, as bytes."""
         for key, *about in self.table.execute("SELECT key, size, etag, kind, split FROM photos ORDER BY key"):
             yield Photo(os.fsdecode(key), *about)
 
-    def _found(self, below: Callable[[str], Paths]) -> Iterator[Photo]:
+    def _listed(self) -> Iterator[Photo]:
         source = self.source
-        if source.lower().endswith(LISTS):
+        if lists.is_list(source):
             parent = source.rpartition("/")[0] if places.is_bucket(source) else os.path.dirname(os.path.abspath(source))
             self.base = f"{parent}/"
-            return _listed(source, self.base)
+            return lists.photos(source, self.base)
         if places.is_bucket(source):
             bucket = places.Bucket(source)
             self.base = f"{bucket.url}/"
-            return self._in_bucket(bucket)
+            return self._pictures((photo, _kind_by_name(photo.key)) for photo in bucket.objects() if not _is_folder(photo.key))
         if not os.path.isdir(source):
             raise UserError(f"{source} is no folder: expected one, s3://bucket/prefix, or a list that is a CSV or Parquet file.")
         self.base = os.path.abspath(source).rstrip("/") + "/"
-        paths = below(self.base)
-        self.left_out = paths.left_out
-        return (_on_disk(self.base, path.removeprefix(self.base)) for path in paths)
+        return self._pictures((photo, archive.kind(None, at, photo)) for photo, at in archive.in_folder(self.base, set()))
 
-    def _in_bucket(self, bucket: places.Bucket) -> Iterator[Photo]:
-        """The objects that may be pictures by their names; those without an ending are, and are looked into when it is their turn."""
-        for name, size, etag in bucket.objects():
-            if not name or name.endswith("/"):
-                continue  # how consoles make a folder
-            ending = names.ending(name)
-            if where := names.system(name):
-                self.left_out[where] += 1
-            elif ending and kinds.of(name, b"") is None:
-                self.left_out[ending] += 1
+    def _pictures(self, listed: Iterable[tuple[Photo, str | None]]) -> Iterator[Photo]:
+        """Those that may be pictures. The others are left out."""
+        for photo, kind in listed:
+            if other := names.system(photo.name) or names.brief(photo.problem) or (kind is None and names.other(photo.name)):
+                self.left_out[other] += 1
             else:
-                yield Photo(name, size, etag)
+                yield photo
 
 
-def _on_disk(base: str, name: str) -> Photo:
-    try:
-        about = os.stat(places.joined(base, name))
-    except OSError:
-        return Photo(name, -1, "")  # whoever opens it says why it can't be read
-    return Photo(name, about.st_size, places.stamp(about))
+def _is_folder(key: str) -> bool:
+    """Whether an object is what consoles make for a folder."""
+    return not key or key.endswith("/")
 
 
-def _listed(source: str, base: str) -> Iterator[Photo]:
-    """The photos that a list names."""
-    for row in _rows(source):
-        lowered = {str(key).lower(): value for key, value in row.items()}
-        name = next((lowered[column] for column in NAMES if lowered.get(column)), None)
-        if name is None:
-            known = ", ".join(map(str, row)) or "none"
+def _kind_by_name(key: str) -> str | None:
+    """As `kinds.of`, without a look at the object: what has no ending may be a picture, and is looked into when it is its turn."""
+    return kinds.of(key, b"") if names.ending(key) else ""
+
+
+@dataclasses.dataclass
+class Listing:
+    """What a place holds.
+
+    source, path : the params of `download` that it is of
+    base : what the photos' keys are relative to; it ends with a slash. "" of a zip
+    photos : with their classes and splits; to be iterated over as often as one likes
+    skipped : pictures that can't be used, each with its problem, as far as that is known without decoding them
+    left_out : what is no photo, counted by its ending, or by the system's folder that it lies in
+    notes : lines that people should read
+    numbers : of photos by class and split ("": not given), classes sorted
+    total_bytes : the size of the zip, or of all photos as far as it is listed
+    sha256 : of the photos' names, classes, splits, sizes and etags: what `lines` gives
+    """
+
+    source: str
+    path: str
+    base: str
+    photos: Iterable[Photo] = dataclasses.field(default_factory=list)
+    skipped: list[Photo] = dataclasses.field(default_factory=list)
+    left_out: dict[str, int] = dataclasses.field(default_factory=Counter)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    numbers: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    total_bytes: int = 0
+    sha256: str = ""
+
+    def __enter__(self) -> "Listing":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if zip_file := vars(self).get("zip"):
+            zip_file.close()
+
+    @cached_property
+    def zip(self) -> zipfile.ZipFile | None:
+        """The archive, opened; None of a folder."""
+        return None if self.base else archive.open_zip(self.path)
+
+    @cached_property
+    def _entries(self) -> dict[tuple[str, str], zipfile.ZipInfo]:
+        return {(photo.key, photo.etag): entry for photo, entry in archive.in_zip(self.zip, set())}
+
+    def read(self, photo: Photo) -> bytes:
+        """The bytes of a photo of a folder or a zip; archive.Unreadable where they can't be had."""
+        return archive.read(self.zip, Path(self.base + photo.key) if self.base else self._entries[photo.key, photo.etag])
+
+    def skip(self, photo: Photo, reason: str) -> None:
+        """Count a photo out, with the reason."""
+        self.numbers[photo.kind][photo.split] -= 1
+        self.skipped.append(photo._replace(problem=reason))
+
+    def counts(self) -> dict[str, int]:
+        """How many photos a class has, classes sorted."""
+        return {kind: sum(of_split.values()) for kind, of_split in self.numbers.items() if any(of_split.values())}
+
+    def size(self) -> int:
+        return self.total_bytes
+
+    def splits(self) -> list[str]:
+        """The splits that folders or the list give."""
+        return sorted({split for of_split in self.numbers.values() for split, count in of_split.items() if split and count})
+
+    def lines(self) -> list[str]:
+        """What people should read of it."""
+        left = [f"left out: {names.counted(self.left_out)}"] if self.left_out else []
+        return [*self.notes, *left]
+
+    def check(self) -> None:
+        """Raise UserError unless there are two classes or more, whose names a disk takes, and no class folder without a photo that
+        may be used."""
+        unusable: dict[str, Counter] = {}
+        for photo in self.skipped:
+            if photo.kind and not self.numbers.get(photo.kind, {}).get(photo.split):
+                where = f"{photo.kind} in {photo.split}" if photo.split else photo.kind
+                unusable.setdefault(where, Counter())[names.brief(photo.problem)] += 1
+        for where, reasons in unusable.items():
             raise UserError(
-                f"{source}: a row without a photo; expected a column `file`, `uri` or `path`, found the columns {known}."
+                f"{self.path}: no photo of the class {where} can be used ({names.counted(reasons)}). Convert some, or move it away."
             )
-        size, etag = lowered.get("size"), lowered.get("etag")
-        name, given = str(name), [_text(lowered.get(column)) for column in ("class", "split")]
-        if not places.is_bucket(places.joined(base, name)) and not etag:
-            yield _on_disk(base, name)._replace(kind=given[0], split=given[1])
+        classes = list(self.counts())
+        others = Counter(self.left_out) + Counter(names.brief(photo.problem) for photo in self.skipped)
+        if not classes:
+            holds = f"; it holds {names.counted(others)}" if others else ""
+            raise UserError(
+                f"{self.path} holds no photos in class folders{holds}: expected {self.path}/<class>/<photo>.jpg or the like."
+            )
+        if long := [kind for kind in classes if len(kind.encode()) > MAX_NAME_BYTES]:
+            raise UserError(f"{self.path}: the class {long[0]} has a name too long for most disks: rename its folder.")
+        if wrong := [kind for kind in classes if "/" in kind or kind in ("", ".", "..")]:
+            raise UserError(f"{self.path}: the class {wrong[0]!r} can't be a folder's name: rename it.")
+        if len(classes) < 2:
+            raise UserError(f"{self.path} holds one class ({classes[0]}): at least two are needed, a folder of photos each.")
+
+    def same(self, other: "Listing | None") -> bool:
+        """Whether nothing has changed: names, sizes and times of the photos, and what can't be used."""
+        about = ("source", "path", "sha256", "skipped")
+        return other is not None and all(getattr(self, name) == getattr(other, name) for name in about)
+
+    def measure(self, outside: Counter) -> None:
+        """Count the photos, once all are known. `outside` counts, by their folders, those that lie outside class folders."""
+        digest, numbers = hashlib.sha256(), {}
+
+        def counted() -> Iterator[Photo]:
+            for photo in self.photos:
+                of_split = numbers.setdefault(photo.kind, Counter())
+                of_split[photo.split] += 1
+                self.total_bytes += max(0, photo.size)
+                yield photo
+
+        for line in lines(counted()):
+            digest.update(line)
+        self.sha256, self.numbers = digest.hexdigest(), dict(sorted(numbers.items()))
+        of = [f"{count} in {'the folder itself' if folder == '.' else folder}" for folder, count in outside.most_common(5)]
+        self.notes += [f"skipped, outside class folders: {', '.join(of)}"] if of else []
+        ordered = sorted(self.numbers, key=lambda kind: (kind.casefold(), kind))
+        self.notes += [
+            f"{one} and {other} are two classes: name them alike if they are one."
+            for one, other in pairwise(ordered)
+            if one.casefold() == other.casefold()
+        ]
+
+
+def _folder(name: str) -> str:
+    return str(PurePosixPath(name).parent)
+
+
+def of(source: str, path: str | os.PathLike, by: str = "folder") -> Listing:
+    """List a place once.
+
+    Parameters
+    ----------
+    source : as `download.source`: of `bucket` photos stay where they are; of any other, path is a folder of class folders or a zip of one
+    path : as `download.path`, or the zip that a source has brought
+    by : {"name", "folder"}
+        Where a class stands: at the start of a file's name (Kaggle's `train/cat.0.jpg`), or as a folder (`layout.find`).
+
+    Raises
+    ------
+    UserError
+        As `own_photos`, `archive.open_zip` or `layout.find` do; or if a bucket can't be listed, or a photo of a list has no class or
+        two.
+    """
+    if source == "bucket":
+        return _in_place(source, in_place(path))
+    return of_archive(own_photos(path) if source == "path" else Path(path), by, source)
+
+
+def of_archive(path: Path, by: str = "folder", source: str = "path") -> Listing:
+    """As `of`, wherever a folder or a zip lies."""
+    listing, folders, outside = Listing(source, str(path), f"{path}/" if path.is_dir() else ""), set(), Counter()
+    listed = archive.in_folder(path, folders) if listing.base else archive.in_zip(listing.zip, folders)
+    pictures, others = _sorted_out(listing, listed)
+    known = layout.ByName() if by == "name" else layout.find(photo.name for photo in pictures)
+    for photo in pictures:
+        if place := known.place(photo.name):
+            photo = photo._replace(kind=place[0], split=place[1] or "")
+        else:
+            outside[_folder(photo.name)] += 1
+            photo = photo._replace(problem=photo.problem or "outside class folders")
+        (listing.skipped if photo.problem else listing.photos).append(photo)
+    listing.notes += known.notes
+    listing.measure(outside)
+    listing.notes += _without_photos(set(known.classes), folders, others)
+    if not listing.base:
+        listing.total_bytes = path.stat().st_size
+    return listing
+
+
+def _sorted_out(listing: Listing, listed: Iterable[tuple[Photo, Path | zipfile.ZipInfo]]) -> tuple[list[Photo], list[str]]:
+    """Pictures in natural order, each with its problem; and the names of people's other files. The listing takes what is left out."""
+    pictures, others = [], []
+    for photo, at in listed:
+        name, problem = photo.name, photo.problem
+        if system := names.system(name):
+            listing.left_out[system] += 1
             continue
-        try:
-            yield Photo(name, -1 if size in (None, "") else int(size), str(etag or "").strip('"'), *given)
-        except ValueError:
-            raise UserError(f"{source}: the size of {name} is {size!r}; expected a number of bytes.") from None
+        if problem.startswith(archive.TWICE):
+            listing.notes.append(f"{name}: {problem}")  # a class, maybe
+        if problem and not (archive.is_photo(name) or name.endswith("/")):
+            listing.skipped.append(photo)
+        elif (problem := archive.kind(listing.zip, at, photo)) is None:
+            listing.left_out[names.other(name)] += 1
+            others.append(name)
+        else:
+            pictures.append(photo._replace(problem=problem))
+    return sorted(pictures, key=lambda photo: names.natural(photo.name)), others
 
 
-def _text(value: object) -> str:
-    return "" if value is None else names.of_file(os.fsencode(str(value)))
+def _without_photos(classes: set[layout.Folders], folders: set[str], others: list[str]) -> list[str]:
+    """Lines about folders beside class folders that hold no photo: people may think that they are classes."""
+    beside = {known[:-1] for known in classes}
+    empty: dict[str, Counter] = {}
+    for name in sorted(folders):
+        parts = tuple(name.split("/"))
+        if parts[:-1] in beside and not any(known[: len(parts)] == parts for known in classes) and not names.system(f"{name}/x"):
+            empty[name] = Counter(names.other(other) for other in others if other.startswith(f"{name}/"))
+    return [f"no class: the folder {name} holds no photo ({names.counted(held) or 'it is empty'})" for name, held in empty.items()]
 
 
-def _rows(source: str) -> Iterator[dict]:
-    """The rows of a CSV or Parquet file, some at a time."""
+class Again:
+    """Photos that are made anew whenever they are iterated over."""
+
+    def __init__(self, start: Callable[[], Iterator[Photo]]) -> None:
+        self.start = start
+
+    def __iter__(self) -> Iterator[Photo]:
+        return self.start()
+
+
+def _in_place(source: str, path: str) -> Listing:
+    photos = Photos(path)
+    place, notes = _of_list(photos) if lists.is_list(path) else _of_folders(photos)
+
+    def placed() -> Iterator[Photo]:
+        for photo in photos:
+            if where := place(photo):
+                yield photo._replace(kind=where[0], split=where[1] or "")
+
+    listing = Listing(source, path, photos.base, Again(placed), left_out=photos.left_out, notes=notes)
+    listing.measure(Counter(_folder(_below(photo)) for photo in photos if not place(photo)))
+    return listing
+
+
+def _below(photo: Photo) -> str:
+    """A photo's path below the base, with one slash between folders: keys of a bucket may have several."""
+    return re.sub("/+", "/", photo.name).lstrip("/")
+
+
+def _of_folders(photos: Photos) -> tuple[Place, list[str]]:
+    """What gives a photo's class and split by its folders; and lines about them."""
+    known = layout.find(map(_below, photos))
+    return lambda photo: known.place(_below(photo)), known.notes
+
+
+def _of_list(photos: Photos) -> tuple[Place, list[str]]:
+    """As `_of_folders`, by the columns `class` and `split`."""
+
+    def first(condition: str) -> tuple[str, ...] | None:
+        row = photos.table.execute(f"SELECT key, kind, again FROM photos WHERE {condition} ORDER BY key LIMIT 1").fetchone()
+        return row and (Photo(os.fsdecode(row[0]), -1, "").name, *row[1:])
+
+    source = photos.source
+    if not first("kind != ''"):
+        raise UserError(f"{source}: no photo has a class; expected a column `class` beside `file`, `uri` or `path`.")
+    if without := first("kind = ''"):
+        raise UserError(f"{source}: {without[0]} has no class.")
+    if twice := first("again IS NOT NULL"):
+        raise UserError(f"{source}: {twice[0]} is listed twice, as {twice[1]} and as {twice[2]}.")
+    classes: dict[str, set[str]] = {}
+    for word, kind in photos.table.execute("SELECT DISTINCT split, kind FROM photos ORDER BY split"):
+        classes.setdefault(word, set()).add(kind)
+    if list(classes) == [""]:
+        return lambda photo: (photo.kind, None), []
+    splits = {word: layout.split_of(word) for word in classes}
+    if wrong := [word for word, split in splits.items() if not split]:
+        expected = ", ".join(layout.SPLIT_WORDS)
+        raise UserError(f"{source}: a photo has the split {wrong[0]!r}; expected {expected} for each, or none at all.")
+    if "train" not in splits.values():
+        raise UserError(f"{source}: no photo has the split train.")
+    layout.check_same(classes, dict(zip(classes, classes)), "the classes")
+    used = layout.two_or_three(splits.values())
+    return lambda photo: (photo.kind, used[splits[photo.split]]), [layout.how(splits, "list")]
+
+
+def own_photos(path: str | None) -> Path:
+    """The user's own folder, zip or list, from `download.path`.
+
+    Raises
+    ------
+    UserError
+        Where there is none, or where a run would remove it: DVC removes what stages make before it makes it anew.
+    """
+    if not path:
+        raise UserError("download.path is null: name a folder of class folders, or a zip, by PHOTOS.")
+    path, place = str(path), environment.ROOT / os.path.expanduser(path)
     try:
-        with _of_bucket(source) if places.is_bucket(source) else open(source, "rb") as file:
-            if source.lower().endswith(".csv"):
-                yield from csv.DictReader(io.TextIOWrapper(file, **AS_BYTES | {"encoding": "utf-8-sig"}))
-            else:
-                from pyarrow import parquet
-
-                for batch in parquet.ParquetFile(file).iter_batches(1000):
-                    yield from batch.to_pylist()
-    except UserError:
-        raise
-    except OSError as error:
-        raise UserError(f"{source} can't be read: {error.strerror or error}") from None
-    except (ValueError, csv.Error) as error:  # pyarrow's are ValueErrors
-        raise UserError(f"{source} can't be read as a list: {' '.join(str(error).split())}") from None
+        path.encode()
+    except UnicodeEncodeError:
+        shown = names.of_file(os.fsencode(path))
+        raise UserError(f"the name of {shown} is not UTF-8, which params.yaml can't hold: name a link to it.") from None
+    if not (place.is_dir() or place.is_file()):
+        raise UserError(f"download.path is {path}, and there is no such folder or file.")
+    for out in lockfile.outputs():
+        made, photos = ((environment.ROOT / file).resolve() for file in (out, place))
+        if made.is_relative_to(photos) or photos.is_relative_to(made):
+            how = "holds" if made != photos and made.is_relative_to(photos) else "is or lies in"
+            raise UserError(f"{path} {how} {out}, which every run removes and makes anew. Move your photos to another folder.")
+    return place
 
 
-def _of_bucket(source: str) -> io.BytesIO:
-    parent, _, name = source.rpartition("/")
-    data = places.Bucket(parent).read(name)
-    if data is None:
-        raise UserError(f"{source}: there is no such list.")
-    return io.BytesIO(data)
+def in_place(path: str | None) -> str:
+    """Where photos lie that stay there, from `download.path`: a bucket's address, or as `own_photos` has it."""
+    return str(path) if path and "://" in str(path) else os.path.abspath(own_photos(path))
+
+
+def lines(photos: Iterable[Photo]) -> Iterator[bytes]:
+    """The lines of a CSV file of photos. They end with CR LF: else a CR in a name would end one."""
+    line = csv.writer(SimpleNamespace(write=lambda text: text.encode(errors="surrogateescape"))).writerow
+    yield line(COLUMNS)
+    for photo in photos:
+        yield line((photo.key, photo.kind, photo.split, photo.size, photo.etag))
 
 
 def write(file: BinaryIO, photos: Iterable[Photo]) -> None:
-    """Write a list of photos: a CSV file with `COLUMNS`."""
-    text = io.TextIOWrapper(file, **AS_BYTES)
-    writer = csv.writer(text)  # its lines end with \r\n: else a \r in a name would end one
-    writer.writerow(COLUMNS)
-    writer.writerows((photo.key, photo.kind, photo.split, photo.size, photo.etag) for photo in photos)
-    text.detach()
+    """Write photos as a CSV file."""
+    file.writelines(lines(photos))
 
 
 def read(path: Path) -> Iterator[Photo]:
-    """The photos of a list that `write` wrote, in order and in flat memory."""
-    with open(path, **AS_BYTES) as file:
+    """The photos that `write` wrote, in order and in flat memory."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         rows = csv.reader(file)
         next(rows)
         yield from (Photo(key, int(size), etag, kind, split) for key, kind, split, size, etag in rows)
+
+
+def hand_over(listing: Listing) -> None:
+    """Write a listing to .cache/listing, whole or not at all, for the stage `download`, which processes that this one starts from now
+    on are to take it."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / "listing.json").unlink(missing_ok=True)  # of another one
+    with files.whole(FOLDER / "photos.csv") as file:
+        write(file, listing.photos)
+    with files.whole(FOLDER / "listing.json") as file:
+        about = {field.name: getattr(listing, field.name) for field in dataclasses.fields(Listing) if field.name != "photos"}
+        file.write(json.dumps(about).encode())
+    os.environ[HANDED_OVER] = listing.sha256
+
+
+def handed_over(source: str, path: str | os.PathLike) -> Listing | None:
+    """The listing that was handed over last, if it is of this source and path and still whole."""
+    try:
+        about = json.loads((FOLDER / "listing.json").read_text())
+        about["skipped"] = [Photo(*row) for row in about["skipped"]]
+        listing = Listing(photos=Again(lambda: read(FOLDER / "photos.csv")), **about)
+        whole = files.sha256_of(FOLDER / "photos.csv") == listing.sha256
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return listing if whole and (source, _whole(path)) == (listing.source, _whole(listing.path)) else None
+
+
+def _whole(path: str | os.PathLike) -> str:
+    return path if "://" in str(path) else os.path.abspath(environment.ROOT / os.path.expanduser(path))
 
 
 def cut(photos: Iterable[Photo], size: int) -> Iterator[list[Photo]]:

@@ -1,185 +1,83 @@
-"""A list of photos and their classes, which stay where they are: in a bucket, in a folder that is read in place, or where a CSV or
-Parquet file says. Nothing but names, sizes and etags is read.
+"""Lists of photos that people give: CSV and Parquet files, here or in a bucket."""
 
-A class is the first folder below, as `layout.find` has it, or what the column `class` of a list says.
-"""
-
-import json
+import csv
+import io
 import os
-import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
 
-from littledata.core import files
 from littledata.core.errors import UserError
-from littledata.photos import archive, fetch, layout, listing
-from littledata.photos.places import Photo
-from littledata.splits import dataset
+from littledata.photos import archive, names, places
+from littledata.photos.photo import Photo
 
-LATEST = fetch.CACHE / "list"  # the last list, which `make repro` makes and then the stage `download` takes
-LIST, NOTE = "photos.csv", "list.json"  # what `bring` writes into a folder
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a list holds, as `archive.Listing` says it of a folder.
-
-    path : what was listed
-    base : what the photos' names are relative to; it ends with a slash
-    sha256 : of the list
-    of_class : how many photos each class has, classes sorted
-    bytes : the size of all photos, as far as the list has it
-    given : the splits that folders or the list give
-    """
-
-    path: str
-    base: str
-    sha256: str
-    of_class: dict[str, int]
-    bytes: int
-    given: list[str]
-    left_out: dict[str, int]
-    notes: list[str]
-
-    def counts(self) -> dict[str, int]:
-        return self.of_class
-
-    def size(self) -> int:
-        return self.bytes
-
-    def splits(self) -> list[str]:
-        return self.given
-
-    def lines(self) -> list[str]:
-        """What people should read of it."""
-        return self.notes + ([f"left out: {archive.counted(Counter(self.left_out))}"] if self.left_out else [])
-
-    def check(self) -> None:
-        """Raise UserError unless there are two classes or more."""
-        archive.check_classes(self.path, list(self.of_class), Counter(self.left_out))
+ENDINGS = (".csv", ".parquet")
+NAMES = ("file", "uri", "path")  # what the column of a list may be called
 
 
-def bring(source: str, folder: Path) -> Summary:
-    """List a source into a folder: `LIST`, sorted by the photos' names as bytes, and `NOTE`, what `brought` gives of it.
+def is_list(path: str) -> bool:
+    return path.lower().endswith(ENDINGS)
+
+
+def photos(source: str, base: str) -> Iterator[Photo]:
+    """The photos that a person's list names, relative to `base`, with their classes and splits where it has such columns.
 
     Raises
     ------
     UserError
-        If it can't be listed, or a photo of a list has no class, or two. Then nothing is written.
+        If the list can't be read, or a row names no photo or has a size that is no number.
     """
-    with listing.Listing(source, _InFolder) as found:
-        is_list = source.lower().endswith(listing.LISTS)
-        place, notes = _of_list(found) if is_list else _of_folders(found)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / NOTE).unlink(missing_ok=True)  # of another list
-        counts, outside = _Counts(), Counter()
-        with files.whole(folder / LIST) as file:
-            listing.write(file, counts.of(_placed(found, place, outside)))
-    of_class = dict(sorted(counts.photos.items()))
-    summary = Summary(
-        path=source, base=found.base, sha256=files.sha256_of(folder / LIST), of_class=of_class, bytes=counts.bytes,
-        given=sorted(counts.splits), left_out=dict(sorted(found.left_out.items())),
-        notes=notes + archive.outside_line(outside) + archive.alike_lines(of_class),
-    )  # fmt: skip
-    with files.whole(folder / NOTE) as file:
-        file.write(json.dumps(vars(summary)).encode())
-    return summary
+    for row in _rows(source):
+        lowered = {str(key).lower(): value for key, value in row.items()}
+        name = next((lowered[column] for column in NAMES if lowered.get(column)), None)
+        if name is None:
+            known = ", ".join(map(str, row)) or "none"
+            raise UserError(
+                f"{source}: a row without a photo; expected a column `file`, `uri` or `path`, found the columns {known}."
+            )
+        size, etag = lowered.get("size"), lowered.get("etag")
+        name, placed = str(name), [_text(lowered.get(column)) for column in ("class", "split")]
+        if not places.is_bucket(places.joined(base, name)) and not etag:
+            yield on_disk(base, name)._replace(kind=placed[0], split=placed[1])
+            continue
+        try:
+            yield Photo(name, -1 if size in (None, "") else int(size), str(etag or "").strip('"'), *placed)
+        except ValueError:
+            raise UserError(f"{source}: the size of {name} is {size!r}; expected a number of bytes.") from None
 
 
-def brought(folder: Path) -> Summary | None:
-    """What `bring` has written into a folder, if it has and the list is still whole."""
+def on_disk(base: str, name: str) -> Photo:
+    """A file of this machine as a photo."""
     try:
-        found = Summary(**json.loads((folder / NOTE).read_text()))
-        return found if files.sha256_of(folder / LIST) == found.sha256 else None
-    except (OSError, ValueError, TypeError):
-        return None
+        about = os.stat(places.joined(base, name))
+    except OSError:
+        return Photo(name, -1, "")  # whoever opens it says why it can't be read
+    return Photo(name, about.st_size, archive.stamp(about))
 
 
-def of_note(note: Mapping) -> Summary:
-    """What data/raw/source.json says of a list."""
-    names = {"of_class": "counts", "given": "splits"}
-    return Summary(
-        **{field.name: note[names.get(field.name, field.name)] for field in fields(Summary) if field.name != "notes"}, notes=[]
-    )
+def _text(value: object) -> str:
+    return "" if value is None else names.of_file(os.fsencode(str(value)))
 
 
-class _Counts:
-    """Counts photos on their way."""
-
-    def __init__(self) -> None:
-        self.photos, self.bytes, self.splits = Counter(), 0, set()
-
-    def of(self, photos: Iterator[Photo]) -> Iterator[Photo]:
-        for photo in photos:
-            self.photos[photo.kind] += 1
-            self.bytes += max(0, photo.size)
-            self.splits |= {photo.split} if photo.split else set()
-            yield photo
-
-
-class _InFolder:
-    """The pictures below a folder of this machine, by their endings or else by what is in them."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder, self.left_out = folder, Counter()
-
-    def __iter__(self) -> Iterator[str]:
-        for file in archive.in_folder(Path(self.folder), set()):
-            if what := archive.other(file):
-                self.left_out[what] += 1
+def _rows(source: str) -> Iterator[dict]:
+    """The rows of a CSV or Parquet file, some at a time."""
+    try:
+        with _of_bucket(source) if places.is_bucket(source) else open(source, "rb") as file:
+            if source.lower().endswith(".csv"):
+                text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")  # a name may be any bytes
+                yield from csv.DictReader(text)
             else:
-                yield str(file.at)
+                from pyarrow import parquet
+
+                for batch in parquet.ParquetFile(file).iter_batches(1000):
+                    yield from batch.to_pylist()
+    except OSError as error:
+        raise UserError(f"{source} can't be read: {error.strerror or error}") from None
+    except (ValueError, csv.Error) as error:  # pyarrow's are ValueErrors
+        raise UserError(f"{source} can't be read as a list: {' '.join(str(error).split())}") from None
 
 
-def _placed(photos: listing.Listing, place, outside: Counter) -> Iterator[Photo]:
-    """The photos with their classes and splits. `outside` counts those that have none, by their folders."""
-    for photo in photos:
-        if where := place(photo):
-            yield Photo(photo.key, photo.size, photo.etag, where[0], where[1] or "")
-        else:
-            outside[str(PurePosixPath(_path(photo)).parent)] += 1
-
-
-def _path(photo: Photo) -> str:
-    """A photo's path below the base, with one slash between folders: keys of a bucket may have several."""
-    return re.sub("/+", "/", photo.name).lstrip("/")
-
-
-def _of_folders(photos: listing.Listing):
-    """What gives a photo's class and split by its folders; and lines about them."""
-    known = layout.find(map(_path, photos))
-    return lambda photo: known.place(_path(photo)), known.notes
-
-
-def _of_list(photos: listing.Listing):
-    """As `_of_folders`, by the columns `class` and `split`."""
-
-    def name(condition: str) -> tuple[str, ...] | None:
-        found = photos.table.execute(f"SELECT key, kind, again FROM photos WHERE {condition} ORDER BY key LIMIT 1").fetchone()
-        return found and (Photo(os.fsdecode(found[0]), -1, "").name, *found[1:])
-
-    source = photos.source
-    if not name("kind != ''"):
-        raise UserError(f"{source}: no photo has a class; expected a column `class` beside `file`, `uri` or `path`.")
-    if without := name("kind = ''"):
-        raise UserError(f"{source}: {without[0]} has no class.")
-    if twice := name("again IS NOT NULL"):
-        raise UserError(f"{source}: {twice[0]} is listed twice, as {twice[1]} and as {twice[2]}.")
-    words = [word for (word,) in photos.table.execute("SELECT DISTINCT split FROM photos ORDER BY split")]
-    if words == [""]:
-        return lambda photo: (photo.kind, None), []
-    splits = {word: layout.split_of(word) for word in words}
-    if wrong := [word for word, split in splits.items() if not split]:
-        raise UserError(
-            f"{source}: a photo has the split {wrong[0]!r}; expected {', '.join(dataset.SPLITS)} for each, or none at all."
-        )
-    if "train" not in splits.values():
-        raise UserError(f"{source}: no photo has the split train.")
-    kinds: dict[str, set[str]] = {}
-    for word, kind in photos.table.execute("SELECT DISTINCT split, kind FROM photos ORDER BY split"):
-        kinds.setdefault(word, set()).add(kind)
-    layout.check_same(kinds, dict(zip(words, words)), "the classes")
-    used = layout.two_or_three(splits.values())
-    return lambda photo: (photo.kind, used[splits[photo.split]]), [layout.how(splits, "list")]
+def _of_bucket(source: str) -> io.BytesIO:
+    parent, _, name = source.rpartition("/")
+    data = places.Bucket(parent).read(name)
+    if data is None:
+        raise UserError(f"{source}: there is no such list.")
+    return io.BytesIO(data)

@@ -5,6 +5,7 @@ import struct
 import unicodedata
 import zipfile
 import zlib
+from collections.abc import Mapping
 
 UTF8_FLAG, UNICODE_PATH, DOS = 0x800, 0x7075, 0  # of a zip's entry: a flag, an extra field, the system that made it
 
@@ -71,9 +72,24 @@ def ending(name: str) -> str:
     return found[1] if found else ""
 
 
+def other(name: str) -> str:
+    """What a file that is no photo is counted as."""
+    return ending(name) or "without an ending"
+
+
 def natural(name: str) -> list:
     """A sort key that puts cat.2 before cat.10."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def brief(reason: str) -> str:
+    """The kind of a reason: what stands before its details."""
+    return reason.partition(":")[0]
+
+
+def counted(numbers: Mapping[str, int]) -> str:
+    """Counts for people, the largest first: 9 .mov, 2 .xlsx."""
+    return ", ".join(f"{count} {name}" for name, count in sorted(numbers.items(), key=lambda item: (-item[1], item[0])))
 
 
 def some(names, most: int = 5) -> str:

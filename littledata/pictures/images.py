@@ -24,15 +24,8 @@ pillow_heif.register_heif_opener()  # what phones take
 MIN_SIDE = 16  # px; below this there is nothing to see
 LOOK = 512  # px, as `decode` has `size`: what a first look at a photo takes, so that a huge JPEG is decoded small
 ORIENTATION = 0x0112
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # by EXIF's orientation
+TURNS = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90".split()
+UPRIGHT = {orientation: Image.Transpose[turn] for orientation, turn in enumerate(TURNS, start=2)}  # by EXIF's orientation
 MEAN_BGR = (103.939, 116.779, 123.68)  # of ImageNet
 MAX_PIXELS = 150_000_000  # a 108-megapixel phone photo passes, a decompression bomb doesn't
 MAX_BYTES = 3 * MAX_PIXELS  # decoded: deeper pictures, and those with transparency, take more a pixel
@@ -75,12 +68,8 @@ def decode(data: bytes, size: int | None = None, depth: deep.Depth = deep.UNKNOW
 
 def extent(data: bytes) -> deep.Extent | None:
     """The lowest and the highest number in a picture of more than 8 bits, None for any other; raises what `decode` does."""
-
-    def found(data: bytes) -> deep.Extent | None:
-        numbers = deep.numbers(_opened(data, LOOK), lambda: _opened(data, LOOK))
-        return numbers and numbers.extent()
-
-    return _tried(data, found)
+    numbers = _tried(data, lambda data: deep.numbers(_opened(data, LOOK), lambda: _opened(data, LOOK)))
+    return numbers.extent() if numbers else None
 
 
 def sides(data: bytes) -> tuple[int, int]:
@@ -93,25 +82,23 @@ def _tried(data: bytes, how: Callable[[bytes], T]) -> T:
     if not data:
         raise UnreadablePhoto("the file is empty")
     first = None
-    try:
-        for version in metadata.versions(data):
-            try:
-                return how(version)
-            except (UnreadablePhoto, MemoryError):
-                raise
-            except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-                first = first or error
-    except MemoryError:
-        raise UnreadablePhoto("takes more memory than there is") from None
+    for version in metadata.versions(data):
+        try:
+            return how(version)
+        except UnreadablePhoto:
+            raise
+        except MemoryError:
+            raise UnreadablePhoto("takes more memory than there is") from None
+        except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+            first = first or error
     raise UnreadablePhoto(_why(data, first)) from None
 
 
 def _why(data: bytes, error: Exception) -> str:
     """Why a picture's file can't be decoded, in words."""
-    if tiff.is_tiff(data):
-        found = tiff.unread if isinstance(error, (UnidentifiedImageError, KeyError)) else tiff.unsupported
-        if reason := found(data):
-            return reason
+    explain = tiff.unread if isinstance(error, (UnidentifiedImageError, KeyError)) else tiff.unsupported
+    if kinds.TIFF.match(data) and (reason := explain(data)):
+        return reason
     if not isinstance(error, UnidentifiedImageError):
         return f"can't be decoded: {' '.join(str(error).split()) or type(error).__name__}"  # some have several lines, or none
     if (kind := kinds.of("", data[: kinds.HEAD])) is None:
@@ -121,7 +108,7 @@ def _why(data: bytes, error: Exception) -> str:
 
 def _opened(data: bytes, size: int | None, draft: bool = True) -> ImageFile.ImageFile:
     """A picture's file opened, its size and kind checked, not decoded; UnreadablePhoto where it won't be."""
-    if tiff.is_tiff(data) and (reason := tiff.refused(data)):
+    if kinds.TIFF.match(data) and (reason := tiff.refused(data)):
         raise UnreadablePhoto(reason)
     if data[8:16] == b"WEBPVP8X":  # Pillow makes room for it as soon as it is opened
         _check(1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little"))
@@ -155,16 +142,11 @@ def _decoded(data: bytes, size: int | None, depth: deep.Depth) -> Image.Image:
     if not numbers:
         image.load()
     picture = numbers.picture(depth) if numbers else _rgb(image)
-    turn = UPRIGHT.get(_orientation(image))
-    return picture if turn is None else picture.transpose(turn)
-
-
-def _orientation(image: Image.Image) -> int | None:
-    """EXIF's orientation of a loaded picture; None where it says nothing that can be read."""
     try:
-        return int(image.getexif().get(ORIENTATION, 1))
+        turn = UPRIGHT.get(int(image.getexif().get(ORIENTATION, 1)))
     except Exception:  # as many kinds as there are broken files
-        return None
+        turn = None
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -186,12 +168,12 @@ def resize(image: Image.Image, size: int, fit: str = "squash") -> np.ndarray:
     `fit` is how it becomes a square. `squash` it as the blog does; or keep its aspect ratio and `crop` its longer sides
     about the centre, or `pad` its shorter ones with ImageNet's mean colour, which preprocessing makes 0.
     """
-    side = (size, size)
+    side, how = (size, size), Image.Resampling.BILINEAR
     if fit == "crop":
-        return np.asarray(ImageOps.fit(image, side, Image.Resampling.BILINEAR))
+        return np.asarray(ImageOps.fit(image, side, how))
     if fit == "pad":
-        return np.asarray(ImageOps.pad(image, side, Image.Resampling.BILINEAR, tuple(round(mean) for mean in MEAN_BGR[::-1])))
-    return np.asarray(image.resize(side, Image.Resampling.BILINEAR))
+        return np.asarray(ImageOps.pad(image, side, how, tuple(round(mean) for mean in MEAN_BGR[::-1])))
+    return np.asarray(image.resize(side, how))
 
 
 def square(data: bytes, size: int, fit: str = "squash", depth: deep.Depth = deep.UNKNOWN) -> np.ndarray:
@@ -237,7 +219,7 @@ def preprocess(pixels: np.ndarray, how: str) -> np.ndarray:
     """
     if how == "rescale":
         return pixels.astype(np.float32) / 255
-    return pixels[..., ::-1].astype(np.float32) - np.float32(MEAN_BGR)
+    return pixels[..., ::-1].astype(np.float32) - np.array(MEAN_BGR, np.float32)
 
 
 def random_numbers(seed: int, view: int, sha256: str) -> np.random.Generator:
@@ -270,9 +252,8 @@ def augment(photo: Image.Image, size: int, strength: Mapping, rng: np.random.Gen
     -------
     uint8 array of shape (size, size, 3). What a shift or rotation uncovers is filled by reflection.
     """
-    shear, angle, shift_x, shift_y = rng.uniform(-1, 1, 4) * (
-        strength["shear"], np.radians(strength["rotation"]), strength["shift"] * size, strength["shift"] * size
-    )  # fmt: skip
+    shift = strength["shift"] * size
+    shear, angle, shift_x, shift_y = rng.uniform(-1, 1, 4) * (strength["shear"], np.radians(strength["rotation"]), shift, shift)
     zoom_x, zoom_y = 1 + rng.uniform(-1, 1, 2) * strength["zoom"]
     mirror = -1 if strength["flip"] and rng.random() < 0.5 else 1
     colours = 1 + rng.uniform(-1, 1, 3) * strength["colour"]

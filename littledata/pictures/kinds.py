@@ -14,43 +14,40 @@ ENDINGS = set(
     ".jpg .jpeg .jpe .jfif .jif .jfi .mpo .png .apng .webp .heic .heics .heif .heifs .hif .avif .avifs .gif .bmp .dib .tif .tiff"
     " .btf .tf8".split()
 )
-BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}  # bytes: two letters alone would make pictures of texts
-HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1", b"avif", b"avis"}
-RAW_ENDINGS = {
-    ".3fr": "Hasselblad 3FR", ".arw": "Sony ARW", ".cr2": "Canon CR2", ".cr3": "Canon CR3", ".crw": "Canon CRW",
-    ".dcr": "Kodak DCR", ".dng": "Adobe DNG", ".erf": "Epson ERF", ".fff": "Hasselblad FFF", ".gpr": "GoPro GPR",
-    ".iiq": "Phase One IIQ", ".k25": "Kodak K25", ".kdc": "Kodak KDC", ".mef": "Mamiya MEF", ".mos": "Leaf MOS",
-    ".mrw": "Minolta MRW", ".nef": "Nikon NEF", ".nrw": "Nikon NRW", ".orf": "Olympus ORF", ".ori": "Olympus ORI",
-    ".pef": "Pentax PEF", ".raf": "Fuji RAF", ".raw": "RAW", ".rw2": "Panasonic RW2", ".rwl": "Leica RWL", ".sr2": "Sony SR2",
-    ".srf": "Sony SRF", ".srw": "Samsung SRW", ".x3f": "Sigma X3F",
+TIFF = re.compile(rb"II[*+]\0|MM\0[*+]")
+CAMERAS = {
+    "Adobe": "dng", "Canon": "cr2 cr3 crw", "Epson": "erf", "Fuji": "raf", "GoPro": "gpr", "Hasselblad": "3fr fff",
+    "Kodak": "dcr k25 kdc", "Leaf": "mos", "Leica": "rwl", "Mamiya": "mef", "Minolta": "mrw", "Nikon": "nef nrw",
+    "Olympus": "orf ori", "Panasonic": "rw2", "Pentax": "pef", "Phase One": "iiq", "Samsung": "srw", "Sigma": "x3f",
+    "Sony": "arw sr2 srf",
 }  # fmt: skip
-RAW_MAGIC = [
-    (b"FUJIFILMCCD-RAW", "Fuji RAF"), (b"FOVb", "Sigma X3F"), (b"IIRO", "Olympus ORF"), (b"IIRS", "Olympus ORF"),
-    (b"MMOR", "Olympus ORF"), (b"IIU\0", "Panasonic RW2"), (b"\0MRM", "Minolta MRW"), (b"II\x1a\0\0\0HEAPCCDR", "Canon CRW"),
-]  # fmt: skip
-OTHER_ENDINGS = {
-    ".ai": "an Illustrator file", ".cur": "an icon", ".dcm": "a DICOM picture", ".dds": "a DDS texture", ".djvu": "a DjVu file",
-    ".emf": "a Windows metafile", ".eps": "an EPS file", ".exr": "an OpenEXR picture", ".fits": "a FITS picture",
-    ".icns": "an icon", ".ico": "an icon",
-    ".j2c": "a JPEG 2000 picture", ".j2k": "a JPEG 2000 picture", ".jp2": "a JPEG 2000 picture", ".jpc": "a JPEG 2000 picture",
-    ".jpf": "a JPEG 2000 picture", ".jpm": "a JPEG 2000 picture", ".jpx": "a JPEG 2000 picture", ".jxl": "a JPEG XL picture",
-    ".jxr": "a JPEG XR picture", ".hdp": "a JPEG XR picture", ".wdp": "a JPEG XR picture", ".kra": "a Krita file",
-    ".ora": "an OpenRaster file", ".pam": "a Netpbm picture", ".pbm": "a Netpbm picture", ".pcx": "a PCX picture",
-    ".pgm": "a Netpbm picture", ".pnm": "a Netpbm picture", ".ppm": "a Netpbm picture", ".psb": "a Photoshop file",
-    ".psd": "a Photoshop file", ".qoi": "a QOI picture", ".svg": "an SVG drawing", ".svgz": "an SVG drawing",
-    ".tga": "a TGA picture", ".wmf": "a Windows metafile", ".xbm": "an XBM picture", ".xcf": "a GIMP file",
-    ".xpm": "an XPM picture",
+RAW_ENDINGS = {f".{ending}": f"{maker} {ending.upper()}" for maker, endings in CAMERAS.items() for ending in endings.split()}
+RAW_ENDINGS[".raw"] = "RAW"
+OTHERS = {
+    "a DDS texture": "dds", "a DICOM picture": "dcm", "a DjVu file": "djvu", "a FITS picture": "fits", "a GIMP file": "xcf",
+    "a JPEG 2000 picture": "j2c j2k jp2 jpc jpf jpm jpx", "a JPEG XL picture": "jxl", "a JPEG XR picture": "jxr hdp wdp",
+    "a Krita file": "kra", "a Netpbm picture": "pam pbm pgm pnm ppm", "a PCX picture": "pcx", "a Photoshop file": "psb psd",
+    "a QOI picture": "qoi", "a TGA picture": "tga", "a Windows metafile": "emf wmf", "an EPS file": "eps",
+    "an Illustrator file": "ai", "an OpenEXR picture": "exr", "an OpenRaster file": "ora", "an SVG drawing": "svg svgz",
+    "an XBM picture": "xbm", "an XPM picture": "xpm", "an icon": "cur icns ico",
 }  # fmt: skip
-OTHER_MAGIC = [
-    (b"8BPS", "a Photoshop file"), (b"gimp xcf", "a GIMP file"), (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture"),
-    (b"\xff\x0a", "a JPEG XL picture"), (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 picture"),
-    (b"\xff\x4f\xff\x51", "a JPEG 2000 picture"), (b"II\xbc\x01", "a JPEG XR picture"), (b"DDS ", "a DDS texture"),
-    (b"v/1\x01", "an OpenEXR picture"), (b"#?RADIANCE", "a Radiance HDR picture"), (b"#?RGBE", "a Radiance HDR picture"),
-    (b"SIMPLE  =", "a FITS picture"),
-    (b"icns", "an icon"), (b"qoif", "a QOI picture"), (b"AT&TFORM", "a DjVu file"), (b"/* XPM */", "an XPM picture"),
-    (b"BPG\xfb", "a BPG picture"), (b"FLIF", "a FLIF picture"), (b"\x8aMNG\r\n\x1a\n", "an MNG film"),
-    (b"\xc5\xd0\xd3\xc6", "an EPS file"), (b"\xd7\xcd\xc6\x9a", "a Windows metafile"),
-]  # fmt: skip
+OTHER_ENDINGS = {f".{ending}": what for what, endings in OTHERS.items() for ending in endings.split()}
+RAW_HEADS = {
+    rb".{4}ftypcrx ": "Canon CR3", rb"FUJIFILMCCD-RAW": "Fuji RAF", rb"FOVb": "Sigma X3F", rb"II(RO|RS)|MMOR": "Olympus ORF",
+    rb"IIU\0": "Panasonic RW2", rb"\0MRM": "Minolta MRW", rb"II\x1a\0{3}HEAPCCDR": "Canon CRW",
+}  # fmt: skip
+# A BMP's letters alone would make pictures of texts: its header's size as well. Of what HEIF calls brands, those of pictures.
+READABLE = rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM.{12}[\x0c\x10(48@l|]\0{3}|RIFF.{4}WEBP|.{4}ftyp(he[iv][cmsx]|mif[12]|msf1|avi[fs])"
+OTHER_HEADS = {
+    rb"8BPS": "a Photoshop file", rb"gimp xcf": "a GIMP file", rb"\0\0\0\x0cJXL \r\n\x87\n|\xff\x0a": "a JPEG XL picture",
+    rb"\0\0\0\x0cjP  \r\n\x87\n|\xffO\xffQ": "a JPEG 2000 picture", rb"II\xbc\x01": "a JPEG XR picture",
+    rb"DDS ": "a DDS texture", rb"v/1\x01": "an OpenEXR picture", rb"#\?(RADIANCE|RGBE)": "a Radiance HDR picture",
+    rb"SIMPLE  =": "a FITS picture", rb"icns|\0\0[\1\2]\0[^\0]\0.{3}\0": "an icon", rb"qoif": "a QOI picture",
+    rb"AT&TFORM": "a DjVu file", rb"/\* XPM \*/": "an XPM picture", rb"BPG\xfb": "a BPG picture", rb"FLIF": "a FLIF picture",
+    rb"\x8aMNG\r\n\x1a\n": "an MNG film", rb"\xc5\xd0\xd3\xc6|%!PS-Adobe-[\d.]+ EPSF": "an EPS file",
+    rb"\xd7\xcd\xc6\x9a": "a Windows metafile", rb".{128}DICM": "a DICOM picture", rb"P[1-7]\s+(#|\d|WIDTH)": "a Netpbm picture",
+    rb"(\xef\xbb\xbf)?\s*(?=<svg|<\?xml|<!--|<!DOCTYPE svg).*?<(\w+:)?svg[\s>]": "an SVG drawing",
+}  # fmt: skip
 DNG_VERSION, MAKE, SUB_IFDS, SUBFILE_TYPE, PHOTOMETRIC = 50706, 271, 330, 254, 262
 NUMBERS = {1: "B", 2: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q", 18: "Q"}  # of TIFF's types
 VALUES = 64  # of a tag; the pictures here have as many bands at most
@@ -75,20 +72,15 @@ def of(name: str, head: bytes) -> str | None:
         it; the reason, in words, for a picture of a kind that can't be read; None for what is no picture.
     """
     ending = PurePosixPath(name).suffix.lower()
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+    if TIFF.match(head):
         camera = RAW_ENDINGS.get(ending) or raw_tiff(head)
         return raw(camera) if camera else ""
-    if camera := raw_magic(head):
-        return raw(camera)
-    if readable(head):
-        return ""
-    if what := other(head):
-        return f"{what}: export it as JPEG or PNG"
-    if ending in ENDINGS:
-        return ""
-    if ending in RAW_ENDINGS and not head[4:8] == b"ftyp":
+    for pattern, reason in HEADS:
+        if pattern.match(head):
+            return reason
+    if ending in RAW_ENDINGS and head[4:8] != b"ftyp":
         return raw(RAW_ENDINGS[ending])
-    return f"{OTHER_ENDINGS[ending]}: export it as JPEG or PNG" if ending in OTHER_ENDINGS else None
+    return "" if ending in ENDINGS else exported(OTHER_ENDINGS[ending]) if ending in OTHER_ENDINGS else None
 
 
 def raw(camera: str) -> str:
@@ -96,28 +88,16 @@ def raw(camera: str) -> str:
     return f"a RAW photo{'' if camera == 'RAW' else f' ({camera})'}: export it as JPEG, TIFF or PNG"
 
 
-def readable(head: bytes) -> bool:
-    """Whether a file begins as a picture that `images.decode` reads, other than TIFF."""
-    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")):
-        return True
-    if head.startswith(b"BM"):
-        return len(head) >= 18 and struct.unpack_from("<I", head, 14)[0] in BMP_HEADERS
-    return (head.startswith(b"RIFF") and head[8:12] == b"WEBP") or bool(HEIF_BRANDS & set(brands(head)[:1]))
+def exported(what: str) -> str:
+    """The reason why a picture of another kind isn't read."""
+    return f"{what}: export it as JPEG or PNG"
 
 
-def brands(head: bytes) -> list[bytes]:
-    """What a file of ISO's base media format (HEIF, AVIF, CR3, but films too) says it is, above all first."""
-    if head[4:8] != b"ftyp":
-        return []
-    end = max(16, min(struct.unpack_from(">I", head)[0], len(head)))
-    return [head[8:12], *(head[start : start + 4] for start in range(16, end, 4))]
-
-
-def raw_magic(head: bytes) -> str | None:
-    """The kind of a RAW photo that is no TIFF file."""
-    if brands(head)[:1] == [b"crx "]:
-        return "Canon CR3"
-    return next((camera for magic, camera in RAW_MAGIC if head.startswith(magic)), None)
+HEADS = [
+    *((re.compile(pattern, re.DOTALL), raw(camera)) for pattern, camera in RAW_HEADS.items()),
+    (re.compile(READABLE, re.DOTALL), ""),
+    *((re.compile(pattern, re.DOTALL), exported(what)) for pattern, what in OTHER_HEADS.items()),
+]
 
 
 def raw_tiff(data: bytes) -> str | None:
@@ -170,21 +150,3 @@ def _values(data: bytes, order: str, pointer: str, kind: int, count: int, at: in
         return struct.unpack_from(f"{order}{min(count, VALUES)}{letter}", data, at)
     except BEHIND:
         return ()
-
-
-def other(head: bytes) -> str | None:
-    """What a picture of a kind that can't be read is, by its first bytes."""
-    for magic, what in OTHER_MAGIC:
-        if head.startswith(magic):
-            return what
-    if head[128:132] == b"DICM":
-        return "a DICOM picture"
-    if head[:4] in (b"\0\0\1\0", b"\0\0\2\0") and 0 < int.from_bytes(head[4:6], "little") < 256 and head[9:10] == b"\0":
-        return "an icon"
-    if re.match(rb"P[1-7]\s+(#|\d|WIDTH)", head):
-        return "a Netpbm picture"
-    if re.match(rb"%!PS-Adobe-[\d.]+ EPSF", head):
-        return "an EPS file"
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    marked_up = text.startswith((b"<svg", b"<?xml", b"<!--", b"<!DOCTYPE svg"))
-    return "an SVG drawing" if marked_up and re.search(rb"<(\w+:)?svg[\s>]", text) else None

@@ -22,23 +22,12 @@ def versions(data: bytes) -> Iterator[bytes]:
     """A picture's file, then with less and less metadata, as far as it has any: first without what says nothing of pixels,
     then without the EXIF as well, which has the orientation."""
     yield data
-    if data.startswith(b"\xff\xd8\xff"):
-        found = [_jpeg(data, exif) for exif in (True, False)]
-    elif data.startswith(PNG):
-        found = [_png(data, exif) for exif in (True, False)]
-    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        found = [_webp(data)]
-    elif data.startswith((b"II*\0", b"MM\0*")):
-        found = [_tiff(data, orientation) for orientation in (True, False)]
-    elif data[4:8] == b"ftyp":
-        found = [re.sub(rb"(infe\x02[\0-\xff]{7})(?:Exif|mime)", rb"\1free", data[: 2**20]) + data[2**20 :]]
-    else:
-        found = []
+    without = next((reader for head, reader in READERS.items() if re.match(head, data, re.DOTALL)), None)
     last = data
-    for some in found:
-        if some != last:
-            yield some
-        last = some
+    for exif in (True, False) if without else ():
+        if (less := without(data, exif)) != last:
+            yield less
+        last = less
 
 
 def _jpeg(data: bytes, exif: bool) -> bytes:
@@ -62,19 +51,15 @@ def _jpeg(data: bytes, exif: bool) -> bytes:
 
 def _counts(segment: bytes, exif: bool) -> bool:
     """Whether a JPEG's application segment decides over colours or, with `exif`, orientation."""
-    return (
-        (segment.startswith(b"JFIF\0") and len(segment) >= 14)
-        or (segment.startswith(b"Adobe") and len(segment) >= 12)
-        or (exif and segment.startswith(b"Exif\0\0"))
-    )
+    return bool(re.match(rb"JFIF\0.{9}|Adobe.{7}" + rb"|Exif\0\0" * exif, segment, re.DOTALL))
 
 
 def jpeg_kind(data: bytes) -> str | None:
     """What is odd about a JPEG that Pillow finds no picture in, as far as its frame tells; None for one of the usual kind."""
-    found = re.search(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]\0[\x0b-\x17](.)", data[: 2**20], re.DOTALL)
-    if not data.startswith(b"\xff\xd8\xff") or not found or found[1] == b"\x08":
+    frame = re.search(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]\0[\x0b-\x17](.)", data[: 2**20], re.DOTALL)
+    if not data.startswith(b"\xff\xd8\xff") or not frame or frame[1] == b"\x08":
         return None
-    return f"a JPEG of {found[1][0]} bits a channel: save it with 8"
+    return f"a JPEG of {frame[1][0]} bits a channel: save it with 8"
 
 
 def _tables(data: bytes, start: int) -> int:
@@ -83,15 +68,15 @@ def _tables(data: bytes, start: int) -> int:
     A smaller one would be the thumbnail within the metadata.
     """
     best, place = 0, len(data)
-    for found in re.finditer(re.escape(DQT), data[start : start + 2**20]):
-        at, area = start + found.start(), 0
+    for table in re.finditer(re.escape(DQT), data[start : start + 2**20]):
+        at, area = start + table.start(), 0
         while at + 9 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
             if data[at + 1] in (0xC0, 0xC1, 0xC2):
                 height, width = struct.unpack_from(">HH", data, at + 5)
                 area = height * width
             at += 2 + int.from_bytes(data[at + 2 : at + 4])
         if data[at : at + 2] == b"\xff\xda" and area > best:
-            best, place = area, start + found.start()
+            best, place = area, start + table.start()
     return place
 
 
@@ -103,8 +88,8 @@ def _png(data: bytes, exif: bool) -> bytes:
         behind = data[end + 4 : end + 8]
         fits = end <= len(data) and (not behind or re.fullmatch(rb"[A-Za-z]{4}", behind))
         if not fits and not name[:1].isupper():  # its length is wrong
-            found = data.find(b"IDAT", at + 8)
-            at = found - 4 if found > 0 else len(data)
+            pixels = data.find(b"IDAT", at + 8)
+            at = pixels - 4 if pixels > 0 else len(data)
             continue
         if name[:1].isupper() or name == b"tRNS":
             kept.append(data[at:end])
@@ -115,7 +100,7 @@ def _png(data: bytes, exif: bool) -> bytes:
     return b"".join(kept)
 
 
-def _webp(data: bytes) -> bytes:
+def _webp(data: bytes, exif: bool) -> bytes:
     kept, at = [], 12
     while at + 8 <= len(data):
         name, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
@@ -129,7 +114,7 @@ def _webp(data: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", len(content)) + content
 
 
-def _tiff(data: bytes, orientation: bool) -> bytes:
+def _tiff(data: bytes, exif: bool) -> bytes:
     """A TIFF file whose first list of tags has those in `TIFF_TAGS` alone, and no other list behind it."""
     order = "<" if data.startswith(b"II") else ">"
     try:
@@ -138,7 +123,20 @@ def _tiff(data: bytes, orientation: bool) -> bytes:
     except struct.error:
         return data
     entries = [data[at : at + 12] for at in range(start + 2, start + 2 + 12 * number, 12)]
-    wanted = TIFF_TAGS if orientation else TIFF_TAGS - {274}
+    wanted = TIFF_TAGS if exif else TIFF_TAGS - {274}
     entries = [entry for entry in entries if len(entry) == 12 and struct.unpack_from(f"{order}H", entry)[0] in wanted]
     tags = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4)
     return data[:start] + tags + data[start + len(tags) :]
+
+
+def _heif(data: bytes, exif: bool) -> bytes:
+    return re.sub(rb"(infe\x02[\0-\xff]{7})(?:Exif|mime)", rb"\1free", data[: 2**20]) + data[2**20 :]
+
+
+READERS = {
+    rb"\xff\xd8\xff": _jpeg,
+    rb"\x89PNG\r\n\x1a\n": _png,
+    rb"RIFF.{4}WEBP": _webp,
+    rb"II\*\0|MM\0\*": _tiff,
+    rb".{4}ftyp": _heif,
+}

@@ -13,8 +13,9 @@ NAMES = {
 }  # fmt: skip
 
 
-def is_tiff(data: bytes) -> bool:
-    return data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
+def _value(tags: dict[int, tuple[int, ...]], tag: int, default: int = 1) -> int:
+    """The largest value of a tag."""
+    return max(tags.get(tag) or (default,))
 
 
 def refused(data: bytes) -> str | None:
@@ -22,21 +23,20 @@ def refused(data: bytes) -> str | None:
     if camera := kinds.raw_tiff(data):
         return kinds.raw(camera)
     pages = list(kinds.directories(data))
-    types = [max(page.get(SUBFILE_TYPE) or (0,)) for page in pages]
-    whole = [page for page, kind in zip(pages, types) if not kind & (THUMBNAIL | MASK)]
-    if len(whole) > 1:
-        return f"a TIFF of {len(whole)} pages: save each page as a picture of its own"
+    types = [_value(page, SUBFILE_TYPE, 0) for page in pages]
+    whole = sum(not kind & (THUMBNAIL | MASK) for kind in types)
+    if whole > 1:
+        return f"a TIFF of {whole} pages: save each page as a picture of its own"
     if whole and types[0] & THUMBNAIL:
         return "a TIFF whose first page is a thumbnail: save the picture anew, as JPEG, TIFF or PNG"
-    first = pages[0] if pages else {}
-    if first.get(PLANES) == (2,) and max(first.get(BITS) or (1,)) > 8 and max(first.get(SAMPLES) or (1,)) > 1:
-        return f"a TIFF of {max(first[BITS])} bits a channel, each channel by itself: save it interleaved, or with 8 bits"
+    if pages and pages[0].get(PLANES) == (2,) and _value(pages[0], SAMPLES) > 1 and (bits := _value(pages[0], BITS)) > 8:
+        return f"a TIFF of {bits} bits a channel, each channel by itself: save it interleaved, or with 8 bits"
     return None
 
 
 def unsupported(data: bytes) -> str | None:
     """What a TIFF file is compressed by, where libtiff most often can't undo it; None for other ways."""
-    compression = max(next(kinds.directories(data), {}).get(COMPRESSION) or (1,))
+    compression = _value(next(kinds.directories(data), {}), COMPRESSION)
     return _compressed(compression) if compression in NAMES else None
 
 
@@ -46,11 +46,9 @@ def _compressed(compression: int) -> str:
 
 def unread(data: bytes) -> str | None:
     """Why Pillow finds no picture in a TIFF file, as far as its tags tell; None for one without tags."""
-    tags = next(kinds.directories(data), {})
-    if not tags:
+    if not (tags := next(kinds.directories(data), {})):
         return None
-    bits, bands = max(tags.get(BITS) or (1,)), max(tags.get(SAMPLES) or (1,))
-    kind, compression = max(tags.get(SAMPLE_FORMAT) or (1,)), max(tags.get(COMPRESSION) or (1,))
+    bits, bands, kind, compression = (_value(tags, tag) for tag in (BITS, SAMPLES, SAMPLE_FORMAT, COMPRESSION))
     if compression not in COMPRESSION_INFO:
         return _compressed(compression)
     if kind >= COMPLEX:
@@ -60,8 +58,5 @@ def unread(data: bytes) -> str | None:
         return f"a TIFF of {bits} bits a sample{words}: save it with {better}"
     if bands > 4 or bands == 2:
         return f"a TIFF of {bands} bands: save it as greyscale, or three bands as red, green and blue"
-    photometric = max(tags.get(PHOTOMETRIC) or (0,))
-    return (
-        f"a TIFF of a kind that can't be read ({bands} x {bits} bits, sample format {kind}, photometric {photometric}): "
-        "save it with 8 bits a sample"
-    )
+    values = f"{bands} x {bits} bits, sample format {kind}, photometric {_value(tags, PHOTOMETRIC, 0)}"
+    return f"a TIFF of a kind that can't be read ({values}): save it with 8 bits a sample"

@@ -1,4 +1,4 @@
 """The commands `predict` and `submit`: from photos anywhere to answers on a screen, in a table or in Parquet files.
 
-It imports `core`, `pictures`, `photos`, `export` and `shards`, and loads no TensorFlow.
+It imports `core`, `photos`, `export` and `shards`, and loads no TensorFlow.
 """

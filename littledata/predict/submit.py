@@ -8,41 +8,42 @@ one sure mistake cost as much as a hundred unsure ones: with 0.005 at most 5.3.
 
 import argparse
 import csv
-import os
 import re
 import sys
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from littledata.core import command
+from littledata.core import command, tables
 from littledata.core.errors import UserError
+from littledata.export.classifier import OWN, Classifier
 from littledata.photos import archive
-from littledata.predict import predict
+from littledata.shards import rows
 
 HEADER = ["id", "label"]
 UNKNOWN = 0.5
 
 
-def photos(test: zipfile.ZipFile, path: Path) -> dict[int, archive.File]:
-    """The archive's photos by their ids, which are their names: test1/17.jpg has 17."""
-    found: dict[int, archive.File] = {}
+def photos(test: zipfile.ZipFile, path: Path) -> dict[int, tuple[zipfile.ZipInfo, str]]:
+    """The archive's photos and their names by their ids: test1/17.jpg has 17."""
+    of_id = {}
     for entry, name in archive.entries(test):
         stem = PurePosixPath(name).stem
         if archive.is_photo(name) and re.fullmatch(r"\d{1,9}", stem):
-            found[int(stem)] = archive.File(name, entry.file_size, entry)
-    if not found:
+            of_id[int(stem)] = entry, name
+    if not of_id:
         raise UserError(f"{path} has no photos such as test1/17.jpg: give the competition's test1.zip.")
-    return found
+    return of_id
 
 
 def sample_ids(path: Path) -> list[int]:
     """The ids in the order of Kaggle's sampleSubmission.csv."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-        ids = [int(row[0]) for row in rows]
+            header, *lines = csv.reader(file)
+        ids = [int(line[0]) for line in lines]
     except (OSError, ValueError, IndexError):
         raise UserError(f"{path} can't be read as Kaggle's sampleSubmission.csv: a header id,label and a line a photo.") from None
     if header != HEADER:
@@ -50,10 +51,11 @@ def sample_ids(path: Path) -> list[int]:
     return ids
 
 
-def listed(ids) -> str:
-    """Some numbers for people, the first few."""
-    ids = sorted(ids)
-    return ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
+def compare(ids: Iterable[int], others: Iterable[int], lacking: Path, what: str) -> None:
+    """Raise UserError where some ids are not among the others; it names the first few."""
+    if missing := sorted(set(ids) - set(others)):
+        shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        raise UserError(f"{lacking} lacks {len(missing)} photos that {what}: {shown}.")
 
 
 def main() -> None:
@@ -62,43 +64,39 @@ def main() -> None:
     parser.add_argument("--sample", type=Path, help="Kaggle's sampleSubmission.csv, whose ids the submission has to have")
     parser.add_argument("--out", type=Path, default=Path("submission.csv"), help="default: submission.csv")
     parser.add_argument("--clip", type=float, default=0.005, help="no probability nearer to 0 or 1 (default: 0.005)")
-    parser.add_argument("--model", type=Path, default=predict.OWN, help="default: what `make repro` wrote")
+    parser.add_argument("--model", type=Path, default=OWN, help="in a checkout by default what `make repro` wrote")
     options = parser.parse_args()
     if not 0 <= options.clip < 0.5:
         parser.error("--clip is 0 or more and below 0.5")
-    classifier = predict.Classifier(options.model)
+    classifier, unread = Classifier(options.model), 0
     if "dog" not in classifier.classes:
         raise UserError(f"The classifier knows {', '.join(classifier.classes)}: the competition asks for a dog's probability.")
     dog = classifier.classes.index("dog")
     with archive.open_zip(options.test) as test:
         of_id = photos(test, options.test)
-        ids = sorted(of_id)
-        if options.sample:
-            ids = sample_ids(options.sample)
-            if missing := set(ids) - set(of_id):
-                raise UserError(f"{options.test} lacks {len(missing)} photos that {options.sample} asks for: {listed(missing)}.")
-            if more := set(of_id) - set(ids):
-                raise UserError(f"{options.sample} lacks {len(more)} photos that {options.test} has: {listed(more)}.")
-        part, unread = options.out.with_name(f"{options.out.name}.part"), 0
-        try:
-            with open(part, "w", newline="", encoding="utf-8") as file, tqdm(total=len(ids), unit=" photos", disable=None) as bar:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(HEADER)
-                for number, found in predict.stream(classifier, ids, lambda number: archive.read(test, of_id[number])):
-                    bar.update(1)
-                    if isinstance(found, str):
-                        unread += 1
-                        bar.write(f"{of_id[number].name}: {found}; its label is {UNKNOWN}", file=sys.stderr)
-                        label = UNKNOWN
-                    else:
-                        label = min(max(float(found[dog]), options.clip), 1 - options.clip)
-                    writer.writerow([number, f"{label:.6f}"])
-            os.replace(part, options.out)
-        finally:
-            part.unlink(missing_ok=True)
+        ids = sample_ids(options.sample) if options.sample else sorted(of_id)
+        compare(ids, of_id, options.test, f"{options.sample} asks for")
+        compare(of_id, ids, options.sample, f"{options.test} has")
+
+        labels = []
+        answers = rows.answers(classifier, ids, lambda number: archive.read(test, of_id[number][0]))
+        for number, (probabilities, why_not, _) in tqdm(answers, total=len(ids), unit=" photos", disable=None):
+            label = UNKNOWN
+            if probabilities is None:
+                unread += 1
+                tqdm.write(f"{of_id[number][1]}: {why_not}; its label is {UNKNOWN}", file=sys.stderr)
+            else:
+                label = min(max(float(probabilities[dog]), options.clip), 1 - options.clip)
+            labels.append((number, f"{label:.6f}"))
+        tables.write(options.out, HEADER, labels)
     checked = f"the ids of {options.sample}" if options.sample else "not checked against a sampleSubmission.csv"
     print(f"{options.out}: {len(ids)} photos, {checked}; {unread} could not be read")
 
 
-if __name__ == "__main__":
+def cli() -> None:
+    """The command `submit`."""
     command.start(main)
+
+
+if __name__ == "__main__":
+    cli()

@@ -64,7 +64,7 @@ def area(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
 
 def with_interval(score: Mapping[str, float]) -> dict[str, float]:
     """The scores with the ends of the accuracy's interval, which follow from it and n: `accuracy_low` and `accuracy_high`."""
-    low, high = wilson(round(score["accuracy"] * score["n"]), score["n"])
+    low, high = wilson(round(score["accuracy"] * score["n"]), int(score["n"]))
     ends = {"accuracy_low": round(low, 6), "accuracy_high": round(high, 6)}
     return {"n": score["n"], "accuracy": score["accuracy"], **ends, **score}
 

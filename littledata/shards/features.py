@@ -4,31 +4,28 @@ EfficientNet-Lite0's are 1,280 numbers a photo: 2.6 GB for a million photos in f
 are `file`, `features`, `sha256` of the photo's bytes, and `why_not` where there are no features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pyarrow
 
 from littledata.features import activations
-from littledata.photos.places import Photo
+from littledata.photos.photo import Photo
 from littledata.shards import rows
 from littledata.shards.rows import Row
 
-ENDING = ".arrow"
 
-
-def table(about: dict, origin: str, photos: Sequence[Photo], found: Sequence[Row]) -> bytes:
+def table(about: Mapping, origin: str, photos: Sequence[Photo], computed: Sequence[Row]) -> bytes:
     """The file, for a network that says in `about` how many features it has."""
-    import pyarrow
-
-    numbers = np.zeros((len(found), about["features"]), np.float16)
-    for place, row in zip(numbers, found):
+    features = np.zeros((len(computed), about["features"]), np.float16)
+    for place, row in zip(features, computed):
         if row.numbers is not None:
             place[:] = row.numbers
     columns = {
         "file": pyarrow.array(rows.names(photos), pyarrow.string()),
-        "features": pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(numbers.ravel()), numbers.shape[1]),
-        "sha256": pyarrow.array([row.sha256 or None for row in found], pyarrow.string()),
-        "why_not": pyarrow.array([row.why_not for row in found], pyarrow.string()),
+        "features": pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(features.ravel()), features.shape[1]),
+        "sha256": pyarrow.array([row.sha256 or None for row in computed], pyarrow.string()),
+        "why_not": pyarrow.array([row.why_not for row in computed], pyarrow.string()),
     }
     written = pyarrow.table(columns, metadata=rows.about(origin, photos))
     sink = pyarrow.BufferOutputStream()
@@ -39,6 +36,9 @@ def table(about: dict, origin: str, photos: Sequence[Photo], found: Sequence[Row
 
 def read(data: bytes, origin: str) -> dict[str, Row]:
     """A file's rows by their photos' digests, where they are of this origin; those without features left out."""
-    found = activations.opened(data)
-    of_photos = zip(rows.digests(found.schema.metadata, origin), activations.numbers(found), found["sha256"].to_pylist())
-    return {digest: Row(row, None, sha256) for digest, row, sha256 in of_photos if sha256}
+    shard = activations.opened(data)
+    digests, features = rows.digests(shard.schema.metadata, origin), activations.numbers(shard)
+    return {digest: Row(row, None, sha256) for digest, row, sha256 in zip(digests, features, shard["sha256"].to_pylist()) if sha256}
+
+
+FORMAT = rows.Format(".arrow", table, read)

@@ -1,4 +1,4 @@
-"""Who makes shards: this process, one after the other, or the workers of a Ray cluster. The files are the same.
+"""The engine that makes shards: this process, one after the other, or the workers of a Ray cluster. The files are the same.
 
 ENGINE=ray in the environment chooses Ray, and Ray's own RAY_ADDRESS the cluster; without it, it is the one that runs on this machine.
 Ray only schedules: a shard's photos go to a worker, which reads them and writes the shard. What dies is begun again.
@@ -10,30 +10,32 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from littledata.core.errors import UserError
-from littledata.photos.places import Photo
+from littledata.core.progress import progress
+from littledata.photos.photo import Photo
 from littledata.shards import work
-from littledata.shards.work import Done, Job, Shard
+from littledata.shards.rows import Format
+from littledata.shards.work import Done, Job, Shard, Span
 
 VARIABLE = "ENGINE"
-STAGES = Path(__file__).parent.parent
-EXTRA = "ENGINE=ray takes Ray: .venv/bin/python tools/install.py requirements/ray.txt"
+EXTRA = "ENGINE=ray takes Ray: .venv/bin/python tools/install.py requirements/ray.txt, or pip install 'littledata[ray]'."
 RETRIES = 3  # of a shard whose worker or node died; what always ends its worker ends the run
 SECONDS_TO_ANSWER = 10  # for a cluster
 SECONDS_BETWEEN_LOOKS = 5  # for CPUs that have come or gone
 SECONDS_BETWEEN_LINES = 60  # while nothing comes back
 AHEAD = 2  # shards a CPU that are handed to the cluster
+AGAIN = "The same command goes on where it stopped."
 
 
-class Here:
+class Process:
     """This process, on all its cores."""
 
-    def kind(self) -> dict[str, str]:
-        """What computes, as `work.engine` gives it."""
-        return work.engine()
+    def machine(self, form: Format) -> dict[str, str]:
+        """The kind of machine that computes, as `work.machine` gives it."""
+        return work.machine(form)
 
     def make(self, job: Job, shards: Iterable[Shard]) -> Iterator[Done]:
         """Make shards, one after the other."""
@@ -46,32 +48,32 @@ class Cluster:
     def __init__(self, ray) -> None:
         self.ray = ray
 
-    def kind(self) -> dict[str, str]:
-        """What computes on every node. It takes no CPU to say that, so nobody waits for those that others use.
+    def machine(self, form: Format) -> dict[str, str]:
+        """The kind of machine that every node is. It takes no CPU to say that, so nobody waits for those that others use.
 
         Raises
         ------
         UserError
             Where a node can't compute, or two of them are of different kinds.
         """
-        asked, found = {}, {}
-        for node in self.ray.nodes():
+        ray, asked, kinds = self.ray, {}, {}
+        for node in ray.nodes():
             if node["Alive"] and node["Resources"].get("CPU"):
-                there = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                task = self.ray.remote(num_cpus=0, max_retries=RETRIES, scheduling_strategy=there)(_kind)
-                asked[task.remote()] = node["NodeManagerHostname"], node["NodeID"][:8]
-        for reference, name in asked.items():
+                on_node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                task = ray.remote(num_cpus=0, max_retries=RETRIES, scheduling_strategy=on_node)(work.machine)
+                asked[f"{node['NodeManagerHostname']} {node['NodeID'][:8]}"] = task.remote(form)
+        for name, reference in asked.items():
             try:
-                found[" ".join(name)] = self.ray.get(reference)
-            except self.ray.exceptions.RayTaskError as error:  # above all: a package that is not installed there
-                raise UserError(f"The node {name[0]} can't compute: {_last(error)}. Install requirements/ray.txt on it.") from None
-            except self.ray.exceptions.RuntimeEnvSetupError as error:
-                raise UserError(f"The node {name[0]} can't take the project's code: {' '.join(str(error).split())}") from None
-            except self.ray.exceptions.RayError:  # it has just gone; its shards go elsewhere
+                kinds[name] = ray.get(reference)
+            except ray.exceptions.RayTaskError as error:  # above all: a package that is not installed there
+                raise UserError(f"The node {name} can't compute: {_last(error)}. Install requirements/ray.txt on it.") from None
+            except ray.exceptions.RuntimeEnvSetupError as error:
+                raise UserError(f"The node {name} can't take the project's code: {' '.join(str(error).split())}") from None
+            except ray.exceptions.RayError:  # it has just gone; its shards go elsewhere
                 continue
-        if not found:
+        if not kinds:
             raise UserError("The Ray cluster has no node with a CPU: start one.")
-        (first, kind), *others = found.items()
+        (first, kind), *others = kinds.items()
         for name, other in others:
             if differs := work.difference(kind, other):
                 raise UserError(f"Of the cluster's nodes {name} is of another kind than {first}: {differs}. {work.ONE_KIND}")
@@ -88,7 +90,7 @@ class Cluster:
         ray, model = self.ray, self.ray.put(Path(job.path).read_bytes())
         # One CPU and one thread a shard: a worker that dies takes one shard with it.
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(work.make)
-        shards, running, said = iter(shards), {}, time.monotonic()
+        shards, running, heard = iter(shards), {}, time.monotonic()
         while True:
             cpus = int(ray.cluster_resources().get("CPU", 0))
             while len(running) < max(1, AHEAD * cpus) and (shard := next(shards, None)):
@@ -97,32 +99,27 @@ class Cluster:
                 return
             ready, _ = ray.wait(list(running), timeout=SECONDS_BETWEEN_LOOKS)
             for reference in ready:
-                yield self._got(reference, running.pop(reference))
-                said = time.monotonic()
-            if time.monotonic() - said > SECONDS_BETWEEN_LINES:
-                said = time.monotonic()
+                yield self._result(reference, running.pop(reference))
+            if ready:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > SECONDS_BETWEEN_LINES:
+                heard = time.monotonic()
                 free = int(ray.available_resources().get("CPU", 0))
                 print(f"waiting for the cluster: {len(running)} shards are handed out, {free} of {cpus} CPUs are free", flush=True)
 
-    def _got(self, reference, shard: Shard) -> Done:
-        """What became of a shard."""
+    def _result(self, reference, shard: Shard) -> Done:
         which = f"The shard from {shard.photos[0].key} to {shard.photos[-1].key}"
-        again = "The same command goes on where it stopped."
         try:
             return self.ray.get(reference)
         except UserError as error:  # the worker's, with Ray's traceback around it
             raise UserError(str(getattr(error, "cause", error))) from None
         except self.ray.exceptions.RayTaskError as error:
-            raise UserError(f"{which}: {_last(error)}. {again}") from None
+            raise UserError(f"{which}: {_last(error)}. {AGAIN}") from None
         except self.ray.exceptions.RayError as error:
             raise UserError(
                 f"{which} has ended its worker {RETRIES + 1} times ({type(error).__name__}): maybe a photo in it takes more memory "
-                f"than a worker has. {again}"
+                f"than a worker has. {AGAIN}"
             ) from None
-
-
-def _kind() -> dict[str, str]:
-    return work.engine()
 
 
 def _last(error: Exception) -> str:
@@ -130,40 +127,52 @@ def _last(error: Exception) -> str:
     return str(error).strip().splitlines()[-1]
 
 
-def made(engine: Here | Cluster, job: Job, photos: Iterable[Photo], size: int) -> Iterator[Done]:
-    """Make the shards of sorted photos, of about `size` photos each, that are not there yet; tells of all, in any order."""
-    there = []
+def run(
+    engine: Process | Cluster, job: Job, photos: Callable[[], Iterable[Photo]], size: int, label: str, others: bool
+) -> tuple[dict[str, Span], Done]:
+    """Make the shards that are missing, and note all of them.
 
-    def missing() -> Iterator[Shard]:
-        for shard in work.missing(job, photos, size):
-            if isinstance(shard, Done):
-                there.append(shard)
-            else:
-                yield shard
+    Parameters
+    ----------
+    engine : what `engine` gives
+    job : Job
+    photos : callable
+        Gives the photos, sorted, each time.
+    size : int
+        How many photos a shard has, about.
+    label : str
+        For the progress.
+    others : bool
+        As `work.note` takes it.
 
-    for done in engine.make(job, missing()):
-        yield done
-        while there:
-            yield there.pop()
-    yield from there
+    Returns
+    -------
+    The shards by their stems and in order, and the sum of them all.
+    """
+    planned, made = work.plan(job, photos(), size), work.finished(job)
+    count, fresh, wrong = sum(span.photos for span in planned.values()), 0, 0
+    with progress(count, label) as bar:
+        bar.update(sum(span.photos for stem, span in planned.items() if stem in made))
+        for done in engine.make(job, work.missing(job, planned, made, photos(), size)):
+            bar.update(done.photos)
+            fresh, wrong = fresh + done.fresh, wrong + done.wrong
+    work.note(job, planned, others)
+    return planned, Done(count, fresh, wrong)
 
 
 @contextlib.contextmanager
-def engine() -> Iterator[Here | Cluster]:
-    """What ENGINE names. Raises UserError where that is nothing known, Ray is not installed or no cluster answers."""
+def engine() -> Iterator[Process | Cluster]:
+    """The engine that ENGINE names. Raises UserError where it names none, Ray is not installed or no cluster answers."""
     name = os.environ.get(VARIABLE, "")
-    if name == "ray":
-        with _connected() as ray:
-            yield Cluster(ray)
-    elif name:
+    if name not in ("", "ray"):
         raise UserError(f"{VARIABLE} is {name!r}; expected ray, or nothing for this machine alone.")
-    else:
-        yield Here()
+    with _cluster() if name else contextlib.nullcontext(Process()) as chosen:
+        yield chosen
 
 
 @contextlib.contextmanager
-def _connected() -> Iterator:
-    """Connect to a running cluster; the project's code goes with the job, so workers need not have it."""
+def _cluster() -> Iterator[Cluster]:
+    """Connect to a running cluster; the library's code goes with the job, so workers need not have it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -176,18 +185,17 @@ def _connected() -> Iterator:
     try:
         ray.init(
             address=address or "auto",
-            runtime_env={"py_modules": [str(STAGES)], "env_vars": {"OMP_NUM_THREADS": "1"}},
+            runtime_env={"py_modules": [str(work.LIBRARY)], "env_vars": {"OMP_NUM_THREADS": "1"}},
             log_to_driver=False,
             logging_level="ERROR",
         )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        last = " ".join(str(error).split())
-        raise UserError(f"No Ray cluster at {address or 'this machine'}: {last}") from None
+        raise UserError(f"No Ray cluster at {address or 'this machine'}: {' '.join(str(error).split())}") from None
     try:
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():  # Ray's own would end this process in another way than without it
                 signal.signal(number, handler)
-        yield ray
+        yield Cluster(ray)
     finally:
         ray.shutdown()  # with what the cluster still computes for this
 

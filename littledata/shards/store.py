@@ -5,18 +5,22 @@ s3://bucket/shards. It may be deleted at any time.
 """
 
 import dataclasses
+import functools
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from littledata.core import environment
-from littledata.core.progress import progress
+from littledata.core import environment, paths
+from littledata.core.errors import UserError
 from littledata.export import to_onnx
+from littledata.features import activations
 from littledata.networks import backbone, keras, preprocessing
 from littledata.photos import listing, places
-from littledata.photos.places import Photo
+from littledata.pictures import deep
 from littledata.shards import features, schedule, work
+from littledata.splits import dataset
 
 VARIABLE = "SHARDS"
 STORE = environment.ROOT / ".cache/shards"
@@ -32,11 +36,11 @@ def export(weights: Path, params, depth: dict | None) -> bytes:
     params : `backbone`, `image_size`, `preprocessing` and `fit`
     depth : what is black and white in deep pictures, as `deep.Depth.about` gives it
     """
-    name, size = params["backbone"], params["image_size"]
+    name, size = params.backbone, params.image_size
     network = backbone.load(name, weights, size)
     averaged = keras.Model(network.input, keras.layers.GlobalAveragePooling2D(name="averaged")(network.output))
-    about = {"features": averaged.output_shape[-1], "image_size": size, "fit": params["fit"], "depth": depth}
-    parts = [preprocessing.preprocessing(name, params["preprocessing"]), averaged]
+    about = {"features": averaged.output_shape[-1], "image_size": size, "fit": params.fit, "depth": depth}
+    parts = [preprocessing.preprocessing(name, params.preprocessing), averaged]
     return to_onnx.convert(parts, size, 1, about).SerializeToString()
 
 
@@ -53,32 +57,28 @@ def fill(network: bytes, photos: Path, folder: Path) -> list[Path]:
     list of Path
         Every shard's file, in order: so are their names.
     """
-    sha256 = hashlib.sha256(network).hexdigest()
+    listed = functools.partial(listing.read, photos)
     with schedule.engine() as engine, tempfile.TemporaryDirectory(prefix="features-") as temporary:
         model = Path(temporary, "features.onnx")
         model.write_bytes(network)
-        job = work.Job("features", sha256, str(model), "", "", engine.kind())
+        machine = engine.machine(features.FORMAT)
+        job = work.Job(features.FORMAT, hashlib.sha256(network).hexdigest(), str(model), "", "", machine)
         place = os.environ.get(VARIABLE) or str(STORE.resolve())
         job = dataclasses.replace(job, to=f"{place.rstrip('/')}/{job.origin()[:16]}")
         if not places.is_bucket(job.to):
             os.makedirs(job.to, exist_ok=True)
-        count, fresh, wrong = sum(1 for _ in listing.read(photos)), 0, 0
-        with progress(count, "listed photos") as bar:
-            for done in schedule.made(engine, job, listing.read(photos), SIZE):
-                bar.update(done.photos)
-                fresh, wrong = fresh + done.fresh, wrong + done.wrong
-        work.note(job, listing.read(photos), SIZE)
-        unread = f", {wrong} have no features" if wrong else ""
-        print(f"{count} listed photos, {fresh} of them computed{unread}", flush=True)
+        planned, done = schedule.run(engine, job, listed, SIZE, "listed photos", others=True)
+        unread = f", {done.wrong} have no features" if done.wrong else ""
+        print(f"{done.photos} listed photos, {done.fresh} of them computed{unread}", flush=True)
         folder.mkdir(parents=True, exist_ok=True)
-        there, files = work.there(places.at(job.to)), []
-        for number, shard in enumerate(listing.cut(listing.read(photos), SIZE)):
-            files.append(folder / f"{number:06}{features.ENDING}")
-            _bring(job, shard, there[job.stem(shard)], files[-1], engine)
-    return files
+        names, shards = work.finished(job), []
+        for number, (stem, shard) in enumerate(zip(planned, listing.cut(listed(), SIZE))):
+            shards.append(folder / f"{number:06}{features.FORMAT.ending}")
+            _bring(job, work.Shard(shard), names[stem], shards[-1], engine)
+    return shards
 
 
-def _bring(job: work.Job, shard: list[Photo], name: str, file: Path, engine) -> None:
+def _bring(job: work.Job, shard: work.Shard, name: str, file: Path, engine) -> None:
     """Bring a shard from the store, once it is computed anew where a disk has damaged it: by a hard link where the disk can, since
     nobody ever writes to it again."""
     store = places.at(job.to)
@@ -86,10 +86,38 @@ def _bring(job: work.Job, shard: list[Photo], name: str, file: Path, engine) -> 
     if not work.intact(name, data):
         print(f"{job.to}/{name} is damaged: computed anew", flush=True)
         store.remove(name)
-        list(engine.make(job, [work.Shard(shard)]))
+        list(engine.make(job, [shard]))
         data = store.read(name)  # by its name the same bytes again
     file.unlink(missing_ok=True)  # it may be a link to another shard
     try:
         os.link(Path(job.to, name), file)
     except OSError:  # another disk, or a bucket
         file.write_bytes(data)
+
+
+def to_learn_from(shards: Iterable[Path]) -> Iterator[tuple[int, int, int]]:
+    """Number of the shard, row in it and number of the class of every photo of the list that level 2 may learn from: not of those
+    that were drawn, nor of copies of them, and of none without features. `shards` are as `fill` gives them."""
+    manifest, photos = dataset.read_manifest(), listing.read(paths.LISTED)
+    classes, drawn = dataset.class_names(manifest), {photo.sha256 for photo in manifest}
+    for number, file in enumerate(shards):
+        contents = activations.opened(file)["sha256"].to_pylist()
+        for row, (sha256, photo) in enumerate(zip(contents, photos)):
+            if sha256 and sha256 not in drawn:
+                yield number, row, classes.index(photo.kind)
+
+
+def listed(params) -> Iterator[tuple[int, int, int]]:
+    """Write the averaged features of a list's photos; gives what `to_learn_from` does.
+
+    Raises
+    ------
+    UserError
+        Where there is no list.
+    """
+    if next(listing.read(paths.LISTED), None) is None:
+        raise UserError(
+            "top.listed takes photos of a bucket or a list, and these are of neither: make repro PHOTOS=s3://bucket/photos"
+        )
+    network = export(paths.WEIGHTS, params, deep.read().about())
+    return to_learn_from(fill(network, paths.LISTED, activations.SHARDS))

@@ -1,133 +1,162 @@
-"""Draw the photos of each split from the archive, or from the list of what lies elsewhere, and say which.
+"""Draw photos of every class and deal them to splits: from the archive, or from the list of what lies elsewhere.
 
-    dvc exp run -S subsample.seed=2                   # another draw
-    dvc exp run -S subsample.order=archive            # the blog's: the first 1000 train, the next 400 validate
-    dvc exp run -S subsample.parts=5 -S subsample.part=2       # the second part of five validates, the others train
-    dvc exp run -S subsample.parts=5 -S subsample.part=2 -S subsample.part_is=test      # it tests, the third validates
-    dvc exp run -S subsample.train=0.6 -S subsample.validation=0.2 -S subsample.test=0.2      # shares of every class
-
-Writes data/photos/<split>/<class>/, data/manifest.csv, data/skipped.csv and data/depth.json, the range of training photos of
-more than 8 bits; and data/listed.csv, all photos of a list, drawn or not, by their whole addresses. A photo's place in the draw
-and its file's name come from its own digest and the seed, so that one photo more or less moves hardly another one. All photos of
-the archive are read; decoded are as many as are needed. A photo that can't be used is skipped and listed, and the next one takes
-its place; so is a copy of another one. A photo that is in two classes is not used in either. Where folders give splits, all their
-photos are taken as they stand.
+`stages/subsample.py` says what is drawn. An archive's photos are all read, so its copies are known beforehand, and photos are ordered by
+their own digests. Of a list only those are read, hashed and copied that are drawn, so photos are ordered by their names, and copies are
+found on the way.
 """
 
 import hashlib
 import json
 import os
 import shutil
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
 
+from littledata.core import environment, files
 from littledata.core.errors import UserError
 from littledata.core.progress import progress
-from littledata.photos import archive, listing, names
-from littledata.photos.places import Photo, joined
-from littledata.pictures import images
-from littledata.splits import dataset, drawing
+from littledata.photos import archive, download, listing, names, places
+from littledata.photos.photo import Photo
+from littledata.pictures import images, kinds
+from littledata.splits import dataset
 
-RAW = Path("data/raw")
-NOTE = RAW / "source.json"
-LIST = RAW / "photos.csv"  # of photos that lie elsewhere, in place of the archive
 LISTED = Path("data/listed.csv")
 SKIPPED = Path("data/skipped.csv")
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}  # of every class, where it has fewer photos than are asked for
 DIGITS = 16  # of a photo's sha256, in its file's name
-Skipped = list[tuple[str, str]]  # name in the archive, reason
+BATCH = 1000  # photos that are handed to the readers at once
+DECODING = threading.BoundedSemaphore(environment.THREADS)  # a large picture takes 0.4 GB
+LEARNT_LAST = ("test", "validation", "train")  # of copies in the folders' splits the first one counts
+Skipped = list[tuple[str, str]]  # name in the archive or list, reason
 
 
-def distinct(found: Iterable[tuple[archive.Found, str]]) -> tuple[list[tuple[archive.Found, str]], Skipped, Skipped]:
-    """Tell photos, each with its sha256, from copies: (photos to use, copies of them, photos that are in two classes).
+# Copies
 
-    Of copies in one class the first counts; where folders give splits, the first in the last split, which nothing is to be
-    learnt from.
-    """
-    same = defaultdict(list)
-    for photo, sha256 in found:
+
+def first_of(photos: Sequence[Photo]) -> tuple[Photo | None, list[tuple[Photo, str]]]:
+    """Of photos with the same bytes the one that counts, and the others with their reasons. None counts that is in two classes. Where
+    folders give splits, it is the first in the last split, which nothing is to be learnt from."""
+    if len({photo.kind for photo in photos}) > 1:
+        others = [next(other for other in photos if other.kind != photo.kind) for photo in photos]
+        return None, [(photo, f"in two classes: the same bytes as {other.name}") for photo, other in zip(photos, others)]
+    first = max(photos, key=lambda photo: dataset.SPLITS.index(photo.split) if photo.split else 0)
+
+    def reason(photo: Photo) -> str:
+        what = "a copy" if photo.split == first.split else f"a copy in {photo.split} of a photo in {first.split}"
+        return f"{what}: the same bytes as {first.name}"
+
+    return first, [(photo, reason(photo)) for photo in photos if photo is not first]
+
+
+def distinct(photos: Iterable[tuple[Photo, str]]) -> tuple[dict[Photo, str], Skipped, Skipped]:
+    """Tell photos, each with its sha256, from copies: (photos to use, copies of them, photos that are in two classes)."""
+    same, kept, copies, conflicts = defaultdict(list), {}, [], []
+    for photo, sha256 in photos:
         same[sha256].append(photo)
-    kept, copies, conflicts = [], [], []
-    for sha256, photos in same.items():
-        if len({photo.kind for photo in photos}) > 1:
-            for photo in photos:
-                other = next(other for other in photos if other.kind != photo.kind)
-                conflicts.append((photo.name, f"in two classes: the same bytes as {other.name}"))
-            continue
-        first = max(photos, key=lambda photo: dataset.SPLITS.index(photo.split) if photo.split else 0)
-        kept.append((first, sha256))
-        for photo in photos:
-            if photo is not first:
-                what = "a copy" if photo.split == first.split else f"a copy in {photo.split} of a photo in {first.split}"
-                copies.append((photo.name, f"{what}: the same bytes as {first.name}"))
+    for sha256, alike in same.items():
+        first, others = first_of(alike)
+        if first:
+            kept[first] = sha256
+        (copies if first else conflicts).extend((photo.name, reason) for photo, reason in others)
     return kept, copies, conflicts
 
 
-def in_order(photos: list[tuple[archive.Found, str]], params: Mapping) -> list[tuple[archive.Found, str]]:
-    """A class' photos in the order in which they are drawn: by seed and digest alone, or as in the archive."""
-    if params["order"] == "archive":
-        return photos
-    return sorted(photos, key=lambda photo: hashlib.sha256(f"{params['seed']} {photo[1]}".encode()).digest())
+def fill(
+    rows: Mapping[str, Iterator[Photo]],
+    wanted: Mapping[str, int | None],
+    usable: Callable[[Photo], tuple[str, str]],
+    skipped: Skipped,
+    bar,
+    readers: int,
+) -> dict[str, list[tuple[Photo, str]]]:
+    """Draw photos of each class: those that can be used, each with its sha256, in their order; no photo twice.
+
+    Parameters
+    ----------
+    rows : the photos of each class, in the order in which they are drawn
+    wanted : how many photos of each class; None: all. A class gets fewer where its photos are through
+    usable : gives a photo's sha256 and "", or "" and the reason why it can't be used
+    skipped : takes the name and the reason of photos that can't be used, and of copies
+    """
+    drawn: dict[str, dict[str, Photo]] = {kind: {} for kind in wanted}
+    same, named = defaultdict(list), set()
+
+    def missing(kind: str) -> int:
+        return BATCH if wanted[kind] is None else min(BATCH, wanted[kind] - len(drawn[kind]))
+
+    def add(photo: Photo, sha256: str) -> None:
+        same[sha256].append(photo)
+        first, others = first_of(same[sha256])
+        if first is photo:
+            drawn[photo.kind][sha256] = photo
+        elif not first:
+            drawn[same[sha256][0].kind].pop(sha256, None)
+        for other, reason in reversed(others):
+            if other not in named:
+                named.add(other)
+                skipped.append((other.name, reason))
+
+    with ThreadPoolExecutor(readers) as pool:
+        any_read = True
+        while any_read:  # once more, where a photo that was drawn turned out to be in another class as well
+            any_read = False
+            for kind in wanted:
+                while batch := list(islice(rows[kind], missing(kind))):
+                    any_read = True
+                    for photo, (sha256, reason) in zip(batch, pool.map(usable, batch)):
+                        if reason:
+                            skipped.append((photo.name, reason))
+                        else:
+                            add(photo, sha256)
+                        bar.update(1)
+    return {kind: [(photo, sha256) for sha256, photo in of_kind.items()] for kind, of_kind in drawn.items()}
 
 
-def order(params: Mapping) -> Callable[[int, Photo], bytes]:
-    """What photos of a list are ordered by: seed and name, since the bytes of those that are not drawn are not known; or their number
-    in the list."""
-    if params["order"] == "archive":
-        return lambda number, photo: number.to_bytes(8)
-    start = f"{params['seed']} ".encode()
-    return lambda number, photo: hashlib.sha256(start + os.fsencode(photo.key)).digest()
+# Ordering
 
 
-def read(found: archive.Listing, skipped: Skipped) -> Iterator[tuple[archive.Found, str]]:
-    """All photos of an archive, each with its sha256; those that can't be read go to `skipped`."""
-    with progress(len(found.photos), "photos read") as bar:
-        for photo in found.photos:
-            try:
-                yield photo, hashlib.sha256(found.read(photo)).hexdigest()
-            except archive.Unreadable as error:
-                skipped.append((photo.name, str(error)))
-            bar.update(1)
+def in_order(photos: Mapping[Photo, str], params) -> list[Photo]:
+    """Photos in the order in which they are drawn: by seed and digest alone, or as in the archive."""
+    if params.order == "archive":
+        return list(photos)
+    return sorted(photos, key=lambda photo: hashlib.sha256(f"{params.seed} {photos[photo]}".encode()).digest())
 
 
-def wrong(found: archive.Listing, photo: archive.Found) -> str:
-    """Why a photo can't be decoded; nothing where it can."""
-    try:
-        images.decode(found.read(photo), images.LOOK)
-    except (images.UnreadablePhoto, archive.Unreadable) as error:
-        return str(error)
-    return ""
+def ordered(photos: Iterable[Photo], params):
+    """A table of a list's photos, on disk, by class and place: by seed and name, since the bytes of those that are not drawn are not
+    known; or by their number in the list."""
 
+    def place(number: int, photo: Photo) -> bytes:
+        rank = bytes([LEARNT_LAST.index(photo.split)]) if photo.split else b""
+        if params.order == "archive":
+            return rank + number.to_bytes(8)
+        return rank + hashlib.sha256(f"{params.seed} ".encode() + os.fsencode(photo.key)).digest()
 
-def usable(found: archive.Listing, photos: Iterable[tuple[archive.Found, str]], skipped: Skipped, bar) -> Iterator:
-    """Those of `photos` that can be decoded; the others go to `skipped`."""
-    for photo, sha256 in photos:
-        bar.update(1)
-        if reason := wrong(found, photo):
-            skipped.append((photo.name, reason))
-        else:
-            yield photo, sha256
-
-
-def to_draw_from(found: archive.Listing, skipped: Skipped, bar) -> dict[str, list[tuple[archive.Found, str]]]:
-    """The photos of every class with their sha256, no photo twice; `skipped` takes the others. Files with the same bytes are
-    copies only if they are photos."""
-    every = list(read(found, skipped))
-    times = Counter(sha256 for _, sha256 in every)
-    kept, copies, conflicts = distinct(
-        photo for photo in every if times[photo[1]] == 1 or list(usable(found, [photo], skipped, bar))
+    table = listing.on_disk("(kind TEXT, place BLOB, key BLOB, size INTEGER, etag TEXT, split TEXT)")
+    rows = (
+        (photo.kind, place(number, photo), os.fsencode(photo.key), photo.size, photo.etag, photo.split)
+        for number, photo in enumerate(photos)
     )
-    skipped += copies + conflicts
-    if conflicts:
-        print(f"photos in two classes, used in neither: {names.some(name for name, _ in conflicts)}")
-    of_class: dict[str, list] = {kind: [] for kind in found.counts()}
-    for photo, sha256 in kept:
-        of_class[photo.kind].append((photo, sha256))
-    return of_class
+    table.execute("BEGIN")
+    table.executemany("INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?)", rows)
+    table.execute("CREATE INDEX by_place ON photos (kind, place, key)")  # afterwards: it is sorted then, in half of the time
+    table.execute("COMMIT")
+    return table
+
+
+def of_class(table, kind: str) -> Iterator[Photo]:
+    """A class' photos of such a table, in order."""
+    for key, *about in table.execute("SELECT key, size, etag, kind, split FROM photos WHERE kind = ? ORDER BY place, key", [kind]):
+        yield Photo(os.fsdecode(key), *about)
+
+
+# How many photos
 
 
 def counts(params: Mapping, found: int | None = None) -> dict[str, int]:
@@ -171,7 +200,25 @@ def tested(params: Mapping) -> bool:
     return params["parts"] > 0 and params["part_is"] == "test"
 
 
-def places(params: Mapping, sizes: Mapping[str, int], found: int) -> list[str]:
+def kept(splits: Sequence[str], params: Mapping) -> Sequence[str]:
+    """The splits that folders give; none where all photos are to be dealt into parts, each of which tests once."""
+    return [] if tested(params) else splits
+
+
+def given(of_split: Mapping[str, int], splits: Iterable[str], params: Mapping) -> dict[str, int]:
+    """How many photos each split gets of a class with so many in each of the folders' splits: all. Where `splits`, which folders give of
+    any class, has none for validation, its share of the photos to learn from is what params make of theirs."""
+    sizes = {split: of_split.get(split, 0) for split in dataset.SPLITS}
+    if "validation" not in splits:
+        shared = [params[split] / (params["train"] + params["validation"]) for split in ("train", "validation")]
+        sizes["train"], sizes["validation"] = parts(shared, sizes["train"] + sizes["validation"])
+    return sizes
+
+
+# Dealing
+
+
+def split_of_each(params: Mapping, sizes: Mapping[str, int], found: int) -> list[str]:
     """The split of each of a class' photos, in the order in which they were drawn.
 
     With `parts` photos are dealt into so many parts: those for training and validation, of which part number `part` validates; or
@@ -181,31 +228,12 @@ def places(params: Mapping, sizes: Mapping[str, int], found: int) -> list[str]:
     dealt = learnt + ["test"] * sizes["test"]
     rest = [dataset.REST] * (found - len(dealt)) if params["remaining"] else []
     if params["parts"]:
-        folded, roles = (dealt, ["test", "validation"]) if tested(params) else (learnt, ["validation"])
+        dealt_into, roles = (dealt, ["test", "validation"]) if tested(params) else (learnt, ["validation"])
         role_of = {(number + place) % params["parts"]: role for place, role in enumerate(roles)}
-        ends = [round(len(folded) * part / params["parts"]) for part in range(params["parts"] + 1)]
+        ends = [round(len(dealt_into) * part / params["parts"]) for part in range(params["parts"] + 1)]
         for part, (start, end) in enumerate(pairwise(ends)):
             dealt[start:end] = [role_of.get(part, "train")] * (end - start)
     return dealt + rest
-
-
-def given(
-    photos: list[tuple[archive.Found, str]], splits: set[str], params: Mapping
-) -> tuple[list[tuple[archive.Found, str]], dict[str, int]]:
-    """A class' photos by the splits that its folders give, and how many each split gets: all of it. Where `splits`, which folders
-    give of any class, has none for validation, its share of the photos to learn from is what params make of theirs."""
-    of = {split: [photo for photo in photos if photo[0].split == split] for split in dataset.SPLITS}
-    learnt = [photo for photo in photos if photo[0].split != "test"] if params["parts"] else of["train"] + of["validation"]
-    sizes = {split: len(of_split) for split, of_split in of.items()}
-    if "validation" not in splits:
-        shared = [params[split] / (params["train"] + params["validation"]) for split in ("train", "validation")]
-        sizes["train"], sizes["validation"] = parts(shared, len(learnt))
-    return learnt + of["test"], sizes
-
-
-def kept(splits: Sequence[str], params: Mapping) -> Sequence[str]:
-    """The splits that folders give; none where all photos are to be dealt into parts, each of which tests once."""
-    return [] if tested(params) else splits
 
 
 def too_few(has: str, sizes: Mapping[str, int]) -> str:
@@ -215,9 +243,9 @@ def too_few(has: str, sizes: Mapping[str, int]) -> str:
     )
 
 
-def dealt(
-    kind: str, right: list, sizes: dict[str, int], of: int, params: Mapping, splits: Sequence[str], skipped: Skipped
-) -> Iterator:
+def deal(
+    kind: str, photos: list[tuple[Photo, str]], sizes: dict[str, int], of: int, params, splits: Sequence[str], skipped: Skipped
+) -> Iterator[tuple[str, Photo, str]]:
     """Deal a class' usable photos, in the order in which they were drawn, to splits: (split, photo, sha256).
 
     Parameters
@@ -232,75 +260,155 @@ def dealt(
         Where they are too few, with what was wrong with the others.
     """
     if splits:
-        right, sizes = given(right, set(splits), params)
+        sizes = given(Counter(photo.split for photo, _ in photos), splits, params)
+        groups = {"train": 0, "validation": 0 if params["parts"] else 1, "test": 2}
+        photos = sorted(photos, key=lambda photo: groups[photo[0].split])
     wanted = None if splits or shares(params) else sum(sizes.values())
-    why = archive.counted(Counter(archive.brief(reason) for _, reason in skipped))
-    has = f"the class {kind} has {len(right)} usable photos of {of}"
+    why = names.counted(Counter(names.brief(reason) for _, reason in skipped))
+    has = f"the class {kind} has {len(photos)} usable photos of {of}"
     because = f" Skipped in all classes: {why}; {SKIPPED} lists them." if why else ""
-    if wanted and len(right) < wanted:
+    if wanted and len(photos) < wanted:
         raise UserError(too_few(has, sizes) + because)
     would = ", ".join(f"{size} {split}" for split, size in sizes.items())
     if not all(sizes.values()):
         raise UserError(f"{has}, too few for every split to get one ({would}).{because}")
     if params["parts"] > sum(sizes.values()) - (0 if tested(params) else sizes["test"]):
-        raise UserError(f"{has}, too few for {params['folds']} folds ({would}).{because}")
-    return ((split, *photo) for split, photo in zip(places(params, sizes, len(right)), right))
+        raise UserError(f"{has}, too few for {params['parts']} parts ({would}).{because}")
+    return ((split, *photo) for split, photo in zip(split_of_each(params, sizes, len(photos)), photos))
 
 
-def from_archive(source: Mapping, params: Mapping, skipped: Skipped, bar) -> Iterator[tuple]:
-    """Draw from a zip, all of whose photos are read: (class, split, photo, sha256, what writes it to a path)."""
-    with archive.listing(RAW / "photos.zip", source["layout"]) as found:
-        skipped += [(name, reason) for name, reason in source.get("skipped", [])] + found.skipped
-        found.check()
-        splits = kept(found.splits(), params)
-        most = None if splits or shares(params) or params["remaining"] else sum(counts(params).values())
-        for kind, photos in to_draw_from(found, skipped, bar).items():
-            right = list(islice(usable(found, in_order(photos, params), skipped, bar), most))
-            sizes = counts(params, len(right))
-            for split, photo, sha256 in dealt(kind, right, sizes, found.counts()[kind], params, splits, skipped):
-                yield kind, split, photo, sha256, lambda path, photo=photo: path.write_bytes(found.read(photo))
+# From the archive, or from the list
 
 
-def from_list(source: Mapping, params: Mapping, skipped: Skipped, bar) -> Iterator[tuple]:
-    """As `from_archive`, from a list of photos that lie elsewhere: only those that are drawn are read. Shares are of what the list
-    has; where too few of its photos can be used for that, of those that can."""
-    here, there, splits = dataset.PHOTOS / "drawn", source["counts"], kept(source["splits"], params)
-    sizes = {kind: counts(params, count) for kind, count in there.items()}
-    most = {kind: None if splits or params["remaining"] else sum(of_class.values()) for kind, of_class in sizes.items()}
-    if not (splits or shares(params)):
-        for kind, count in there.items():  # before photos are read for nothing
-            if count < sum(sizes[kind].values()):
-                raise UserError(too_few(f"the list has {count} photos of the class {kind}", sizes[kind]))
-    drawn = drawing.draw(listing.read(LIST), source["base"], order(params), most, here, skipped, bar)
-    for kind, right in drawn.items():
-        of_class = sizes[kind] if len(right) == most[kind] else counts(params, len(right))
-        for split, photo, sha256 in dealt(kind, right, of_class, there[kind], params, splits, skipped):
-            yield kind, split, photo, sha256, (here / sha256).rename
-    shutil.rmtree(here)
+def wrong(data: bytes) -> str:
+    """Why a photo can't be decoded; nothing where it can."""
+    try:
+        with DECODING:
+            images.decode(data, images.LOOK)
+    except images.UnreadablePhoto as error:
+        return str(error)
+    return ""
+
+
+def copied(base: str, photo: Photo, to: Path) -> tuple[str, str]:
+    """Copy a photo that lies elsewhere into a folder: its sha256 and "", or "" and the reason why it can't be used."""
+    try:
+        data = places.photo(base, photo)
+    except places.Unavailable as error:
+        return "", str(error)
+    if reason := kinds.of(photo.name, data[: kinds.HEAD]) or wrong(data):
+        return "", reason
+    sha256 = hashlib.sha256(data).hexdigest()
+    with files.whole(to / sha256) as file:
+        file.write(data)
+    return sha256, ""
+
+
+def sha256_of_each(found: listing.Listing, skipped: Skipped) -> dict[Photo, str]:
+    """The photos of an archive with their sha256, no photo twice; `skipped` takes the others. Files with the same bytes are copies only
+    if they are photos."""
+    digests: list[tuple[Photo, str]] = []
+    with progress(len(found.photos), "photos read") as bar:
+        for photo in found.photos:
+            try:
+                digests.append((photo, hashlib.sha256(found.read(photo)).hexdigest()))
+            except archive.Unreadable as error:
+                skipped.append((photo.name, str(error)))
+            bar.update(1)
+    times, alike = Counter(sha256 for _, sha256 in digests), []
+    for photo, sha256 in digests:
+        if times[sha256] > 1 and (reason := wrong(found.read(photo))):
+            skipped.append((photo.name, reason))
+        else:
+            alike.append((photo, sha256))
+    photos, copies, conflicts = distinct(alike)
+    skipped += copies + conflicts
+    if conflicts:
+        print(f"photos in two classes, used in neither: {names.some(name for name, _ in conflicts)}")
+    return photos
+
+
+class Archive:
+    """A zip, all of whose photos are read."""
+
+    readers = environment.THREADS
+
+    def __init__(self, note: Mapping, skipped: Skipped) -> None:
+        self.listing = listing.of_archive(download.ZIP, note["layout"])
+        skipped += [(name, reason) for name, reason in note.get("skipped", [])]
+        skipped += [(photo.name, photo.problem) for photo in self.listing.skipped]
+        self.listing.check()
+        self.splits, self.numbers, self.skipped = self.listing.splits(), self.listing.counts(), skipped
+
+    def rows(self, params) -> dict[str, Iterator[Photo]]:
+        """The photos of each class in the order in which they are drawn."""
+        self.sha256_of = sha256_of_each(self.listing, self.skipped)
+        of_kind: dict[str, list[Photo]] = {kind: [] for kind in self.numbers}
+        for photo in in_order(self.sha256_of, params):
+            of_kind[photo.kind].append(photo)
+        return {kind: iter(photos) for kind, photos in of_kind.items()}
+
+    def usable(self, photo: Photo) -> tuple[str, str]:
+        """A photo's sha256 and "", or "" and the reason why it can't be used."""
+        reason = wrong(self.listing.read(photo))
+        return ("", reason) if reason else (self.sha256_of[photo], "")
+
+    def write(self, photo: Photo, sha256: str, target: Path) -> None:
+        target.write_bytes(self.listing.read(photo))
+
+
+class Elsewhere:
+    """Photos of a list, of which only those are read that are drawn. Shares are of what the list has; where too few of its photos can be
+    used for that, of those that can."""
+
+    readers, folder = places.READERS, dataset.PHOTOS / "drawn"
+
+    def __init__(self, note: Mapping, skipped: Skipped) -> None:
+        self.base, self.splits, self.numbers = note["base"], note["splits"], note["counts"]
+
+    def rows(self, params) -> dict[str, Iterator[Photo]]:
+        if not (kept(self.splits, params) or shares(params)):
+            for kind, count in self.numbers.items():  # before photos are read for nothing
+                if count < sum((sizes := counts(params)).values()):
+                    raise UserError(too_few(f"the list has {count} photos of the class {kind}", sizes))
+        self.folder.mkdir(parents=True)
+        table = ordered(listing.read(download.LIST), params)
+        return {kind: of_class(table, kind) for kind in self.numbers}
+
+    def usable(self, photo: Photo) -> tuple[str, str]:
+        return copied(self.base, photo, self.folder)
+
+    def write(self, photo: Photo, sha256: str, target: Path) -> None:
+        (self.folder / sha256).rename(target)
 
 
 def draw(params, skipped: Skipped, bar) -> list[dataset.Photo]:
     """Write the photos of all splits; returns their manifest. What can't be used goes to `skipped`."""
-    source = json.loads(NOTE.read_text())
+    note = json.loads(download.NOTE.read_text())
     counts(params)  # before photos are read, whether params make sense
-    if source.get("splits") and not kept(source["splits"], params):
+    place = (Elsewhere if download.LIST.exists() else Archive)(note, skipped)
+    splits = kept(place.splits, params)
+    if place.splits and not splits:
         print("The folders' own splits are set aside: subsample.part_is is test.", flush=True)
+    every = splits or params.remaining or (shares(params) and isinstance(place, Archive))
+    wanted = {kind: None if every else sum(counts(params, count).values()) for kind, count in place.numbers.items()}
     manifest = []
-    draw_from = from_list if LIST.exists() else from_archive
-    for name, split, photo, sha256, write in draw_from(source, params, skipped, bar):
-        kind = source["classes"].get(name, name)
-        file = f"{split}/{kind}/{sha256[:DIGITS]}{names.ending(photo.name)}"
-        target = dataset.PHOTOS / file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write(target)
-        manifest.append(dataset.Photo(file, kind, split, photo.name, sha256))
-    splits = dataset.splits(manifest)
-    return sorted(manifest, key=lambda photo: (splits.index(photo.split), photo.file))
+    for name, photos in fill(place.rows(params), wanted, place.usable, skipped, bar, place.readers).items():
+        kind, listed = note["classes"].get(name, name), place.numbers[name]
+        sizes = counts(params, listed if len(photos) == wanted[name] else len(photos))
+        for split, photo, sha256 in deal(name, photos, sizes, listed, params, splits, skipped):
+            file = f"{split}/{kind}/{sha256[:DIGITS]}{names.ending(photo.name)}"
+            (dataset.PHOTOS / file).parent.mkdir(parents=True, exist_ok=True)
+            place.write(photo, sha256, dataset.PHOTOS / file)
+            manifest.append(dataset.Photo(file, kind, split, photo.name, sha256))
+    shutil.rmtree(Elsewhere.folder, ignore_errors=True)
+    order = dataset.splits(manifest)
+    return sorted(manifest, key=lambda photo: (order.index(photo.split), photo.file))
 
 
 def listed() -> Iterator[Photo]:
-    """All photos of a list; none where there is an archive."""
-    if LIST.exists():
-        base = json.loads(NOTE.read_text())["base"]
-        for photo in listing.read(LIST):
-            yield photo._replace(key=joined(base, photo.key))
+    """All photos of a list, by their whole addresses; none where there is an archive."""
+    if download.LIST.exists():
+        base = json.loads(download.NOTE.read_text())["base"]
+        for photo in listing.read(download.LIST):
+            yield photo._replace(key=places.joined(base, photo.key))

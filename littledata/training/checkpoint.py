@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ class Checkpoint:
 
     def save(self, history: Sequence[dict[str, float]], best: Best) -> None:
         """Write the state, the looks so far, and the best of them, which without patience is the state itself."""
-        content = {f"state{number}": np.asarray(variable) for number, variable in enumerate(self.state)}
+        content: dict[str, Any] = {f"state{number}": np.asarray(variable) for number, variable in enumerate(self.state)}
         content |= {f"best{number}": weight for number, weight in enumerate(best.weights if best.patience else [])}
         content |= {name: getattr(best, name) for name in KEPT}
         self.path.parent.mkdir(parents=True, exist_ok=True)

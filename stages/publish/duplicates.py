@@ -9,27 +9,21 @@ from littledata.core import process
 
 process.begin("duplicates", __name__)
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
-from littledata.core import environment, stage, tables
-from littledata.core.progress import progress
+from littledata.core import stage, tables
+from littledata.core.progress import each
 from littledata.pictures import deep, images
 from littledata.splits import dataset, duplicates
 
 
 def main(params) -> None:
     photos, depth = dataset.read_manifest(), deep.read()
-    with progress(len(photos), "photos") as bar, ThreadPoolExecutor(environment.THREADS) as pool:
-        found = []
-        for look in pool.map(lambda photo: duplicates.looks(images.decode(photo.read(), 2 * duplicates.THUMBNAIL, depth)), photos):
-            found.append(look)
-            bar.update(1)
-    hashes, thumbnails = (np.array(column) for column in zip(*found))
+    looks = each(lambda photo: duplicates.looks(images.decode(photo.read(), 2 * duplicates.THUMBNAIL, depth)), photos)
+    hashes, thumbnails = (np.array(column) for column in zip(*looks))
     alike = duplicates.pairs(hashes, thumbnails)
-    names = [(correlation, *(name for n in both for name in (photos[n].file, photos[n].original))) for correlation, *both in alike]
-    tables.write(duplicates.DUPLICATES, ["correlation", "file1", "original1", "file2", "original2"], names)
+    rows = [(correlation, *(name for n in both for name in (photos[n].file, photos[n].original))) for correlation, *both in alike]
+    tables.write(duplicates.DUPLICATES, ["correlation", "file1", "original1", "file2", "original2"], rows)
     across = sum(photos[one].split != photos[other].split for _, one, other in alike)
     print(f"{len(alike)} pairs of near-duplicates among {len(photos)} photos, {across} of them across splits")
 

@@ -17,7 +17,7 @@ import json
 import onnx
 
 from littledata.core import files, stage
-from littledata.export import export, to_onnx
+from littledata.export import assemble, to_onnx
 from littledata.networks import models
 from littledata.pictures import deep, images
 from littledata.scores import levels, metrics
@@ -26,18 +26,18 @@ from littledata.splits import dataset
 
 def main(params) -> None:
     manifest = dataset.read_manifest()
-    source = json.loads(export.SOURCE.read_text())
+    source = json.loads(assemble.SOURCE.read_text())
     level, why = levels.handed_out()
     about = {
         "classes": dataset.class_names(manifest),
-        "image_size": images.whole(params["image_size"], params["activations"]["crops"]),
-        "crops": params["activations"]["crops"],
-        "fit": params["fit"],
+        "image_size": images.whole(params.image_size, params.activations.crops),
+        "crops": params.activations.crops,
+        "fit": params.fit,
         "depth": deep.read().about(),
-        "backbone": params["backbone"],
-        "preprocessing": params["preprocessing"],
+        "backbone": params.backbone,
+        "preprocessing": params.preprocessing,
         "level": {"name": levels.LEVELS[level], "why": why},
-        "model": {"file": str(export.model_of(level)), "sha256": files.sha256_of(export.model_of(level))},
+        "model": {"file": str(assemble.model_of(level)), "sha256": files.sha256_of(assemble.model_of(level))},
         "data": {
             "source": source["source"],
             "sha256": source["sha256"],
@@ -45,13 +45,13 @@ def main(params) -> None:
             "photos": {split: len(dataset.of_split(manifest, split)) for split in dataset.splits(manifest)},
         },
         "metrics": {
-            split: {name: value for name, value in found.items() if name != "n"} for split, found in metrics.read()[level].items()
+            split: {name: value for name, value in scores.items() if name != "n"} for split, scores in metrics.read()[level].items()
         },
     }
-    found, size, crops = export.parts(params, level), params["image_size"], params["activations"]["crops"]
-    models.save(export.to_keras(found, size, crops), export.KERAS, about)
-    with files.whole(export.ONNX) as file:
-        onnx.save(to_onnx.convert(found, size, crops, about), file)
+    parts, size, crops = assemble.parts(params, level), params.image_size, params.activations.crops
+    models.save(assemble.to_keras(parts, size, crops), assemble.KERAS, about)
+    with files.whole(assemble.ONNX) as file:
+        onnx.save(to_onnx.convert(parts, size, crops, about), file)
 
 
 if __name__ == "__main__":

@@ -35,20 +35,20 @@ def main(params) -> None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = environment.THREADS
     session = onnxruntime.InferenceSession(quantize.INT8, options, providers=["CPUExecutionProvider"])
-    photos, found = dataset.of_split(manifest, "test"), []
+    photos, outputs = dataset.of_split(manifest, "test"), []
     with progress(len(photos), "test photos") as bar:
         for pixels in quantize.batches(photos, about):
-            found.append(session.run(None, {"pixels": pixels})[0])
+            outputs.append(session.run(None, {"pixels": pixels})[0])
             bar.update(len(pixels))
-    probabilities = np.concatenate(found).astype(np.float64)
+    probabilities = np.concatenate(outputs).astype(np.float64)
     probabilities /= probabilities.sum(1, keepdims=True)
     level, why = levels.handed_out()
     tested, labels, float32, _ = predicted.read(level, "test")
     assert tested == [photo.file for photo in photos]
     rows = []
-    for name, said in ("float32", float32), ("int8", probabilities):
-        same = float(np.mean(said.argmax(1) == float32.argmax(1)))
-        rows.append([name, *metrics.scores(labels, said).values(), round(same, 6), f"{levels.LEVELS[level]}: {why}"])
+    for name, answers in ("float32", float32), ("int8", probabilities):
+        same = float(np.mean(answers.argmax(1) == float32.argmax(1)))
+        rows.append([name, *metrics.scores(labels, answers).values(), round(same, 6), f"{levels.LEVELS[level]}: {why}"])
     tables.write(quantize.SCORES, ["classifier", *metrics.FIELDS, "same_class_as_float32", "level"], rows)
 
 

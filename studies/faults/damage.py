@@ -93,7 +93,8 @@ def in_checkpoint(place: Place, rng: random.Random) -> Iterator[Tried]:
 
 @kind("damage in the run cache")
 def in_runs(place: Place, rng: random.Random) -> Iterator[Tried]:
-    ground, stage = place.ground(), rng.choice(list(place.seconds))
+    ground = place.ground()
+    stage = rng.choice([stage for stage in place.seconds if ground.runs(stage)])
     kept = {path: path.read_bytes() for path in ground.runs(stage)}
     ground.forget(stage)
     for path, content in kept.items():

@@ -29,7 +29,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from littledata.core.errors import UserError
-from littledata.photos import archive
+from littledata.photos import archive, listing
 from littledata.pictures import images, kinds
 from studies.faults.ground import Place, Tried, kind
 
@@ -190,7 +190,7 @@ def read_archive(data: bytes, folder: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
     try:
-        with archive.listing(path) as listed:
+        with listing.of_archive(path) as listed:
             listed.check()
             for photo in listed.photos[:8]:
                 try:

@@ -48,6 +48,7 @@ def emptied(ground: Ground) -> None:
     """As a colleague's fresh clone: nothing in the cache, nothing in the workspace."""
     for name in (".dvc/cache", ".dvc/tmp", "data", "models"):
         shutil.rmtree(ground.folder / name, ignore_errors=True)
+    ground.git("checkout", "-q", "-f", "main")  # what Git has in these
 
 
 @kind("a remote that fails at every n-th request")

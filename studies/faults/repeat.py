@@ -15,6 +15,7 @@ def anew(folder: str, environment: dict[str, str], place: Place, rng: random.Ran
     ground = place.ground(folder)
     for name in CACHES:
         shutil.rmtree(ground.folder / name, ignore_errors=True)
+    ground.git("checkout", "-q", "-f", "main")  # what Git has in these
     status, printed = ground.run(*REPRO, "--force", **environment)
     for name, entries in ground.locks.items():
         locked = ground.locked(name)

@@ -1,22 +1,13 @@
-"""The classifier as a file that needs nothing else: pixels in, a probability for every class out, preprocessing inside.
-
-The level that `choose` chose with the frozen layers below it. Writes models/classifier.onnx, which `predict` runs by ONNX Runtime, and
-models/classifier.keras. Both read photos of shape (n, height, width, 3), uint8 RGB, resized as `images.resize` does, and
-both say what they are: `about` in the ONNX file's metadata, about.json in the other one, which is a zip.
-
-They name the photos, the model and its metrics by content. They can't name the Git commit that has them in its dvc.lock, since
-it comes after them. `git log -S` with dvc.lock's md5 of the file finds it.
-"""
+"""Assemble the whole network of a level: preprocessing, the frozen layers, and what was trained on top of them."""
 
 from pathlib import Path
 
+from littledata.core.paths import CLASSIFIER, WEIGHTS
 from littledata.networks import backbone, keras, preprocessing
 from littledata.pictures import images
 
-WEIGHTS = Path("models/backbone.weights.h5")
 SOURCE = Path("data/raw/source.json")
-ONNX = Path("models/classifier.onnx")
-KERAS = Path("models/classifier.keras")
+ONNX, KERAS = CLASSIFIER, CLASSIFIER.with_suffix(".keras")
 
 
 def model_of(level: str) -> Path:
@@ -25,11 +16,11 @@ def model_of(level: str) -> Path:
 
 def parts(params, level: str) -> list[keras.Layer]:
     """What makes up the whole network, one after the other: preprocessing, the frozen layers, the level on top of them."""
-    size, name, unfreeze = params["image_size"], params["backbone"], params["finetune"]["unfreeze"]
+    size, name, unfreeze = params.image_size, params.backbone, params.finetune.unfreeze
     network = backbone.load(name, WEIGHTS, size)
     frozen = backbone.below(network, unfreeze) if level == "finetune" else network
     return [
-        preprocessing.preprocessing(name, params["preprocessing"]),
+        preprocessing.preprocessing(name, params.preprocessing),
         frozen,
         keras.saving.load_model(model_of(level), compile=False),
     ]
