@@ -18,8 +18,9 @@ import numpy as np
 from littledata.core import stage, tables
 from littledata.core.params import Params
 from littledata.features import activations
-from littledata.scores import evaluate, levels, metrics
+from littledata.scores import levels, metrics
 from littledata.splits import dataset
+from littledata.training import evaluate
 
 
 def main(params: Params) -> None:

@@ -22,9 +22,10 @@ from littledata.export import assemble, quantize, to_onnx
 from littledata.networks import backbone, keras, models, preprocessing
 from littledata.pictures import deep, images
 from littledata.predict import predict
-from littledata.scores import evaluate, levels, metrics, predicted
+from littledata.scores import levels, metrics, predicted
 from littledata.shards import rows
 from littledata.splits import dataset
+from littledata.training import evaluate
 
 NOTHING = {"dropout": 0.0, "l1": 0.0, "l2": 0.0}
 

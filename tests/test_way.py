@@ -45,7 +45,8 @@ def project(photos, tmp_path_factory) -> Path:
     change(folder, **TINY | LIGHT | SMALL | shares | source)
     with contextlib.chdir(folder):
         for name in (*STAGES, *(f"publish.{name}" for name in PUBLISH)):
-            importlib.import_module(f"stages.{name}").main(params.for_stage(name.rpartition(".")[2]))
+            declared = params.declared(name.rpartition(".")[2])
+            importlib.import_module(f"stages.{name}").main(params.chosen(declared, params.load()))
     return folder
 
 
