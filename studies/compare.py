@@ -68,7 +68,7 @@ def located(given: Sequence[str]) -> dict[str, Path]:
 
 def answers(copy: copies.Copy, split: str, measured: Sequence[str], fit: str) -> Answers:
     """What the levels answer for the photos of a split, after their stages have run in a copy."""
-    from littledata.scores import evaluate  # TensorFlow, which --show can do without
+    from littledata.training import evaluate  # TensorFlow, which --show can do without
 
     with copy.inside():
         manifest = dataset.read_manifest()
