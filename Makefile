@@ -18,7 +18,7 @@ ifeq ($(GPU),0)
 export CUDA_VISIBLE_DEVICES := -1
 endif
 
-.PHONY: help repro back blog accurate canary seeds folds sets views sizes ideas sweep search experiments check publish predict bench bench-ray curve test test-fast lint test-browser test-ray test-slow table plots remote push pull check-lock report pull-repro mend faults audit comment clean lock deps
+.PHONY: help repro back blog accurate canary seeds folds sets ideas sweep search experiments check publish predict bench bench-ray test test-fast lint test-browser test-ray test-slow table plots remote push pull check-lock report pull-repro mend faults audit comment clean lock deps
 
 help: ## list the commands
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' Makefile | expand -t 12
@@ -38,25 +38,19 @@ accurate: ## the same with a recipe that takes more time, for accuracy: RECIPE=a
 blog accurate:
 	@$(MAKE) --no-print-directory repro RECIPE=$@
 
-seeds: $(BIN)/.run #: both recipes from five seeds, splits redrawn: mean and spread (some three hours)
-	@python -m studies.seeds $(SET)
-	@python -m studies.seeds --recipe accurate --to studies/results/seeds.json $(SET)
+COMPARE = python -m studies.compare $(if $(RECIPE),--recipe $(RECIPE))
+seeds: $(BIN)/.run #: a recipe from five seeds, splits redrawn: mean, spread and intervals (an hour): RECIPE=light
+	@$(COMPARE) $(SET)
 
-folds: $(BIN)/.run #: 5-fold cross-validation over training and validation photos: mean and spread
-	@python -m studies.seeds --folds $(or $(FOLDS),5) $(SET)
+folds: $(BIN)/.run #: 5-fold cross-validation over training and validation photos (35 minutes)
+	@$(COMPARE) --folds 1 2 3 4 5 $(SET)
 
 sets: $(BIN)/.run #: the recipe on several sets of photos, each photo tested once: SETS="a.zip b/"
 	$(if $(SETS),,@echo 'make sets SETS="a.zip b/"' >&2; exit 1)
-	@python -m studies.sets $(SETS) $(if $(RECIPE),--recipe $(RECIPE)) $(SET)
+	@$(COMPARE) $(SETS) $(SET)
 
-views: $(BIN)/.run #: what 1, 2, 4 and 8 augmented views bring and cost (half an hour)
-	@python -m studies.views
-
-sizes: $(BIN)/.run #: accuracy against the number of training photos: studies/results/sizes.svg
-	@python -m studies.sizes
-
-ideas: $(BIN)/.run #: how far each of some 30 ideas goes, by validation photos
-	@python -m studies.ideas
+ideas: $(BIN)/.run #: how far each change of params in studies/ideas.yaml goes, by validation photos (80 minutes)
+	@$(COMPARE) --rows studies/ideas.yaml $(SET)
 
 sweep: $(BIN)/.run ## experiments side by side: SET="finetune.lr=1e-5,1e-4 finetune.dropout=0.3,0.5" JOBS=2
 	@test -n "$(SET)" || { echo 'make sweep SET="finetune.lr=1e-5,1e-4 finetune.dropout=0.3,0.5"' >&2; exit 1; }
@@ -84,9 +78,6 @@ bench: $(BIN)/.run #: how fast it is, beside the blog's scripts and the machine'
 
 bench-ray: $(BIN)/.test $(BIN)/.ray #: what Ray costs on the cores of this machine: PHOTOS=~/pictures, with the classifier of RECIPE=light
 	@python -m studies.bench_ray "$${PHOTOS:-data/photos}" $(if $(MODEL),--model "$$MODEL")
-
-curve: $(BIN)/.run #: how time, memory and disk grow from 1,000 to 60,000 photos: RECIPE=light
-	@python -m studies.curve $(if $(RECIPE),--recipe $(RECIPE))
 
 test: $(BIN)/.test .cache/wheels ## set up and run the tests
 	@python -m pytest -n 2 --dist worksteal

@@ -22,6 +22,11 @@ ROOT = Path(__file__).parent.parent
 MARK = "STUDIES_CLUSTER"  # in the environment of all that a cluster starts: names its folder
 STORE_BYTES = 200 * 2**20  # of a node's object store; it holds the classifier
 SECONDS_TO_START = 60  # twice what Ray itself waits for a node
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_health_check_period_ms": "1000",  # a third of Ray's own: a dead node is known as one sooner
+    "RAY_worker_niceness": "0",  # Ray's own 15 would let all else on this machine go first
+}
 # The Python environment may lie in the project's folder: it stays.
 RAY_START = """\
 from ray._private import services
@@ -58,34 +63,19 @@ class Cluster:
 
     def start(self, cpus: int = 1, **environment: str) -> subprocess.Popen:
         """Start a node, the first one as the head, and wait until it is part of the cluster."""
-        ray = [sys.executable, "-c", RAY_START, "start", "--block", "--disable-usage-stats"]
-        head = ["--head", f"--port={self.port}", f"--ray-client-server-port={free_port()}"]
-        head += ["--include-dashboard=false", f"--temp-dir={self.folder}"]
-        words = [
-            *ray,
-            *(head if not self.nodes else [f"--address={self.address}"]),
-            "--node-ip-address=127.0.0.1",
-            f"--num-cpus={cpus}",
-            "--num-gpus=0",
-            f"--object-store-memory={STORE_BYTES}",
-            "--min-worker-port=0",
-            "--max-worker-port=0",
-            f"--dashboard-agent-listen-port={free_port()}",
-        ]
+        words = [sys.executable, "-c", RAY_START, "start", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
+        words += [f"--num-cpus={cpus}", "--num-gpus=0", f"--object-store-memory={STORE_BYTES}", "--min-worker-port=0"]
+        words += ["--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}"]
+        if self.nodes:
+            words += [f"--address={self.address}"]
+        else:
+            words += ["--head", f"--port={self.port}", f"--ray-client-server-port={free_port()}", "--include-dashboard=false"]
+            words += [f"--temp-dir={self.folder}"]
         env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-        env |= {MARK: str(self.folder), "RAY_USAGE_STATS_ENABLED": "0"}
-        env |= {"RAY_health_check_period_ms": "1000"}  # a third of Ray's own: a dead node is known as one sooner
-        env |= {"RAY_worker_niceness": "0"}  # Ray's own 15 would let all else on this machine go first
-        env |= self.environment | environment
+        env |= {MARK: str(self.folder), **SETTINGS, **self.environment, **environment}
+        apart = self._apart() if self.hidden else []
         with open(self.folder / f"node{len(self.nodes)}.log", "wb") as log:
-            node = subprocess.Popen(
-                [*(self._apart() if self.hidden else []), *words],
-                cwd="/",
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            node = subprocess.Popen([*apart, *words], cwd="/", env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.nodes.append(node)
         end = time.monotonic() + SECONDS_TO_START
         while b"Ray runtime started" not in Path(log.name).read_bytes():
@@ -103,6 +93,15 @@ class Cluster:
                 if process.environ().get(MARK) == str(self.folder) and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found
+
+    def core_seconds(self) -> dict[int, float]:
+        """The seconds of a core that each process has used so far."""
+        used = {}
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                used[process.pid] = times.user + times.system
+        return used
 
     def kill(self, node: subprocess.Popen) -> None:
         """End a node at once, as if the machine were switched off."""

@@ -67,7 +67,7 @@ def bottleneck() -> dict:
     start = time.perf_counter()
     for split in ("train", "validation"):
         batches = [(network.predict_on_batch(pixels), kinds) for pixels, kinds in photos(split)]
-        features[split], labels[split] = (keras.ops.concatenate(column) for column in zip(*batches))
+        features[split], labels[split] = (keras.ops.concatenate(column) for column in zip(*batches, strict=True))
     extracted = time.perf_counter() - start
     model = classifier()
     model.compile("rmsprop", loss="binary_crossentropy", metrics=["accuracy"])

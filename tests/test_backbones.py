@@ -88,7 +88,7 @@ def test_weights_that_cannot_be_had_are_one_line(tmp_path):
 
 def test_the_stages_run_on_another_network(pipeline, tmp_path, monkeypatch):
     folder = copied(pipeline, tmp_path / "clone")
-    change(folder, backbone="EfficientNetLite0", finetune__unfreeze=["block7a"], activations__views=1, finetune__mirror=False)
+    change(folder, backbone="EfficientNetLite0", finetune__unfreeze=["block7a"], activations__views=1)
     change(folder, export__level="finetune")
     monkeypatch.chdir(ROOT)
     weights.lite_tensors()  # by the project's own route, if it isn't here yet

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -69,11 +70,12 @@ def here() -> set[str]:
 
 def kept() -> str:
     """A commit on HEAD of these files alone, as they are now."""
-    env = experiment.environment()
+    env: dict[str, Any] = experiment.environment()
     with tempfile.TemporaryDirectory() as folder:
-        index = {"GIT_INDEX_FILE": f"{folder}/index"}
+        index: dict[str, Any] = {"GIT_INDEX_FILE": f"{folder}/index"}
         git("update-index", "--add", "-z", "--stdin", stdin="\0".join([*here(), ""]), **index)
-        return git("commit-tree", git("write-tree", **index), "-p", "HEAD", "-m", "params and results, kept by tools.back", **env)
+        tree = git("write-tree", **index)
+        return git("commit-tree", tree, "-p", "HEAD", "-m", "params and results, kept by tools.back", **env)
 
 
 def changed(before: str, after: str) -> set[str]:

@@ -10,6 +10,7 @@ import argparse
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -31,7 +32,7 @@ def read(name: str) -> Mapping:
     return tree
 
 
-def merged(tree: object, changed: object) -> object:
+def merged(tree: Any, changed: Any) -> Any:
     """A tree of params with those in another one changed."""
     if not (isinstance(tree, Mapping) and isinstance(changed, Mapping)):
         return changed
@@ -48,12 +49,12 @@ def value(settings: Mapping, name: str) -> object:
 
 def with_values(settings: Mapping, values: Iterable[tuple[str, object]]) -> dict:
     """Settings with other values, each by its dotted name; UserError where there is none of that name."""
-    settings = copy.deepcopy(settings)
+    tree: Any = copy.deepcopy(settings)
     for name, given in values:
-        value(settings, name)
+        value(tree, name)
         parent, _, last = name.rpartition(".")
-        (params.value(settings, parent) if parent else settings)[last] = given
-    return settings
+        (params.value(tree, parent) if parent else tree)[last] = given
+    return tree
 
 
 def changed_by(settings: Mapping, changes: Iterable[str]) -> dict:
@@ -71,7 +72,8 @@ def changed_by(settings: Mapping, changes: Iterable[str]) -> dict:
 
 def asked(settings: Mapping, name: str | None, changes: Iterable[str]) -> dict:
     """Settings with a recipe's params, and with `name=value` changes on top; all of it is checked."""
-    tree = changed_by(merged(settings, read(name)) if name else settings, changes)
+    base: Mapping = merged(settings, read(name)) if name else settings
+    tree = changed_by(base, changes)
     params.check(tree, Path(f"{params.PARAMS} with {RECIPES}/{name}.yaml") if name else params.PARAMS)
     return tree
 

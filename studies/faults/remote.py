@@ -1,13 +1,15 @@
 """A team's object store that fails at every n-th request, loses an object, or has another one in its place."""
 
+import contextlib
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from studies import s3
-from studies.faults.ground import Fault, Ground, brief, rounds, twin
+from studies.faults.ground import Ground, Place, Tried, brief, clear, kind
 
 BUCKET = "team"
+PUSH, PULL = ("tools.push",), ("dvc", "repro", "--pull", "--all-pipelines")
 
 
 class Store:
@@ -28,68 +30,61 @@ class Store:
         return self.application(environ, start_response)
 
 
-def connected(ground: Ground, address: str) -> None:
-    """What `make remote` and a user set."""
-    for words in (
-        ["dvc", "remote", "add", "-q", "-f", "-d", "team", f"s3://{BUCKET}/photos"],
-        ["dvc", "remote", "modify", "-q", "team", "verify", "true"],
-        ["dvc", "remote", "modify", "--local", "-q", "team", "endpointurl", address],
-    ):
-        ground.run(*words)
-    ground.git("commit", "-qam", "a remote for the team")
+@contextlib.contextmanager
+def connected(place: Place) -> Iterator[tuple[Ground, Store, dict[str, str]]]:
+    """A ground with a remote, as `make remote` and a user set it; its store, and the environment that it takes."""
+    ground, store = place.ground(), Store()
+    with s3.server(BUCKET, around=store.around) as environment:
+        for words in (
+            ["add", "-q", "--local", "-d", "team", f"s3://{BUCKET}/photos"],
+            ["modify", "-q", "--local", "team", "verify", "true"],
+            ["modify", "-q", "--local", "team", "endpointurl", environment["AWS_ENDPOINT_URL"]],
+        ):
+            ground.run("dvc", "remote", *words)
+        yield ground, store, environment
 
 
 def emptied(ground: Ground) -> None:
     """As a colleague's fresh clone: nothing in the cache, nothing in the workspace."""
     for name in (".dvc/cache", ".dvc/tmp", "data", "models"):
         shutil.rmtree(ground.folder / name, ignore_errors=True)
-    ground.git("checkout", "-q", "-f", "main")
+    ground.git("checkout", "-q", "-f", "main")  # what Git has in these
 
 
-def clear(status: int, said: str) -> str | None:
-    return f"a traceback: {brief(said)}" if status and "Traceback (most" in said else None
-
-
-def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed: int) -> list[Fault]:
-    rng, ground = random.Random(seed), twin(grounds[0], grounds[0].folder.parent / "team")
-    faults = [failing, lost, wrong] = [
-        Fault(f"a remote {what}")
-        for what in ("that fails at every n-th request", "that lost an object", "with another object in its place")
-    ]
-    pull, to = ("dvc", "repro", "--pull", "--all-pipelines"), Store()
-    with s3.server(BUCKET, around=to.around) as environment:
-        client = s3.client(environment)
-        connected(ground, environment["AWS_ENDPOINT_URL"])
-        for _ in rounds(until, 2):
-            every = rng.choice([2, 3, 5, 7])
-            for command in (("tools.push",), pull):
-                to.every = every
-                status, said = ground.run(*command, **environment)
-                trouble = clear(status, said)
-                to.every = 0
-                if status:
-                    status, said = ground.run(*command, **environment)
-                    trouble = trouble or (brief(said) if status else None)
-                failing.note(f"every {every}., {command[-1]}", trouble or (ground.wrong() if command == pull else None))
-                emptied(ground)
-            to.every = 1
-            status, said = ground.run(*pull, **environment)
-            to.every = 0
-            failing.note("every request, repro --pull", clear(status, said) or ground.again(*pull, **environment))
-        for number in rounds(until, 1):
-            emptied(ground)
-            pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
-            keys = [item["Key"] for page in pages for item in page["Contents"] if "/files/md5/" in item["Key"]]
-            key, other = rng.sample(keys, 2)
-            content, with_other = (client.get_object(Bucket=BUCKET, Key=name)["Body"].read() for name in (key, other))
-            if number % 2:
-                client.delete_object(Bucket=BUCKET, Key=key)
-            else:
-                client.put_object(Bucket=BUCKET, Key=key, Body=with_other)
-            status, said = ground.run(*pull, **environment)
-            trouble = clear(status, said)
-            client.put_object(Bucket=BUCKET, Key=key, Body=content)
+@kind("a remote that fails at every n-th request")
+def failing(place: Place, rng: random.Random) -> Iterator[Tried]:
+    every = rng.choice([1, 2, 3, 5, 7])
+    with connected(place) as (ground, store, environment):
+        for command in PUSH, PULL:
+            store.every = every
+            status, printed = ground.run(*command, **environment)
+            failure, store.every = clear(status, printed), 0
             if status:
-                trouble = trouble or ground.again(*pull, **environment)
-            (lost if number % 2 else wrong).note(key, trouble or ground.wrong())
-    return faults
+                status, printed = ground.run(*command, **environment)
+                failure = failure or (brief(printed) if status else None)
+            yield Tried(f"every {every}., {command[-1]}", failure or ground.wrong())
+            emptied(ground)
+
+
+def without(instead: bool, place: Place, rng: random.Random) -> Iterator[Tried]:
+    """Remove an object, or put another one's bytes in its place, pull, and pull again from the whole store."""
+    with connected(place) as (ground, _, environment):
+        ground.run(*PUSH, **environment)
+        client = s3.client(environment)
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        keys = [item["Key"] for page in pages for item in page["Contents"] if "/files/md5/" in item["Key"]]
+        key, other = rng.sample(keys, 2)
+        content, another = (client.get_object(Bucket=BUCKET, Key=name)["Body"].read() for name in (key, other))
+        if instead:
+            client.put_object(Bucket=BUCKET, Key=key, Body=another)
+        else:
+            client.delete_object(Bucket=BUCKET, Key=key)
+        emptied(ground)
+        status, printed = ground.run(*PULL, **environment)
+        client.put_object(Bucket=BUCKET, Key=key, Body=content)
+        failure = clear(status, printed) or (ground.again(*PULL, **environment) if status else ground.wrong())
+        yield Tried(key, failure)
+
+
+kind("a remote that lost an object", False)(without)
+kind("a remote with another object in its place", True)(without)
