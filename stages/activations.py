@@ -31,7 +31,8 @@ def main(params) -> None:
     crops = memo.Memo(*origin, settings.crops) if settings.crops > 1 else plain
 
     def pictures(item):
-        pixels = views.view_of(*item, size, params.fit, settings, depth, seed=params.seed)
+        photo, view = item
+        pixels = views.view_of(photo, view, size, params.fit, settings, depth, seed=params.seed)
         return network.preprocess(pixels[None], params.preprocessing)
 
     def recall(item, compute):
