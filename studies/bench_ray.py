@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--shard", type=int, default=250, help="photos a file, about (250)")
     options = parser.parse_args()
     try:
-        import ray  # noqa: F401
+        import ray
     except ImportError:
         raise UserError("Ray is not installed: `make bench-ray` brings it.") from None
     paths = [os.path.abspath(path) for path in pictures([str(options.photos)], Counter()) if archive.is_photo(path)][

@@ -213,10 +213,10 @@ def main() -> None:
     parser.add_argument("--show", type=Path, metavar="FILE", help="print what this file holds, and run nothing")
     given = parser.parse_args()
     if given.show:
-        found = json.loads(given.show.read_text())
-        print(table(found))
-        if max(map(int, found)) > LISTED:
-            print(f"\n{paper(found, json.loads(bench.BENCHMARK.read_text()))}")
+        shown = json.loads(given.show.read_text())
+        print(table(shown))
+        if max(map(int, shown)) > LISTED:
+            print(f"\n{paper(shown, json.loads(bench.BENCHMARK.read_text()))}")
         return
     to = given.to or Path(f"studies/results/curve_{given.recipe}.json")
     found: dict[str, dict] = json.loads(to.read_text()) if to.exists() else {}

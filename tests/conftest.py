@@ -40,7 +40,7 @@ from littledata.scores import metrics
 
 TESTS = Path(__file__).parent
 FORKS = "TESTS_FORKS"  # names the folder of `forked` to the workers, who share it
-NO_NETWORK = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
 # No package index either, whatever this machine's settings name.
 NO_INDEX = {
     "npm_config_registry": "http://127.0.0.1:9",

@@ -23,7 +23,7 @@ def test_a_cold_run_in_a_fresh_clone_gives_every_hash_of_the_committed_lock(tmp_
     assert files.sha256_of(sources.kaggle_train_zip(Path(GIVEN))) == expected
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-    network = {name: "" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+    network = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "")
     run(clone, "dvc", "repro", DOGS_VS_CATS_ARCHIVE=GIVEN, **network)
     changed = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True).stdout
     assert changed == ""

@@ -18,16 +18,9 @@ from tools import search, sweep
 
 @pytest.fixture
 def workspace(pipeline):
-    """The clone without experiments, neither those of earlier tests nor afterwards those of this one; put back."""
-
-    def forget():
-        for ref in git(pipeline, "for-each-ref", "--format=%(refname)", "refs/exps").splitlines():
-            git(pipeline, "update-ref", "-d", ref)
-
-    forget()
+    """The clone, put back afterwards."""
     yield pipeline
     restore(pipeline)
-    forget()
 
 
 def experiments(folder) -> dict[str, dict]:

@@ -633,8 +633,7 @@ def test_what_a_killed_stage_had_begun_to_write_is_removed_by_the_next_run_and_b
         killed_while_it_wrote(folder, *written)
         parts = {part for name in written for part in (folder / name).parent.glob(f"{Path(name).name}.*.part")}
         assert len(parts) == len(written) and not git(folder, "status", "--short", "--", "metrics")
-        with files.whole(folder / "data/predictions.csv") as file:  # another run's, which lives
-            file.write((folder / "data/predictions.csv").read_bytes())
+        with files.whole(folder / "data/mine.csv") as file:  # of a process that lives
             run(folder, module)
             assert not any(part.exists() for part in parts) and Path(file.name).exists()
     assert (folder / "models/mine.part").exists()

@@ -386,7 +386,7 @@ def test_what_cannot_be_read_is_named(mine, monkeypatch):
     (mine / "cats/round").symlink_to(mine)
     os.mkfifo(mine / "cats/pipe.jpg")
     scandir, opened = os.scandir, open
-    monkeypatch.setattr(os, "scandir", lambda path: refused() if Path(path).name == "inner" else scandir(path))
+    monkeypatch.setattr(os, "scandir", lambda path: refused() if path == mine / "cats/inner" else scandir(path))
     monkeypatch.setattr("builtins.open", lambda path, *a, **k: refused() if "locked" in str(path) else opened(path, *a, **k))
 
     def refused():
@@ -408,7 +408,7 @@ def test_a_class_folder_that_cannot_be_read_is_one_line(mine, monkeypatch):
     scandir = os.scandir
 
     def scan(path):
-        if Path(path).name == "birds":
+        if path == mine / "birds":
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
@@ -490,7 +490,7 @@ def raw_zip(path: Path, written: list[bytes], system: int = 3, extra=lambda name
 
 
 def test_a_zips_names_of_other_encodings(mine):
-    utf8 = raw_zip(mine / "utf8.zip", ["Kätzchen/aaaaaaaaa.jpg".encode(), "Hunde/bbbbbbbbbbbb.jpg".encode()])
+    utf8 = raw_zip(mine / "utf8.zip", ["Kätzchen/aaaaaaaaa.jpg".encode(), b"Hunde/bbbbbbbbbbbb.jpg"])
     dos = raw_zip(mine / "dos.zip", ["Kätzchen/aaaaaaaaa.jpg".encode("cp437"), b"Hunde/bbbbbbbbbbbb.jpg"])
 
     def info_zip(name):

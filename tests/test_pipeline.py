@@ -131,7 +131,7 @@ class Noting(Mapping):
     """Params that note which of their leaves were read."""
 
     def __init__(self, tree: dict, read: set[str], prefix: str = ""):
-        self.tree, self.read, self.prefix = tree, read, prefix
+        self.__dict__ |= {"tree": tree, "read": read, "prefix": prefix}
 
     def __getitem__(self, key):
         value = self.tree[key]
@@ -139,6 +139,9 @@ class Noting(Mapping):
             return Noting(value, self.read, f"{self.prefix}{key}.")
         self.read.add(self.prefix + key)
         return value
+
+    def __getattr__(self, key):
+        return self[key]
 
     def __iter__(self):
         return iter(self.tree)
@@ -206,7 +209,7 @@ def test_finetuning_moves_block5_and_only_block5(pipeline):
     tuned = keras.saving.load_model(pipeline / "models/finetune.keras", compile=False)
     pretrained = backbone.load("VGG16", pipeline / "models/backbone.weights.h5", 64)
     assert backbone.digest(pretrained) == backbone.VGG16_DIGEST
-    assert {layer.name for layer in weights.layers if layer.weights and has_moved(layer, tuned)} == {
+    assert {layer.name for layer in pretrained.layers if layer.weights and has_moved(layer, tuned)} == {
         "block5_conv1", "block5_conv2", "block5_conv3"
     }  # fmt: skip
     assert not {layer.name for layer in tuned.layers} & {"block1_conv1", "block4_conv3"}
@@ -357,7 +360,7 @@ def test_metrics_and_plots_come_from_git_alone(pipeline, tmp_path):
 
 def test_the_rest_is_scored_and_nothing_else_changes(stages_of, pipeline):
     before = metrics.read(pipeline / metrics.SCORES)
-    stages_of("subsample", "activations", "bottleneck", "evaluate", subsample__rest=True)
+    stages_of("subsample", "activations", "bottleneck", "evaluate", subsample__remaining=True)
     scores = metrics.read(pipeline / metrics.SCORES)
     rest = {level: splits.pop("rest") for level, splits in scores.items()}
     assert scores == before and all(0 < of_level["accuracy_low"] < of_level["accuracy_high"] for of_level in rest.values())

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -71,7 +72,7 @@ def kept() -> str:
     """A commit on HEAD of these files alone, as they are now."""
     env = experiment.environment()
     with tempfile.TemporaryDirectory() as folder:
-        index = {"GIT_INDEX_FILE": f"{folder}/index"}
+        index: dict[str, Any] = {"GIT_INDEX_FILE": f"{folder}/index"}
         git("update-index", "--add", "-z", "--stdin", stdin="\0".join([*here(), ""]), **index)
         return git("commit-tree", git("write-tree", **index), "-p", "HEAD", "-m", "params and results, kept by tools.back", **env)
 

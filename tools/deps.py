@@ -39,9 +39,8 @@ def imported(file: Path) -> frozenset[Path]:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom) or {getattr(node, "id", ""), getattr(node, "attr", "")} & UNSEEN:
-            raise UserError(
-                f"{file}, line {node.lineno}: write `from littledata.room import module`, which `make deps` can follow."
-            )
+            line = getattr(node, "lineno", 0)
+            raise UserError(f"{file}, line {line}: write `from littledata.room import module`, which `make deps` can follow.")
     modules = [Path(*parts) for name in names for parts in accumulate(([part] for part in name.split(".")), list.__add__)]
     files = {file for module in modules for file in (module.with_suffix(".py"), module / "__init__.py")}
     return frozenset(file for file in files if file.is_file() and not file.is_absolute())

@@ -43,7 +43,7 @@ def subsample(counts: Mapping[str, int], splits: list[str], asked: Mapping, chan
     rarest, own = min(counts, key=counts.get), [change for change in changes if change.startswith("subsample.")]
     if draw.kept(splits, asked):
         return dict(asked)
-    taken = dict(asked) | met(asked, counts[rarest])
+    taken = {**asked, **met(asked, counts[rarest])}
     if own and taken != asked:
         raise UserError(
             f"{' '.join(own)} can't be met: the class {rarest} has {counts[rarest]} photos. Ask for fewer, or for shares."

@@ -10,6 +10,7 @@ import argparse
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -48,12 +49,12 @@ def value(settings: Mapping, name: str) -> object:
 
 def with_values(settings: Mapping, values: Iterable[tuple[str, object]]) -> dict:
     """Settings with other values, each by its dotted name; UserError where there is none of that name."""
-    settings = copy.deepcopy(settings)
+    tree: Any = copy.deepcopy(settings)
     for name, given in values:
-        value(settings, name)
+        value(tree, name)
         parent, _, last = name.rpartition(".")
-        (params.value(settings, parent) if parent else settings)[last] = given
-    return settings
+        (params.value(tree, parent) if parent else tree)[last] = given
+    return tree
 
 
 def changed_by(settings: Mapping, changes: Iterable[str]) -> dict:

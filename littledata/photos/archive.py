@@ -32,7 +32,9 @@ def kind(archive: zipfile.ZipFile | None, at: Path | zipfile.ZipInfo, photo: Pho
     if photo.problem or names.system(photo.name):
         return photo.problem
     if is_photo(photo.name):
-        return too_large(photo.size) or ("" if archive or os.access(at, os.R_OK) else "can't be read: no permission")
+        return too_large(photo.size) or (
+            "" if isinstance(at, zipfile.ZipInfo) or os.access(at, os.R_OK) else "can't be read: no permission"
+        )
     try:
         what = kinds.of(photo.name, read(archive, at, kinds.HEAD))
     except Unreadable as error:
@@ -43,7 +45,7 @@ def kind(archive: zipfile.ZipFile | None, at: Path | zipfile.ZipInfo, photo: Pho
 def read(archive: zipfile.ZipFile | None, at: Path | zipfile.ZipInfo, size: int = -1) -> bytes:
     """The first bytes of a file in a folder or of an archive's entry, or all of them; Unreadable where they can't be had."""
     try:
-        with open(at, "rb") if archive is None else archive.open(at) as opened:
+        with archive.open(at) if isinstance(at, zipfile.ZipInfo) else open(at, "rb") as opened:
             return opened.read(size)
     except OSError as error:
         raise Unreadable(f"can't be read: {error.strerror or error}") from None

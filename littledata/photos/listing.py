@@ -204,15 +204,12 @@ class Listing:
     def check(self) -> None:
         """Raise UserError unless there are two classes or more, whose names a disk takes, and no class folder without a photo that
         may be used."""
-        unusable: dict[str, Counter] = {}
         for photo in self.skipped:
             if photo.kind and not self.numbers.get(photo.kind, {}).get(photo.split):
                 where = f"{photo.kind} in {photo.split}" if photo.split else photo.kind
-                unusable.setdefault(where, Counter())[names.brief(photo.problem)] += 1
-        for where, reasons in unusable.items():
-            raise UserError(
-                f"{self.path}: no photo of the class {where} can be used ({names.counted(reasons)}). Convert some, or move it away."
-            )
+                same = (other for other in self.skipped if (other.kind, other.split) == (photo.kind, photo.split))
+                why = names.counted(Counter(names.brief(other.problem) for other in same))
+                raise UserError(f"{self.path}: no photo of the class {where} can be used ({why}). Convert some, or move it away.")
         classes = list(self.counts())
         others = Counter(self.left_out) + Counter(names.brief(photo.problem) for photo in self.skipped)
         if not classes:
@@ -287,14 +284,15 @@ def of_archive(path: Path, by: str = "folder", source: str = "path") -> Listing:
     listed = archive.in_folder(path, folders) if listing.base else archive.in_zip(listing.zip, folders)
     pictures, others = _sorted_out(listing, listed)
     known = layout.ByName() if by == "name" else layout.find(photo.name for photo in pictures)
+    photos: list[Photo] = []
     for photo in pictures:
         if place := known.place(photo.name):
             photo = photo._replace(kind=place[0], split=place[1] or "")
         else:
             outside[_folder(photo.name)] += 1
             photo = photo._replace(problem=photo.problem or "outside class folders")
-        (listing.skipped if photo.problem else listing.photos).append(photo)
-    listing.notes += known.notes
+        (listing.skipped if photo.problem else photos).append(photo)
+    listing.photos, listing.notes = photos, listing.notes + list(known.notes)
     listing.measure(outside)
     listing.notes += _without_photos(set(known.classes), folders, others)
     if not listing.base:
@@ -398,7 +396,7 @@ def _of_list(photos: Photos) -> tuple[Place, list[str]]:
     return lambda photo: (photo.kind, used[splits[photo.split]]), [layout.how(splits, "list")]
 
 
-def own_photos(path: str | None) -> Path:
+def own_photos(path: str | os.PathLike | None) -> Path:
     """The user's own folder, zip or list, from `download.path`.
 
     Raises
@@ -408,9 +406,9 @@ def own_photos(path: str | None) -> Path:
     """
     if not path:
         raise UserError("download.path is null: name a folder of class folders, or a zip, by PHOTOS.")
-    path, place = str(path), environment.ROOT / os.path.expanduser(path)
+    place = environment.ROOT / os.path.expanduser(path)
     try:
-        path.encode()
+        str(path).encode()
     except UnicodeEncodeError:
         shown = names.of_file(os.fsencode(path))
         raise UserError(f"the name of {shown} is not UTF-8, which params.yaml can't hold: name a link to it.") from None
@@ -424,7 +422,7 @@ def own_photos(path: str | None) -> Path:
     return place
 
 
-def in_place(path: str | None) -> str:
+def in_place(path: str | os.PathLike | None) -> str:
     """Where photos lie that stay there, from `download.path`: a bucket's address, or as `own_photos` has it."""
     return str(path) if path and "://" in str(path) else os.path.abspath(own_photos(path))
 
@@ -476,7 +474,7 @@ def handed_over(source: str, path: str | os.PathLike) -> Listing | None:
 
 
 def _whole(path: str | os.PathLike) -> str:
-    return path if "://" in str(path) else os.path.abspath(environment.ROOT / os.path.expanduser(path))
+    return str(path) if "://" in str(path) else os.path.abspath(environment.ROOT / os.path.expanduser(path))
 
 
 def cut(photos: Iterable[Photo], size: int) -> Iterator[list[Photo]]:

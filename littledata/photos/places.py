@@ -161,7 +161,7 @@ class Google:
             self.client.bucket(bucket).blob(key).delete()
 
 
-STORES = {"s3://": S3, "gs://": Google}
+STORES: dict[str, type[S3] | type[Google]] = {"s3://": S3, "gs://": Google}
 
 
 @functools.cache

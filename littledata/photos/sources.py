@@ -12,7 +12,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ class Source:
     fetch: Callable[[Mapping], tuple[Path | str, str]]
     terms: str
     layout: str = "folder"
-    classes: Mapping[str, str] = ()
+    classes: Mapping[str, str] = field(default_factory=dict)
     in_place: bool = False
 
 

@@ -308,7 +308,7 @@ def sha256_of_each(found: listing.Listing, skipped: Skipped) -> dict[Photo, str]
     """The photos of an archive with their sha256, no photo twice; `skipped` takes the others. Files with the same bytes are copies only
     if they are photos."""
     digests: list[tuple[Photo, str]] = []
-    with progress(len(found.photos), "photos read") as bar:
+    with progress(sum(found.counts().values()), "photos read") as bar:
         for photo in found.photos:
             try:
                 digests.append((photo, hashlib.sha256(found.read(photo)).hexdigest()))

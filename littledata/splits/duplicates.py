@@ -51,5 +51,5 @@ def close(hashes: np.ndarray) -> np.ndarray:
 def pairs(hashes: np.ndarray, thumbnails: np.ndarray) -> list[tuple[float, int, int]]:
     """(correlation, number, number) of near-duplicates among photos, for hashes of shape (n,) and `looks`' thumbnails."""
     alike = ((float(thumbnails[one] @ thumbnails[other]), int(one), int(other)) for one, other in close(hashes))
-    found = [(round(correlation, 4), *both) for correlation, *both in alike if correlation >= CORRELATION]
+    found = [(round(correlation, 4), one, other) for correlation, one, other in alike if correlation >= CORRELATION]
     return sorted(found, key=lambda pair: (-pair[0], pair[1:]))

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 from ruamel.yaml import YAML
@@ -26,7 +27,7 @@ from studies import sets
 from tools import mend, recipe
 
 NOBODY = {f"GIT_{role}_{key}": "faults" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
-NO_NETWORK = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
 REPRO = ("dvc", "repro", "--all-pipelines")
 SECONDS = 600  # more than any command here takes, on a busy machine
 # What stages, or DVC, say where the answer is `make mend`, by docs/faults.md.
@@ -74,7 +75,7 @@ class Ground:
         env = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", sources.ARCHIVE_VARIABLE)}
         env |= NOBODY | NO_NETWORK | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | environment
         command = [*words] if "/" in words[0] else [sys.executable, "-m", *words]
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         return subprocess.Popen(command, cwd=self.folder, env=env, text=True, errors="replace", start_new_session=True, **streams)
 
     def run(self, *words: str, **environment: str) -> tuple[int, str]:

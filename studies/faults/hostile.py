@@ -256,8 +256,8 @@ def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed
 
         def work(_: Ground, what: str = what, chunk: int = chunk, fault: Fault = fault, seeds=seeds) -> None:
             words = [sys.executable, "-m", "studies.faults.hostile", what, str(own := next(seeds)), str(chunk)]
-            env, streams = os.environ | {"OMP_NUM_THREADS": "1"}, {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-            done = subprocess.run(words, env=env, text=True, errors="replace", **streams)
+            env = os.environ | {"OMP_NUM_THREADS": "1"}
+            done = subprocess.run(words, env=env, text=True, errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             why = done.stdout.partition("Failing test case")[0][-600:]  # by the seed it is found again
             fault.note(f"seed {own}", f"ended with {done.returncode}: {why}" if done.returncode else None, chunk)
 

@@ -59,7 +59,7 @@ def one_batch(settings: params.Params, features: tuple[int, int, int] = (2, 2, 5
         given, labels = settings[level], np.arange(6) % classes
         model = models.small_cnn(classes, given) if level == "small_cnn" else models.top(shape, classes, given)
         pictures = rng.integers(0, 255, (6, *shape)).astype(np.float32)
-        train = batches.Batches(lambda epoch, rows: pictures[rows], labels, given.batch_size, settings.seed)
+        train = batches.Batches(lambda epoch, rows, pictures=pictures: pictures[rows], labels, given.batch_size, settings.seed)
         loop.prepare(model, train, given, jit_compile=False)
         model.run_eagerly = True  # for one batch nothing is worth compiling
         pictures, targets, weights = train[0]

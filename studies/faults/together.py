@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from studies.faults.ground import REPRO, Fault, Ground, brief, rounds, twin
 
@@ -38,7 +39,7 @@ def run(grounds: Sequence[Ground], seconds: dict[str, float], until: float, seed
     for _ in rounds(until, 3):
         stage = rng.choice(stages[2:9])
         ground.forget(stage)
-        commands = rng.choice([[REPRO, REPRO], [REPRO, ("dvc", "exp", "run")], [("tools.repro",), REPRO]])
+        commands: Any = rng.choice([[REPRO, REPRO], [REPRO, ("dvc", "exp", "run")], [("tools.repro",), REPRO]])
         both(
             one, f"{stage}, {' and '.join(words[-1] for words in commands)}", [ground.start(*words) for words in commands], [ground]
         )
