@@ -252,8 +252,10 @@ def curve(folder: Path, level: str, name: str) -> list[tuple[float, float]]:
 
 
 def restore(folder: Path) -> None:
-    """Put a copy of the pipeline back as it was: what Git has, and the links to what it was copied from."""
+    """Put a copy of the pipeline back as it was: what Git has, no experiments, and the links to what it was copied from."""
     git(folder, "restore", ".")
+    for ref in git(folder, "for-each-ref", "--format=%(refname)", "refs/exps").splitlines():
+        git(folder, "update-ref", "-d", ref)
     original = COPIES[folder]
     made = max((original / lock).stat().st_mtime for lock in lockfile.LOCKS)
     for top in "data", "models":
