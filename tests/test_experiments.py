@@ -147,13 +147,13 @@ def test_a_queued_run_finds_what_lies_in_the_project(workspace, photos, tmp_path
     ],
 )
 def test_ranges(text, name, kind):
-    assert search.distribution(text, params.load(ROOT / "params.yaml")) == (name, kind)
+    assert search.distribution(text, params.load(ROOT / "params.yaml").model_dump()) == (name, kind)
 
 
 @pytest.mark.parametrize("text", ["finetune.lr", "finetune.lr=3", "finetune.lr=a..b", "finetune.lr=2..1", "image_size=48..", "finetune.mirror=0..1"])  # fmt: skip
 def test_what_is_no_range_is_told(text):
     with pytest.raises(UserError, match=re.escape(text)):
-        search.distribution(text, params.load(ROOT / "params.yaml"))
+        search.distribution(text, params.load(ROOT / "params.yaml").model_dump())
 
 
 @pytest.mark.slow  # half a minute of trials by its nature; where a search begins is looked at below
@@ -180,7 +180,7 @@ def test_a_search_begins_with_the_params_as_they_are_and_goes_on_when_started_ag
 @pytest.mark.parametrize("text, first", [("top.l2=1e-6..1e-2", 1e-6), ("top.dropout=0.1..0.9", 0.7), ("top.units=300..512", 300)])
 def test_a_search_begins_with_the_own_value_or_the_nearest_end_and_is_found_again(pipeline, monkeypatch, text, first):
     monkeypatch.chdir(pipeline)
-    given = params.load()
+    given = params.load().model_dump()
     space = dict([search.distribution(text, given)])
     study = search.study_of(space, given)
     trial = study.ask(space)

@@ -131,7 +131,7 @@ def drawn(listed_photos: list[Photo]) -> list[dataset.Photo]:
 
 def settings(**changed) -> SimpleNamespace:
     """Params, of which those of `top` are changed."""
-    top = params.load(ROOT / "params.yaml").top | {"listed": True, "units": 0, "epochs": 3} | changed
+    top = params.load(ROOT / "params.yaml").top.model_dump() | {"listed": True, "units": 0, "epochs": 3} | changed
     return SimpleNamespace(**vars(SETTINGS), seed=1, top=SimpleNamespace(**top), finetune=SimpleNamespace(unfreeze=["block5a"]))
 
 

@@ -284,7 +284,7 @@ def test_level_3_gives_the_same_bytes_in_five_processes(weights, tmp_path):
         with activations.writer(folder / activations.ACTIVATIONS, photos, 1, (14, 14, 112)) as append:
             append(rng.normal(size=(count, 14, 14, 112)))
     keras.utils.set_random_seed(1)
-    given = params.load(folder / "params.yaml")["top"]
+    given = params.load(folder / "params.yaml").top
     models.save(models.top((7, 7, 1280), 2, given), folder / "models/top.keras")
     found = set()
     for _ in range(5):

@@ -2,10 +2,10 @@
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -116,10 +116,10 @@ def test_memory_of_activations_does_not_grow_with_the_photos(pipeline):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux' file on a full disk")
-def test_a_full_disk_is_an_error_not_a_crash(pipeline, tmp_path):
+def test_a_full_disk_is_an_error_not_a_crash(pipeline, tmp_path, monkeypatch):
     _, photos = activations.read(pipeline / activations.ACTIVATIONS, "train")
-    part = tmp_path / f"train.npy.{os.getpid()}-{threading.get_ident()}.part"  # as `files.whole` has it
-    part.symlink_to("/dev/full")
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "part")
+    (tmp_path / "train.npy.part.part").symlink_to("/dev/full")  # as `files.whole` has it
     with pytest.raises(OSError, match="No space left"), activations.writer(tmp_path, photos, 1, (64, 64, 8)) as append:
         for _ in photos:
             append(np.zeros((64, 64, 8), np.float32))
@@ -150,7 +150,7 @@ def test_the_count_of_operations_is_vgg16s_own():
 
 def test_work_is_that_of_every_photo():
     given = params.load(ROOT / "params.yaml")
-    frozen_part = backbone.below(backbone.build("VGG16", given["image_size"]), ["block5"])
+    frozen_part = backbone.below(backbone.build("VGG16", given.image_size), ["block5"])
     work = bench.work(given, [0, 1])
     assert work["activations"] == pytest.approx(3200 * bench.gflop(frozen_part)[0])
     assert work["finetune"] == pytest.approx((3 * 2000 + 2 * 800) / 3200 * work["bottleneck"], rel=0.2)

@@ -74,7 +74,7 @@ def say_of_classes(seen: Sequence[looks.Look], usable: Sequence[looks.Look]) -> 
 
 def check(listed: listing.Listing) -> str:
     """Say all that is to say of a folder or zip; returns why a run would fail, or ""."""
-    settings, findings = params.load(), Findings()
+    settings, findings = params.load().model_dump(), Findings()
     seen, depth = looks.at_all(listed)
     kept, copies, conflicts = draw.distinct((look.photo, look.sha256) for look in seen if not look.photo.problem)
     look_of = {look.photo: look for look in seen}

@@ -18,7 +18,7 @@ def makers_of(pipeline: dict[str, dict]) -> dict[str, str]:
 
 def differences() -> list[str]:
     """Say in one line each in what dvc.lock differs from what is in Git, by stage; no line if it belongs."""
-    settings, pipeline, lock = params.load(), lockfile.stages(*params.PIPELINES), lockfile.stages(*lockfile.LOCKS)
+    settings, pipeline, lock = params.load().model_dump(), lockfile.stages(*params.PIPELINES), lockfile.stages(*lockfile.LOCKS)
     makers = makers_of(pipeline)
     made = {path: lockfile.outs(lock.get(stage, {})).get(path) for path, stage in makers.items()}
     lines = [f"{stage}: dvc.lock has this stage, dvc.yaml does not" for stage in lock if stage not in pipeline]

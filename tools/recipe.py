@@ -83,7 +83,7 @@ def changes(name: str | None) -> list[str]:
     if name is None:
         return []
     tree = read(name)
-    params.check(merged(params.load(), tree), RECIPES / f"{name}.yaml")
+    params.check(merged(params.load().model_dump(), tree), RECIPES / f"{name}.yaml")
     return [f"{key}={words(value)}" for key, value in params.leaves(tree)]
 
 

@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="no trial starts after so long; default: 60")
     parser.add_argument("-R", dest="ranges", metavar="NAME=LOW..HIGH", action="append", help=f"default: {' '.join(RANGES)}")
     given = parser.parse_args()
-    end, settings = time.monotonic() + 60 * given.minutes, params.load()
+    end, settings = time.monotonic() + 60 * given.minutes, params.load().model_dump()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = dict(distribution(text, settings) for text in given.ranges or RANGES)
     study = study_of(space, settings)

@@ -39,7 +39,7 @@ def combinations(changes: list[str]) -> list[list[str]]:
     except (DvcException, HydraException) as error:
         raise UserError(f"{' '.join(changes)}: {str(error).splitlines()[0]}") from None
     for change in combined[0]:
-        recipe.value(params.load(), change.partition("=")[0])
+        recipe.value(params.load().model_dump(), change.partition("=")[0])
     return combined
 
 

@@ -48,17 +48,16 @@ def main() -> None:
     except FileNotFoundError:
         sys.exit("No results yet: run `make repro`.")
     settings = params.load()
-    sizes = settings["subsample"]
-    train, validation, test = (f"{size:.0%}" if draw.shares(sizes) else size for size in map(sizes.get, dataset.SPLITS))
+    sizes = settings.subsample
+    train, validation, test = (f"{size:.0%}" if draw.shares(sizes) else size for size in (sizes[split] for split in dataset.SPLITS))
     drawn = f"{train} training, {validation} validation and {test} test photos a class"
     if download.NOTE.exists() and draw.kept(json.loads(download.NOTE.read_text()).get("splits", []), sizes):
         drawn = "splits as its folders give them"
-    print(table(scores, settings["download"]["source"] not in sources.OWN))
+    print(table(scores, settings.download.source not in sources.OWN))
     for remark in levels.remarks(scores):
         print(remark)
     print(
-        f"data: {settings['download']['source']}; {drawn}; in brackets the 95 % interval\n"
-        f"time: {time(lockfile.stages(*lockfile.LOCKS))}"
+        f"data: {settings.download.source}; {drawn}; in brackets the 95 % interval\ntime: {time(lockfile.stages(*lockfile.LOCKS))}"
     )
 
 

@@ -1,6 +1,7 @@
 """The environment tells a stage where the project lies, how many threads it may use, and what the processor can do."""
 
 import collections
+import contextlib
 import ctypes
 import math
 import os
@@ -21,30 +22,22 @@ def quota(root: Path = Path("/")) -> float:
     the path that the process is told is the host's: so all are read that are there.
     """
     least = math.inf
-    try:
-        groups = [line.split(":", 2)[1:] for line in (root / "proc/self/cgroup").read_text().splitlines()]
-    except OSError:
-        return least
-    for controllers, path in groups:
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
-        group = top / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if folder.is_relative_to(top):
-                least = min(least, _limit(folder))
+    with contextlib.suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers or "cpu" in controllers.split(","):
+                top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+                group = top / path.lstrip("/")
+                least = min([least, *(_limit(folder) for folder in (group, *group.parents) if folder.is_relative_to(top))])
     return least
 
 
 def _limit(group: Path) -> float:
     """The limit of one control group, of version 2 or 1, in cores."""
-    files = [["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]]
-    for names in files:
-        try:
+    for names in ["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]:
+        with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
             time, period = " ".join((group / name).read_text() for name in names).split()
             return int(time) / int(period) if time not in ("max", "-1") else math.inf
-        except (OSError, ValueError, ZeroDivisionError):
-            continue
     return math.inf
 
 

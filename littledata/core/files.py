@@ -5,13 +5,13 @@ import fcntl
 import hashlib
 import os
 import re
-import threading
+import secrets
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-PART = re.compile(r"\.\d+-\d+\.part$")
+PART = re.compile(r"\.[0-9a-f]{16}\.part$")
 
 
 def of(folder: str | os.PathLike) -> list[Path]:
@@ -32,33 +32,31 @@ def digest_of(path: str | os.PathLike, kind: str) -> str:
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that gets its name only once it is whole: nothing is left of it where that fails. Several processes and threads
-    may write the same one; what the last of them wrote stays.
+    """Open a file that gets its name only once it is whole: nothing is left of it where that fails. Whoever writes the same one,
+    even within this, writes a part of their own beside it; what is whole last stays.
 
-    Until then it is a part beside, and locked: the system frees the lock of a process that is killed, and then
-    `remove_abandoned` takes the part away.
+    The part is locked: the system frees the lock of a process that is killed, and then `remove_abandoned` takes the part away.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-    file = _locked(part)
+    file = _part(path)
     lock = os.dup(file.fileno())  # held until the part has its name, which it gets when it is closed: some disks are full only then
     try:
         with file:
             yield file
-        os.replace(part, path)
+        os.replace(file.name, path)
     finally:
-        part.unlink(missing_ok=True)
+        Path(file.name).unlink(missing_ok=True)
         os.close(lock)
 
 
-def _locked(part: Path) -> BinaryIO:
+def _part(path: Path) -> BinaryIO:
+    """A new part of a file, locked. Its name is random, so that only `remove_abandoned` can hold the lock, and for a moment."""
     while True:
-        file = open(part, "wb")
+        file = open(path.with_name(f"{path.name}.{secrets.token_hex(8)}.part"), "wb")
         with contextlib.suppress(OSError):  # where a file system knows no locks, nobody can tell that a part is abandoned
             fcntl.flock(file, fcntl.LOCK_EX)
-        with contextlib.suppress(FileNotFoundError):  # taken away before it was locked
-            if os.path.samestat(os.fstat(file.fileno()), part.stat()):
-                return file
-        file.close()
+        if os.path.exists(file.name):
+            return file
+        file.close()  # taken away before it was locked
 
 
 def remove_abandoned(*folders: str | os.PathLike) -> None:
