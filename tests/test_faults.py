@@ -567,7 +567,7 @@ def test_what_a_disk_has_damaged_is_never_trained_on(pipeline, tmp_path):
     run(folder, "dvc", "status")  # DVC has seen the file as it should be
     turned(own, own.stat().st_size // 2)
     right = (folder / "dvc.lock").read_text()
-    change(folder, top__dropout=0.6)
+    change(folder, top__dropout=0.1)
     said = run(folder, "dvc", "repro", check=False)
     assert "top: data/bottleneck: not what dvc.lock says, so damaged, or edited by hand. `make mend` says which files" in said
     said = run(folder, "tools.mend").splitlines()

@@ -210,10 +210,9 @@ import sys
 from pathlib import Path
 from littledata.photos import listing, places
 from littledata.shards import store
-from littledata.photos.photo import Photo
 store.SIZE = 20
 bucket = places.Bucket("s3://photos")
-photos = [Photo(f"s3://photos/{name}", size, etag) for name, size, etag in bucket.objects()]
+photos = [photo._replace(key=f"s3://photos/{photo.key}") for photo in bucket.objects()]
 folder = Path(sys.argv[2])
 with open(folder.with_suffix(".csv"), "wb") as file:
     listing.write(file, photos)

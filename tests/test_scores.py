@@ -59,14 +59,14 @@ def test_what_could_not_be_computed_is_an_empty_field_that_everybody_can_read(tm
 
 
 def test_the_rest_may_be_of_one_class_alone(pipeline, photos, monkeypatch):
-    """`subsample.rest` with one class larger than the other, after all training."""
+    """`subsample.remaining` with one class larger than the other, after all training."""
     monkeypatch.chdir(pipeline)
     Path("data/raw/photos.zip").unlink()
     with zipfile.ZipFile("data/raw/photos.zip", "w") as archive:
         for kind, number in ("cat", 46), ("dog", 42):
             for name, data in enumerate(photos[kind][:number]):
                 archive.writestr(f"train/{kind}.{name}.jpg", data)
-    change(pipeline, subsample__rest=True)
+    change(pipeline, subsample__remaining=True)
     try:
         for stage in ("subsample", "activations", "bottleneck", "evaluate"):
             run(pipeline, f"stages.{stage}")

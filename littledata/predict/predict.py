@@ -27,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -70,7 +71,7 @@ def below(folder: str, left_out: Counter[str]) -> Iterator[str]:
                 yield os.path.join(folder, photo.key)
 
 
-def listed(stream: io.BufferedReader) -> Iterator[str]:
+def listed(stream: Any) -> Iterator[str]:
     """A list of files, a line each, or as `find -print0` writes it."""
     end, last = None, b""
     while chunk := stream.read1(2**16):
