@@ -1,10 +1,10 @@
 """What happens in a training between its epochs: curves, early stopping, and going on after an interruption."""
 
-import json
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,13 @@ def validation(folder: Path, level: str) -> tuple[np.ndarray, np.ndarray]:
     array, photos = activations.read(folder / (activations.BOTTLENECK if level == "top" else activations.ACTIVATIONS), "validation")
     model = keras.saving.load_model(folder / f"models/{level}.keras", compile=False)
     return dataset.labels(photos, ["cat", "dog"]), models.probabilities(model, array[:, 0].astype(np.float32))
+
+
+@pytest.fixture
+def restored(pipeline) -> Iterator[Path]:
+    """The pipeline, put back as it was when the test has ended."""
+    yield pipeline
+    restore(pipeline)
 
 
 @pytest.mark.parametrize("level", ["top", "finetune"])
@@ -60,44 +67,35 @@ def test_a_gain_is_more_than_its_standard_error_and_small_ones_add_up():
     assert last.weights == [1] and not last.enough
 
 
-def test_fine_tuning_that_wins_nothing_ends_as_level_2(pipeline):
-    change(pipeline, finetune__lr=0.05, finetune__epochs=8, finetune__patience=40)
-    try:
-        run(pipeline, "stages.finetune")
-        looks = curve(pipeline, "finetune", "val_loss")
-        assert looks[0][0] == 0 and len(looks) == 3, "two looks that are far worse"
-        two, three = (keras.saving.load_model(pipeline / f"models/{level}.keras", compile=False) for level in ("top", "finetune"))
-        for own, tuned in zip(two.get_layer("hidden").get_weights(), three.get_layer("hidden").get_weights(), strict=True):
-            assert np.array_equal(own, tuned)
-    finally:
-        restore(pipeline)
+def test_fine_tuning_that_wins_nothing_ends_as_level_2(restored):
+    change(restored, finetune__lr=0.05, finetune__epochs=8, finetune__patience=40)
+    run(restored, "stages.finetune")
+    looks = curve(restored, "finetune", "val_loss")
+    assert looks[0][0] == 0 and len(looks) == 3, "two looks that are far worse"
+    two, three = (keras.saving.load_model(restored / f"models/{level}.keras", compile=False) for level in ("top", "finetune"))
+    for weights, tuned in zip(two.get_layer("hidden").get_weights(), three.get_layer("hidden").get_weights(), strict=True):
+        assert np.array_equal(weights, tuned)
 
 
-def test_curves_have_no_times_and_a_fresh_run_has_none_of_an_earlier_ones_epochs(pipeline):
+def test_curves_have_no_times_and_a_fresh_run_has_none_of_an_earlier_ones_epochs(restored):
     for level in LEVELS:
-        folder = pipeline / f"metrics/curves/{level}"
+        folder = restored / f"metrics/curves/{level}"
         files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*sv"))
         assert files == [f"plots/metrics/{name}.tsv" for name in ("accuracy", "loss", "val_accuracy", "val_loss")]
         assert all("timestamp" not in (folder / file).read_text() for file in files)
-    change(pipeline, top__epochs=2)
-    try:
-        run(pipeline, "stages.top")
-        assert [step for step, _ in curve(pipeline, "top", "loss")] == [1, 2]
-    finally:
-        restore(pipeline)
+    change(restored, top__epochs=2)
+    run(restored, "stages.top")
+    assert [step for step, _ in curve(restored, "top", "loss")] == [1, 2]
 
 
-def test_a_training_that_diverges_stops_at_once_and_leaves_nothing(pipeline):
-    change(pipeline, finetune__lr=1000, finetune__epochs=3, finetune__schedule="constant", finetune__optimizer="sgd")
-    try:
-        output = run(pipeline, "stages.finetune", check=False)
-        words = r"finetune: the loss is no number any more after epoch \d: finetune.lr 1000 is too high. Lower it."
-        assert re.fullmatch(words, output.splitlines()[-1])
-        made = ["models/finetune.keras", "data/validation/finetune.npy", "metrics/curves/finetune"]
-        assert [name for name in made if (pipeline / name).exists()] == []
-        assert list((pipeline / ".cache/training").glob("*.npz")) == []
-    finally:
-        restore(pipeline)
+def test_a_training_that_diverges_stops_at_once_and_leaves_nothing(restored):
+    change(restored, finetune__lr=1000, finetune__epochs=3, finetune__schedule="constant", finetune__optimizer="sgd")
+    output = run(restored, "stages.finetune", check=False)
+    words = r"finetune: the loss is no number any more after epoch \d: finetune.lr 1000 is too high. Lower it."
+    assert re.fullmatch(words, output.splitlines()[-1])
+    for name in "models/finetune.keras", "data/validation/finetune.npy", "metrics/curves/finetune":
+        assert not (restored / name).exists()
+    assert not list((restored / ".cache/training").glob("*.npz"))
 
 
 @pytest.mark.parametrize("values", [[np.nan, 1], [np.inf], -np.inf])
@@ -112,71 +110,48 @@ def outputs(folder: Path, level: str) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
-def killed(folder: Path, level: str, after: int) -> None:
-    """Start a level's training and kill it once so many of its epochs have left a checkpoint."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", f"stages.{level}"], cwd=folder, env=offline(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    try:
-        while process.poll() is None:
-            (found,) = list((folder / ".cache/training").glob(f"{level}-*.npz")) or [None]
-            if found:
-                with np.load(found) as saved:
-                    if len(json.loads(str(saved["history"]))) >= after:
-                        break
+def killed(folder: Path, level: str) -> None:
+    """Start a level's training and kill it once one of its epochs has left a checkpoint."""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen([sys.executable, "-m", f"stages.{level}"], cwd=folder, env=offline(), **streams) as process:
+        while process.poll() is None and not list((folder / ".cache/training").glob(f"{level}-*.npz")):
             time.sleep(0.02)
         assert process.poll() is None, f"it ended before it was killed:\n{process.stdout.read().decode()}"
-    finally:
         process.kill()
-        process.wait()
-        process.stdout.close()
 
 
-@pytest.mark.parametrize(
-    "level, changes",
-    [
-        ("top", {"top__epochs": 60, "top__l2": 0.001}),
-        ("finetune", {}),
-    ],
-)
-def test_a_training_killed_in_the_middle_goes_on_and_ends_with_the_same_bytes(pipeline, level, changes):
-    change(pipeline, **changes)
-    try:
-        if changes:  # else it is the pipeline's own
-            run(pipeline, f"stages.{level}", apart=True)
-        expected = outputs(pipeline, level)
-        assert list((pipeline / ".cache/training").glob("*.npz")) == []
-        killed(pipeline, level, after=1)
-        output = run(pipeline, f"stages.{level}", apart=True)
-        assert "resumed after epoch " in output and "resumed after epoch 0" not in output
-        assert outputs(pipeline, level) == expected
-        assert list((pipeline / ".cache/training").glob("*.npz")) == []
-    finally:
-        restore(pipeline)
+@pytest.mark.parametrize("level, changes", [("top", {"top__epochs": 60, "top__l2": 0.001}), ("finetune", {})])
+def test_a_training_killed_in_the_middle_goes_on_and_ends_with_the_same_bytes(restored, level, changes):
+    change(restored, **changes)
+    if changes:  # else it is the pipeline's own
+        run(restored, f"stages.{level}", apart=True)
+    expected, checkpoints = outputs(restored, level), restored / ".cache/training"
+    assert not list(checkpoints.glob("*.npz"))
+    killed(restored, level)
+    output = run(restored, f"stages.{level}", apart=True)
+    assert "resumed after epoch " in output and "resumed after epoch 0" not in output
+    assert outputs(restored, level) == expected and not list(checkpoints.glob("*.npz"))
 
 
-def test_a_checkpoint_is_never_taken_for_that_of_another_training(pipeline, monkeypatch):
-    monkeypatch.chdir(pipeline)
-    own = checkpoint.identity("top")
-    assert checkpoint.identity("top") == own != checkpoint.identity("small_cnn")
-    try:
-        change(pipeline, small_cnn__lr=0.5)
-        assert checkpoint.identity("top") == own
-        change(pipeline, top__lr=0.5)
-        assert checkpoint.identity("top") != own
-        restore(pipeline)
-        module = pipeline / "littledata/networks/models.py"
-        module.write_text(module.read_text() + "\n")
-        assert checkpoint.identity("top") != own
-        restore(pipeline)
-        run(pipeline, "stages.bottleneck")  # writes the same again
-        assert checkpoint.identity("top") == own
-        with open(activations.BOTTLENECK / "train.npy", "r+b") as file:
-            file.seek(-1, 2)
-            file.write(b"\x01")
-        assert checkpoint.identity("top") != own
-    finally:
-        restore(pipeline)
+def test_a_checkpoint_is_never_taken_for_that_of_another_training(restored, monkeypatch):
+    monkeypatch.chdir(restored)
+    same = checkpoint.identity("top")
+    assert checkpoint.identity("top") == same != checkpoint.identity("small_cnn")
+    change(restored, small_cnn__lr=0.5)
+    assert checkpoint.identity("top") == same
+    change(restored, top__lr=0.5)
+    assert checkpoint.identity("top") != same
+    restore(restored)
+    with open("littledata/networks/models.py", "a") as module:
+        module.write("\n")
+    assert checkpoint.identity("top") != same
+    restore(restored)
+    run(restored, "stages.bottleneck")  # writes the same again
+    assert checkpoint.identity("top") == same
+    with open(activations.BOTTLENECK / "train.npy", "r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x01")
+    assert checkpoint.identity("top") != same
 
 
 def settings_of(**changes) -> params.Training:
@@ -191,44 +166,41 @@ def test_the_rate_warms_up_and_falls():
     assert float(schedule(settings_of(schedule="cosine"), 100)(100)) == pytest.approx(0, abs=1e-9)
 
 
-def test_the_loop_is_keras_own_with_a_moving_average_too_and_keeps_the_best_look(pipeline, monkeypatch):
+def test_the_loop_is_keras_own_with_a_moving_average_too_and_keeps_the_best_look(restored, monkeypatch):
     """An epoch of `fit` at a time gives the weights of one `fit` over all epochs, which ends with the average."""
-    monkeypatch.chdir(pipeline)
+    monkeypatch.chdir(restored)
     top, photos, labels = settings_of(epochs=3), *batches.validation(activations.BOTTLENECK)
 
     def start():
         networks.seed_everything(1)
         return models.top(photos.shape[2:], 2, top), batches.cached(activations.BOTTLENECK, top.batch_size, 1)
 
-    try:
-        for out in Path("models/top.keras"), activations.VALIDATION / "top.npy":
-            out.unlink()  # as a stage does first: they are links, and other tests read what they lead to
-        model, train = start()
-        loop.fit("top", model, train, (photos, labels), top, ema=0.9)
-        expected, train = start()
-        loop.prepare(expected, train, top, ema=0.9)
-        epochs, last = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: train.start(epoch)), []
-        look = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: last.append(expected.get_weights()[0]))
-        expected.fit(train, epochs=3, shuffle=False, verbose=0, callbacks=[epochs, look])
-        models.temper(expected, temperature.best(labels, np.concatenate(list(models.predicted(expected, photos)))))
-        saved = keras.saving.load_model("models/top.keras", compile=False)
-        for got, weights in zip(saved.get_weights(), expected.get_weights(), strict=True):
-            np.testing.assert_allclose(got, weights, rtol=1e-5, atol=1e-7)
-        assert not np.allclose(last[-1], expected.get_weights()[0], rtol=1e-3), "the average is not the last epoch's"
-        _, probabilities = validation(pipeline, "top")
-        np.testing.assert_allclose(np.load("data/validation/top.npy"), probabilities, atol=1e-5)
+    for out in Path("models/top.keras"), activations.VALIDATION / "top.npy":
+        out.unlink()  # as a stage does first: they are links, and other tests read what they lead to
+    model, train = start()
+    loop.fit("top", model, train, (photos, labels), top, ema=0.9)
+    expected, train = start()
+    loop.prepare(expected, train, top, ema=0.9)
+    epochs, last = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: train.start(epoch)), []
+    look = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: last.append(expected.get_weights()[0]))
+    expected.fit(train, epochs=3, shuffle=False, verbose=0, callbacks=[epochs, look])
+    models.temper(expected, temperature.best(labels, np.concatenate(list(models.predicted(expected, photos)))))
+    saved = keras.saving.load_model("models/top.keras", compile=False)
+    for got, weights in zip(saved.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(got, weights, rtol=1e-5, atol=1e-7)
+    assert not np.allclose(last[-1], expected.get_weights()[0], rtol=1e-3), "the average is not the last epoch's"
+    _, probabilities = validation(restored, "top")
+    np.testing.assert_allclose(np.load("data/validation/top.npy"), probabilities, atol=1e-5)
 
-        top = settings_of(lr=0.01, epochs=30, schedule="constant")
-        model, train = start()
-        loop.fit("top", model, train, (photos, labels), top, patience=3)
-        losses = [loss for _, loss in curve(pipeline, "top", "val_loss")]
-        assert 4 <= len(losses) < 30
-        _, probabilities = validation(pipeline, "top")
-        kept = metrics.scores(labels, probabilities)["log_loss"]
-        assert min(abs(loss - kept) for loss in losses) < 0.01 and kept < max(losses)
-        np.testing.assert_allclose(np.load("data/validation/top.npy"), probabilities, atol=1e-5)
-    finally:
-        restore(pipeline)
+    top = settings_of(lr=0.01, epochs=30, schedule="constant")
+    model, train = start()
+    loop.fit("top", model, train, (photos, labels), top, patience=3)
+    losses = [loss for _, loss in curve(restored, "top", "val_loss")]
+    assert 4 <= len(losses) < 30
+    _, probabilities = validation(restored, "top")
+    kept = metrics.scores(labels, probabilities)["log_loss"]
+    assert min(abs(loss - kept) for loss in losses) < 0.01 and kept < max(losses)
+    np.testing.assert_allclose(np.load("data/validation/top.npy"), probabilities, atol=1e-5)
 
 
 def test_both_ways_a_photo_and_its_mirror_image_get_the_same_answer(pipeline):

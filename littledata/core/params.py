@@ -71,7 +71,7 @@ class Subsample(Section):
     validation: Photos
     test: Photos
     remaining: bool
-    parts: Literal[0] | Annotated[int, Field(ge=2)] = Field(description="0, or a whole number, 2 or more")
+    parts: Annotated[int, Field(ge=0, le=0)] | Annotated[int, Field(ge=2)] = Field(description="0, or a whole number, 2 or more")
     part: int = Field(ge=1)
     part_is: Literal["validation", "test"]
     order: Literal["random", "archive"]
@@ -113,7 +113,7 @@ class SmallCNN(Training):
 
 class Activations(Section):
     views: int = Field(ge=1, le=1000)
-    crops: Literal[1, 5] = Field(description="1 or 5")
+    crops: Annotated[int, Field(ge=1, le=1)] | Annotated[int, Field(ge=5, le=5)] = Field(description="1 or 5")
     augmentation: Augmentation
 
 
