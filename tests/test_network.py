@@ -122,51 +122,41 @@ def kept() -> list[str]:
         (["other"], None, None, "expected"),
         (["cut", "lie", "cut", "lie"], None, None, "expected"),
         (["cut", "short"], None, None, "expected"),
+        # what is refused at the first look
+        ("404", None, 0, "answers 404 Not Found"),
+        ("403", None, 0, "answers 403 Forbidden"),
+        ("page", None, 0, "answers with a web page instead of the file"),
+        ("500", None, 3, r"try 4 of 4.: it answers 500 Internal Server Error"),
     ],
 )
 def test_a_download_is_the_right_file_or_its_cause_and_nothing(server, waits, script, asked, tries, error):
-    server.script = ["whole", *script]  # the first is the look whether it can be had
+    looked = isinstance(script, list)
+    server.script = ["whole", *script] if looked else [script]  # the first is the look whether it can be had
     if error is None:
         assert fetch.http(server.url, "photos.zip", len(CONTENT), SHA256).read_bytes() == CONTENT
         assert server.asked == [0, *asked] and kept() == ["photos.zip"]
     else:
         with pytest.raises(UserError if tries is None else fetch.Unreachable, match=error) as raised:
             fetch.http(server.url, "photos.zip", len(CONTENT), SHA256)
-        assert len(str(raised.value).splitlines()) == 1 and kept() in ([], ["photos.zip.part"][: tries is not None])
+        assert len(str(raised.value).splitlines()) == 1 and kept() in ([], ["photos.zip.part"][: looked and tries is not None])
         assert all(CONTENT.startswith((fetch.CACHE / name).read_bytes()) for name in kept()), "what goes on later is the file's own"
     assert tries is None or waits == [1, 2, 4][:tries]
 
 
 @pytest.mark.parametrize(
-    ("script", "error", "tries"),
+    ("name", "content", "asked"),
     [
-        ("404", "answers 404 Not Found", 0),
-        ("403", "answers 403 Forbidden", 0),
-        ("page", "answers with a web page instead of the file", 0),
-        ("500", r"try 4 of 4.: it answers 500 Internal Server Error", 3),
+        ("photos.zip.part", CONTENT[:100_000], [0, 100_000]),
+        ("photos.zip.part", PAGE, [0, len(PAGE), 0]),
+        ("photos.zip.part", bytes(len(CONTENT)), [0, 0]),
+        ("photos.zip", bytes(len(CONTENT)), [0, 0]),  # damaged since
     ],
 )
-def test_what_cannot_be_had_at_all_is_its_cause(server, waits, script, error, tries):
-    server.script = [script]
-    with pytest.raises(fetch.Unreachable, match=error):
-        fetch.http(server.url, "photos.zip", len(CONTENT), SHA256)
-    assert waits == [1, 2, 4][:tries] and kept() == []
-
-
-@pytest.mark.parametrize(
-    ("part", "asked"), [(CONTENT[:100_000], [0, 100_000]), (PAGE, [0, len(PAGE), 0]), (bytes(len(CONTENT)), [0, 0])]
-)
-def test_what_an_earlier_run_left_is_gone_on_with_if_it_is_of_the_file(server, part, asked):
+def test_what_an_earlier_run_left_is_gone_on_with_if_it_is_of_the_file(server, name, content, asked):
     fetch.CACHE.mkdir(parents=True)
-    (fetch.CACHE / "photos.zip.part").write_bytes(part)
+    (fetch.CACHE / name).write_bytes(content)
     assert fetch.http(server.url, "photos.zip", len(CONTENT), SHA256).read_bytes() == CONTENT
     assert server.asked == asked and kept() == ["photos.zip"]
-
-
-def test_a_damaged_download_is_brought_again(server):
-    fetch.CACHE.mkdir(parents=True)
-    (fetch.CACHE / "photos.zip").write_bytes(bytes(len(CONTENT)))
-    assert fetch.http(server.url, "photos.zip", len(CONTENT), SHA256).read_bytes() == CONTENT
 
 
 def test_nobody_there_and_no_such_name(server, waits):
