@@ -15,7 +15,7 @@ import json
 
 import numpy as np
 
-from littledata.core import stage, tables
+from littledata.core import paths, stage, tables
 from littledata.core.params import Params
 from littledata.features import activations
 from littledata.scores import levels, metrics
@@ -44,7 +44,7 @@ def main(params: Params) -> None:
                 curve = [(*point, classes[c]) for c in curves for point in metrics.roc(labels, probabilities, c)]
                 header = ["false_positive_rate", "true_positive_rate", "class"]
                 tables.write(evaluate.METRICS / "roc" / f"{level}.csv", header, curve)
-    tables.write(evaluate.PREDICTIONS, ["level", "file", "class", *(f"probability_{name}" for name in classes)], predictions)
+    tables.write(paths.PREDICTIONS, ["level", "file", "class", *(f"probability_{name}" for name in classes)], predictions)
     metrics.write(scores)
     (evaluate.METRICS / "metrics.json").write_text(json.dumps(evaluate.glance(scores), indent=2) + "\n")
 

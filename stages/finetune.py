@@ -24,11 +24,7 @@ def main(params: Params) -> None:
     tuning = params.finetune
     keras.utils.set_random_seed(params.seed)
     train = batches.cached(
-        activations.ACTIVATIONS,
-        tuning.batch_size,
-        params.seed,
-        look=tuning.look,
-        mirror=params.activations.augmentation.flip,
+        activations.ACTIVATIONS, tuning.batch_size, params.seed, look=tuning.look, mirror=params.activations.augmentation.flip
     )
     model, level_2 = finetuned.build(params), np.load(activations.VALIDATION / "top.npy")
     by_xla = backbone.by_xla(model)

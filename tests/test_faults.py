@@ -14,6 +14,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -389,7 +390,7 @@ def test_an_odd_kaggle_json_stops_nobody_who_wants_no_kaggle(tmp_path, monkeypat
     with mock.patch.dict(os.environ, {name: value for name, value in alone.items() if name not in without}, clear=True):
         assert repro.choose(None, {"download": {"source": "kaggle"}})[0] == "cifar10"
         with pytest.raises(errors.UserError, match="Kaggle's login can't be read"):
-            sources.bring({"source": "kaggle"})
+            sources.bring(SimpleNamespace(source="kaggle"))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Kaggle's login can't be read: ") and "Mend or remove ~/.kaggle/kaggle.json" in lines[0]
     assert len(lines) == 2 and lines[1].endswith("can't be reached: the proxy: Connection refused")

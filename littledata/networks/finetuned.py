@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from littledata.core import paths
 from littledata.core.params import Params
 from littledata.networks import backbone, keras, models
 
-WEIGHTS = Path("models/backbone.weights.h5")
 TOP = Path("models/top.keras")
 
 
@@ -13,7 +13,7 @@ def build(params: Params) -> keras.Model:
     """The unfrozen blocks, pretrained, under the classifier of level 2, with level 3's own regularisation."""
     top, tuning = params.top, params.finetune
     penalties = tuning.l1, tuning.l2
-    whole = backbone.load(params.backbone, WEIGHTS, params.image_size)
+    whole = backbone.load(params.backbone, paths.WEIGHTS, params.image_size)
     network = backbone.above(whole, tuning.unfreeze, models.penalty(*penalties))
     trained = keras.saving.load_model(TOP, compile=False)
     output = models.classifier(network.output, models.classes(trained), top.pooling, top.units, tuning.dropout, *penalties)

@@ -64,11 +64,11 @@ def below(folder: str, left_out: Counter[str]) -> Iterator[str]:
     files = archive.in_folder(folder, set(), links=False)
     for _, of_folder in itertools.groupby(files, lambda file: file[1].parent):
         for photo, at in sorted(of_folder, key=lambda file: names.natural(file[1].name)):
-            kind, odd = archive.kind(None, at, photo), photo.problem if at.exists() and not at.is_dir() else ""
+            kind, odd = archive.kind(None, at, photo), photo.problem if os.path.exists(at) and not os.path.isdir(at) else ""
             if other := names.system(photo.name) or odd or (kind is None and names.other(photo.name)):
                 left_out[other] += 1
             else:
-                yield os.path.join(folder, photo.key)
+                yield os.path.join(folder, photo.key.rstrip("/"))
 
 
 def listed(stream: Any) -> Iterator[str]:

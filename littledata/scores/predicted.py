@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-PREDICTIONS = Path("data/predictions.csv")
+from littledata.core.paths import PREDICTIONS
 
 
 def read(level: str, split: str, path: Path = PREDICTIONS) -> tuple[list[str], np.ndarray, np.ndarray, list[str]]:

@@ -60,13 +60,7 @@ class Batches(keras.utils.PyDataset):
 
 
 def cached(
-    folder: Path,
-    batch_size: int,
-    seed: int,
-    *,
-    views: int | None = None,
-    look: int | None = None,
-    mirror: bool = False,
+    folder: Path, batch_size: int, seed: int, *, views: int | None = None, look: int | None = None, mirror: bool = False
 ) -> Batches:
     """`Batches` of the training photos' cached activations or bottleneck features, their views cycled through the epochs.
 

@@ -12,7 +12,6 @@ from littledata.scores import levels
 from littledata.splits import dataset
 
 METRICS = Path("metrics")
-PREDICTIONS = Path("data/predictions.csv")
 
 
 def inputs_of(level: str, model: keras.Model, photos: list[dataset.Photo], fit: str) -> np.ndarray:
