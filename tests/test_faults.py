@@ -178,21 +178,6 @@ def test_a_stage_by_hand_outlives_its_shell(slow):
 # No rights, and files that are none
 
 
-def test_what_a_folder_hides_is_a_line_and_the_rest_is_drawn(folder, mine):
-    (mine / "cat/0.jpg").chmod(0)
-    (mine / "cat/inner").mkdir(mode=0)
-    (mine / "dog/round.jpg").symlink_to("round.jpg")
-    os.mkfifo(mine / "dog/pipe.jpg")
-    change(folder, subsample__train=0.6, subsample__validation=0.2, subsample__test=0.2)
-    for module in ("stages.download", "stages.subsample"):
-        status, said = python(folder, module, before=without_rights())
-        assert status == 0, said
-    skipped = (folder / "data/skipped.csv").read_text()
-    assert "cat/0.jpg,can't be read: no permission" in skipped
-    assert "cat/inner/,a folder that can't be read: Permission denied" in skipped
-    assert "dog/round.jpg,a link to nothing" in skipped and 'dog/pipe.jpg,"a pipe, a socket or a device"' in skipped
-
-
 @pytest.mark.parametrize("hidden", ["dog", "."])
 def test_a_class_that_is_hidden_is_one_line(folder, mine, hidden):
     (mine / hidden).chmod(0)

@@ -1,13 +1,9 @@
 """Scores of splits in which classes are missing, and whoever reads them."""
 
-import csv
 import warnings
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import change, restore, run
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
 from littledata.core import tables
@@ -56,24 +52,3 @@ def test_what_could_not_be_computed_is_an_empty_field_that_everybody_can_read(tm
     assert found["top"]["rest"]["roc_auc"] is None and found["top"]["test"]["roc_auc"] == of_both["roc_auc"]
     assert sum(line.endswith(" |  |") for line in card.results(found).splitlines()) == len(levels.LEVELS)
     assert "1 small convnet" in table.table(found) and report.digits(None) == "-"
-
-
-def test_the_rest_may_be_of_one_class_alone(pipeline, photos, monkeypatch):
-    """`subsample.remaining` with one class larger than the other, after all training."""
-    monkeypatch.chdir(pipeline)
-    Path("data/raw/photos.zip").unlink()
-    with zipfile.ZipFile("data/raw/photos.zip", "w") as archive:
-        for kind, number in ("cat", 46), ("dog", 42):
-            for name, data in enumerate(photos[kind][:number]):
-                archive.writestr(f"train/{kind}.{name}.jpg", data)
-    change(pipeline, subsample__remaining=True)
-    try:
-        for stage in ("subsample", "activations", "bottleneck", "evaluate"):
-            run(pipeline, f"stages.{stage}")
-        with open(metrics.SCORES, newline="") as file:
-            rest = [row for row in csv.DictReader(file) if row["split"] == "rest"]
-        assert [(row["n"], row["roc_auc"]) for row in rest] == [("4", "")] * 3
-        run(pipeline, "stages.publish.card")
-        assert "rest" in run(pipeline, "tools.table") or "| rest |" in Path("REPORT.md").read_text()
-    finally:
-        restore(pipeline)
