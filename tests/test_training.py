@@ -184,7 +184,7 @@ def test_the_loop_is_keras_own_with_a_moving_average_too_and_keeps_the_best_look
     epochs, last = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: train.start(epoch)), []
     look = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: last.append(expected.get_weights()[0]))
     expected.fit(train, epochs=3, shuffle=False, verbose=0, callbacks=[epochs, look])
-    models.temper(expected, temperature.best(labels, np.concatenate(list(models.predicted(expected, photos)))))
+    models.temper(expected, temperature.best(labels, models.predict(expected, photos)))
     saved = keras.saving.load_model("models/top.keras", compile=False)
     for got, weights in zip(saved.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_allclose(got, weights, rtol=1e-5, atol=1e-7)

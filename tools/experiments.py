@@ -31,7 +31,7 @@ def main() -> None:
     if done.returncode:
         raise UserError(f"`dvc exp show` failed: {done.stderr.strip()}")
     shown, base = list(csv.DictReader(done.stdout.splitlines())), commits.locked("HEAD")
-    differ = [name for name, _ in params.leaves(params.load().model_dump()) if len({row.get(name) for row in shown}) > 1]
+    differ = [name for name, _ in params.leaves(params.load()) if len({row.get(name) for row in shown}) > 1]
     rows = []
     for row in shown:
         results = [f"{float(row[name]):.4f}" if row.get(name) else "-" for name in RESULTS.values()]

@@ -35,11 +35,9 @@ def for_people(name: str = "", stopped: str = "Stopped.") -> Iterator[None]:
     """
     try:
         yield
-    except UserError as error:
-        sys.exit(f"{name}{error}")
+    except (UserError, KeyboardInterrupt) as error:
+        sys.exit(f"{name}{str(error) if isinstance(error, UserError) else stopped}")
     except OSError as error:
         if not (line := of_disk(error)):
             raise
         sys.exit(f"{name}{line}")
-    except KeyboardInterrupt:
-        sys.exit(f"{name}{stopped}")

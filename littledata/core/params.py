@@ -289,10 +289,10 @@ def value(params: Mapping, name: str) -> Any:
     return node
 
 
-def leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """The (dotted name, value) of everything in a tree that is no mapping itself."""
-    for key, value in tree.items():
-        yield from leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
+def leaves(tree: Mapping | Section, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """The (dotted name, value) of everything in params, or in a tree, that is no section of them itself."""
+    for key, value in tree if isinstance(tree, Section) else tree.items():
+        yield from leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping | Section) else [(f"{prefix}{key}", value)]
 
 
 if __name__ == "__main__":

@@ -27,11 +27,9 @@ class _Lines:
             self.print()
 
     def print(self) -> None:
-        amount = f"{self.n / 1e6:.0f}" if self.unit == "MB" else f"{self.n}"
-        if self.total:
-            total = f"{self.total / 1e6:.0f}" if self.unit == "MB" else f"{self.total}"
-            amount += f" of {total}"
-        print(f"{self.label}: {amount} {self.unit}", flush=True)
+        scale = 1e6 if self.unit == "MB" else 1
+        amounts = [f"{amount / scale:.0f}" for amount in (self.n, *([self.total] if self.total else []))]
+        print(f"{self.label}: {' of '.join(amounts)} {self.unit}", flush=True)
 
 
 @contextmanager

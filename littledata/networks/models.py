@@ -7,7 +7,7 @@ import json
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -122,13 +122,15 @@ def probabilities(model: keras.Model, batch: np.ndarray) -> np.ndarray:
     return np.hstack([1 - output, output]) if output.shape[1] == 1 else output
 
 
-def predicted(model: keras.Model, photos: np.ndarray) -> Iterator[np.ndarray]:
-    """Every class' probability for photos, the mean over each one's views: for an array of shape (n, views, ...), float
-    arrays of shape (k, classes), a batch at a time."""
-    step = max(1, BATCH_SIZE // photos.shape[1])
+def predict(model: keras.Model, photos: np.ndarray, update: Callable[[int], object] = lambda count: None) -> np.ndarray:
+    """Every class' probability for photos, the mean over each one's views: for an array of shape (n, views, ...), a float
+    array of shape (n, classes). `update` is told how many photos each batch had."""
+    step, answers = max(1, BATCH_SIZE // photos.shape[1]), []
     for start in range(0, len(photos), step):
         batch = photos[start : start + step].astype(np.float32)
-        yield probabilities(model, batch.reshape(-1, *batch.shape[2:])).reshape(*batch.shape[:2], -1).mean(1)
+        answers.append(probabilities(model, batch.reshape(-1, *batch.shape[2:])).reshape(*batch.shape[:2], -1).mean(1))
+        update(len(batch))
+    return np.concatenate(answers)
 
 
 def save(model: keras.Model, path: Path, about: Mapping | None = None) -> None:

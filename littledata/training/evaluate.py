@@ -28,12 +28,9 @@ def inputs_of(level: str, model: keras.Model, photos: list[dataset.Photo], fit: 
 def predict(level: str, photos: list[dataset.Photo], fit: str) -> np.ndarray:
     """Probabilities of a split's photos, of shape (n, classes)."""
     model = keras.saving.load_model(Path("models", f"{level}.keras"), compile=False)
-    array, batches = inputs_of(level, model, photos, fit), []
+    array = inputs_of(level, model, photos, fit)
     with progress(len(array), level) as bar:
-        for batch in models.predicted(model, array):
-            batches.append(batch)
-            bar.update(len(batch))
-    return np.concatenate(batches)
+        return models.predict(model, array, bar.update)
 
 
 def glance(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
@@ -41,9 +38,8 @@ def glance(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str
 
     `val` and `test` are accuracies, `loss` is the log loss on validation photos. The first level is a baseline: one number.
     """
-    first, *others = levels.LEVELS
-    shown = {first: {"val": scores[first]["validation"]["accuracy"]}}
-    for level in others:
+    shown = {}
+    for level in levels.LEVELS:
         validation, test = (scores[level][split] for split in ("validation", "test"))
         shown[level] = {"val": validation["accuracy"], "test": test["accuracy"], "loss": validation["log_loss"]}
-    return shown
+    return shown | {"small_cnn": {"val": shown["small_cnn"]["val"]}}

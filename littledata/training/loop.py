@@ -90,7 +90,7 @@ def fit(
                     probabilities, metrics, weights = start, {}, model.get_weights()
                 else:
                     metrics, weights = train_until(look - untrained, model, train, params.epochs)
-                    probabilities = predict(used, photos)
+                    probabilities = models.predict(used, photos)
                 check(probabilities)  # the last step's weights are in no loss
                 losses = temperature.losses(labels, temperature.tempered(probabilities, temperature.best(labels, probabilities)))
                 metrics |= {"val_accuracy": np.mean(probabilities.argmax(1) == labels), "val_loss": losses.mean()}
@@ -118,7 +118,7 @@ def fit(
     again = factor > EXACT or used is not model or photos.shape[1] > 1
     activations.VALIDATION.mkdir(parents=True, exist_ok=True)
     with files.whole(activations.VALIDATION / f"{name}.npy") as file:
-        np.save(file, predict(used, photos) if again else temperature.tempered(best.probabilities, factor))
+        np.save(file, models.predict(used, photos) if again else temperature.tempered(best.probabilities, factor))
     models.save(used, Path("models", f"{name}.keras"))
     checkpoint.remove()
 
@@ -157,11 +157,6 @@ def train_until(look: int, model: keras.Model, train: Batches, epochs: int) -> t
         )
         history = model.fit(train, shuffle=False, verbose=0, callbacks=[callback]).history
     return {metric: values[-1] for metric, values in history.items()}, weights
-
-
-def predict(model: keras.Model, photos: np.ndarray) -> np.ndarray:
-    """Every class' probability for photos of shape (n, views, ...)."""
-    return np.concatenate(list(models.predicted(model, photos)))
 
 
 class Diverged(ArithmeticError):
