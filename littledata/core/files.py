@@ -32,8 +32,8 @@ def digest_of(path: str | os.PathLike, kind: str) -> str:
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that gets its name only once it is whole: nothing is left of it where that fails. Whoever writes the same one,
-    even within this, writes a part of their own beside it; what is whole last stays.
+    """Open a file that gets its name only once it is whole: nothing is left of it where that fails. Each call writes a part of its
+    own beside it, so nobody waits for another who writes the same file; the one that is whole last stays.
 
     The part is locked: the system frees the lock of a process that is killed, and then `remove_abandoned` takes the part away.
     """

@@ -39,15 +39,17 @@ Pooling = Literal["flatten", "average"]
 
 
 class Section(BaseModel):
-    """Read-only params, by attribute, or by key as in a plain dictionary: `params.top.lr`. Types are strict: `true` is no 1, and text no number. A whole number stands
-    for a float. `model_dump` gives a plain dictionary, to be edited."""
+    """Read-only params, by attribute, or by key as in a plain dictionary: `params.top.lr`. `model_dump` gives such a dictionary.
+
+    Types are strict: `true` is no 1, and text no number. A whole number stands for a float.
+    """
 
     model_config = ConfigDict(
         strict=True,
         frozen=True,
         extra="forbid",
         allow_inf_nan=False,
-        defer_build=True,  # one validator for the whole tree, when it is checked: half of the time that this module's import took
+        defer_build=True,  # one validator for the whole tree, made when it is checked: half of this module's import
         json_schema_extra=lambda schema: schema.pop("required"),  # a recipe names some of the keys
     )
 
