@@ -178,17 +178,13 @@ def attempt(folder: Path, *command: str, **environment: str) -> tuple[int, str]:
 
     # Layers are named by a count that would go on from other runs. To look for garbage each time would take a quarter of all tests.
     keras.utils.clear_session(free_memory=False)
-    alone = [
+    with (
+        printed() as file,
         contextlib.chdir(folder),
         mock.patch.dict(os.environ, offline(**forked() | environment), clear=True),
         mock.patch.object(process, "begin"),  # this process is not the stage's
-        mock.patch.object(sys, "argv", list(command)),
-        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO())),
-    ]
-    with contextlib.ExitStack() as stack:
-        file = stack.enter_context(printed())
-        for context in alone:
-            stack.enter_context(context)
+        mock.patch.multiple(sys, argv=list(command), stdin=io.TextIOWrapper(io.BytesIO())),
+    ):
         status: object = None
         try:
             runpy.run_module(command[0], run_name="__main__", alter_sys=True)

@@ -5,7 +5,6 @@ import contextlib
 import hashlib
 import json
 import shlex
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -198,19 +197,3 @@ def test_a_corrupted_object_is_refused(team, tmp_path):
         model.write_bytes(whole)
     team.remote.run(second, "dvc", "pull", "models/finetune.keras")
     assert (second / "models/finetune.keras").read_bytes() == whole
-
-
-@pytest.mark.parametrize("served", [s3_remote], indirect=True)
-def test_without_the_remote_work_goes_on(served):
-    """On a train: `--pull` is one clear line and changes nothing; without it, what is here is used."""
-    remote, first = served.remote, served.first
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        nobody = listening.getsockname()[1]
-    run(first, "dvc", "remote", "modify", "--local", "team", "endpointurl", f"http://127.0.0.1:{nobody}")
-    try:
-        change = ("-S", "finetune.dropout=0.45")
-        output = remote.run(first, "dvc", "exp", "run", "--pull", "--allow-missing", *change, check=False)
-        assert "Could not connect to the endpoint" in output
-        assert stages_run(remote.run(first, "dvc", "exp", "run", *change)) == ["finetune", "evaluate"]
-    finally:
-        remote.connect(first)
