@@ -11,10 +11,15 @@ import sys
 from littledata.core import command, lockfile, params
 
 
+def makers_of(pipeline: dict[str, dict]) -> dict[str, str]:
+    """Say which stage writes what, by path, for the stages of the dvc.yaml files."""
+    return {path: stage for stage in pipeline for path in lockfile.paths(pipeline[stage], "outs", "metrics", "plots")}
+
+
 def differences() -> list[str]:
     """Say in one line each in what dvc.lock differs from what is in Git, by stage; no line if it belongs."""
     settings, pipeline, lock = params.load(), lockfile.stages(*params.PIPELINES), lockfile.stages(*lockfile.LOCKS)
-    makers = {path: stage for stage, declared in pipeline.items() for path in lockfile.paths(declared, "outs", "metrics", "plots")}
+    makers = makers_of(pipeline)
     made = {path: lockfile.outs(lock.get(stage, {})).get(path) for path, stage in makers.items()}
     lines = [f"{stage}: dvc.lock has this stage, dvc.yaml does not" for stage in lock if stage not in pipeline]
     for stage, declared in pipeline.items():
