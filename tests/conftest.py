@@ -248,7 +248,7 @@ def restore(folder: Path) -> None:
 
 
 def pytest_addoption(parser):
-    parser.addoption("--fast", action="store_true", help="only what starts no process, no DVC and no stage: make test-fast")
+    parser.addoption("--fast", action="store_true", help="skip what starts a process, DVC or a stage: make test-fast")
 
 
 STARTS = {"subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}  # Python's audit events
@@ -270,6 +270,8 @@ def pytest_configure(config):
     The process that hands tests out to them runs none, and needs no TensorFlow itself.
     """
     os.chdir(ROOT)  # where each test begins
+    if config.getoption("--fast"):
+        config.option.reportchars = ""  # what is skipped is half of all
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and what they start, would ignore it
     if not config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
         return

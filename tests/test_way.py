@@ -24,7 +24,7 @@ from littledata.predict import predict
 from littledata.scores import levels, metrics, predicted
 from littledata.splits import dataset
 
-pytestmark = pytest.mark.process  # not one, but all the stages
+pytestmark = pytest.mark.process
 STAGES = ("download", "subsample", "pretrained", "small_cnn", "activations", "bottleneck", "top", "finetune", "evaluate")
 PUBLISH = ("choose", "export", "quantize", "diagnose", "duplicates", "gallery", "card")
 LIGHT = dict(params.leaves(params.read(ROOT / "recipes/light.yaml")))
