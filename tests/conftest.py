@@ -8,7 +8,6 @@ import atexit
 import contextlib
 import csv
 import fcntl
-import inspect
 import io
 import logging
 import os
@@ -21,9 +20,8 @@ import subprocess
 import sys
 import tempfile
 import traceback
-import types
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO
@@ -121,20 +119,7 @@ os.environ.pop("PYTHONUNBUFFERED", None)  # who sets it sees no line that a log 
 COPIES: dict[Path, Path] = {}  # each with what it was copied from
 # Two workers begin at the first and at the middle test, and whichever is through takes from the other. So what needs the pipeline
 # comes first: one worker builds it while the other does what needs none. Of these the longest come first.
-ORDER = (
-    "way",
-    "pipeline",
-    "remote",
-    "back",
-    "download",
-    "training",
-    "report",
-    "predict",
-    "backbones",
-    "repro",
-    "experiments",
-    "glance",
-)
+ORDER = "way pipeline remote back download training report predict backbones repro experiments glance".split()
 
 
 def offline(**environment: str) -> dict[str, str]:
@@ -171,6 +156,7 @@ def run(folder: Path, *command: str, check: bool = True, apart: bool = False, **
     working tree's, not the clone's; what it starts itself, as `dvc` starts stages, is the clone's. With `apart` it is a process
     of its own: for edited code, and for what must not find what other runs left in this process.
     """
+    refuse("run")
     if apart:
         words, env = ["python", "-m", *command], offline(**forked() | environment)
         done = subprocess.run(words, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -192,17 +178,13 @@ def attempt(folder: Path, *command: str, **environment: str) -> tuple[int, str]:
 
     # Layers are named by a count that would go on from other runs. To look for garbage each time would take a quarter of all tests.
     keras.utils.clear_session(free_memory=False)
-    alone = [
+    with (
+        printed() as file,
         contextlib.chdir(folder),
         mock.patch.dict(os.environ, offline(**forked() | environment), clear=True),
         mock.patch.object(process, "begin"),  # this process is not the stage's
-        mock.patch.object(sys, "argv", list(command)),
-        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO())),
-    ]
-    with contextlib.ExitStack() as stack:
-        file = stack.enter_context(printed())
-        for context in alone:
-            stack.enter_context(context)
+        mock.patch.multiple(sys, argv=list(command), stdin=io.TextIOWrapper(io.BytesIO())),
+    ):
         status: object = None
         try:
             runpy.run_module(command[0], run_name="__main__", alter_sys=True)
@@ -266,52 +248,20 @@ def restore(folder: Path) -> None:
 
 
 def pytest_addoption(parser):
-    parser.addoption("--fast", action="store_true", help="only what starts no process, no DVC and no stage: make test-fast")
+    parser.addoption("--fast", action="store_true", help="skip what starts a process, DVC or a stage: make test-fast")
 
 
-STARTS = {"subprocess", "Popen", "fork", "runpy", "Repo"}  # whoever names one of these may start a process or a stage
-STARTED = {"subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
+STARTS = {"subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}  # Python's audit events
+refused = set[str]()  # what no test may do: with --fast these, and to run a stage or a module
 
 
-def starts(function: Callable) -> bool:
-    """Whether a test or a fixture, or what it calls in this folder, names what starts a process, DVC or a stage."""
-    names, todo = set[str](), [inspect.unwrap(getattr(function, "__func__", function))]
-    while todo:
-        code, within = (part := todo.pop()).__code__, part.__globals__
-        codes = [code]
-        for code in codes:
-            codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-        new = {name for code in codes for name in code.co_names} - names
-        names |= new
-        values = [within.get(name) for name in new]
-        if any(getattr(value, "__name__", "").startswith("stages") for value in values):
-            return True
-        todo += [
-            value for value in values if isinstance(value, types.FunctionType) and Path(value.__code__.co_filename).parent == TESTS
-        ]
-    return bool(names & STARTS)
+def refuse(event: str, arguments: object = None) -> None:
+    """End a test that is about to start something, where only those run that start nothing."""
+    if event in refused:
+        pytest.skip(f"--fast: {event}")
 
 
-def functions(item: pytest.Function) -> list[Callable]:
-    """A test and the fixtures that it takes."""
-    return [item.function, *(named[-1].func for named in item._fixtureinfo.name2fixturedefs.values())]
-
-
-GUARD = {"on": False}
-
-
-def _refuse(event: str, arguments: tuple) -> None:
-    if GUARD["on"] and event in STARTED:
-        pytest.fail(f"--fast: this test starts a process ({event} {str(arguments)[:200]}): mark it with `process`")
-
-
-sys.addaudithook(_refuse)
-
-
-@pytest.fixture(autouse=True)
-def no_process(request, monkeypatch):
-    """With --fast, a test that starts a process nevertheless fails: it is to be marked with `process`."""
-    monkeypatch.setitem(GUARD, "on", request.config.getoption("--fast"))
+sys.addaudithook(refuse)
 
 
 def pytest_configure(config):
@@ -320,6 +270,8 @@ def pytest_configure(config):
     The process that hands tests out to them runs none, and needs no TensorFlow itself.
     """
     os.chdir(ROOT)  # where each test begins
+    if config.getoption("--fast"):
+        config.option.reportchars = ""  # what is skipped is half of all
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and what they start, would ignore it
     if not config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
         return
@@ -342,8 +294,11 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--fast"):
-        slow = {item for item in items if item.get_closest_marker("process") or any(map(starts, functions(item)))}
-        config.hook.pytest_deselected(items=list(slow))
+        refused.update(STARTS, ("run", "stage"))
+        for name in [name for name in sys.modules if name.startswith("stages.") and hasattr(sys.modules[name], "main")]:
+            sys.modules[name].main = lambda params: refuse("stage")  # type: ignore[attr-defined]
+        slow = [item for item in items if item.get_closest_marker("process") or "pipeline" in item.fixturenames]
+        config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
     run_all = {item.path for item in items if "pipeline" in item.fixturenames}
 

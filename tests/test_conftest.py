@@ -1,9 +1,9 @@
-"""What the tests themselves stand on: the same results whatever the workspace holds, and no process where none is allowed."""
+"""What the tests themselves stand on: the same results whatever the workspace holds, and nothing is started where nothing may be."""
 
 import subprocess
 
 import pytest
-from conftest import GUARD, ROOT, change, git, settings, snapshot, starts
+from conftest import ROOT, STARTS, change, git, run, settings, snapshot
 
 
 def test_tests_see_edited_code_but_params_and_results_of_the_commit(tmp_path):
@@ -28,9 +28,8 @@ def test_tests_see_edited_code_but_params_and_results_of_the_commit(tmp_path):
     assert settings(snapshot(workspace, tmp_path / "with another param")) == committed | {"later": 1}
 
 
-def test_what_starts_a_process_is_left_out_of_the_fast_tests_or_fails(monkeypatch):
-    assert starts(test_tests_see_edited_code_but_params_and_results_of_the_commit), "by git of conftest.py"
-    assert not starts(settings)
-    monkeypatch.setitem(GUARD, "on", True)
-    with pytest.raises(pytest.fail.Exception, match="this test starts a process"):
-        subprocess.run(["true"])
+def test_what_starts_a_process_or_a_stage_is_skipped_by_the_fast_tests(monkeypatch):
+    monkeypatch.setattr("conftest.refused", STARTS | {"run"})
+    for start in lambda: subprocess.run(["true"]), lambda: run(ROOT, "dvc"):
+        with pytest.raises(pytest.skip.Exception, match="--fast: (subprocess.Popen|run)"):
+            start()

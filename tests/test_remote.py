@@ -3,15 +3,9 @@
 import asyncio
 import contextlib
 import hashlib
-import itertools
 import json
-import os
-import pwd
 import shlex
-import shutil
-import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +14,8 @@ from pathlib import Path
 import asyncssh
 import pytest
 from conftest import ROOT, copied, git, offline, restore, run, stages_run
-from ruamel.yaml import YAML
 
+from littledata.core import files
 from studies import s3
 
 
@@ -56,12 +50,12 @@ def ssh_remote(place: Path):
     user_key.write_private_key(place / "key")
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
+    known = {
+        "server_host_keys": [host_key],
+        "authorized_client_keys": asyncssh.import_authorized_keys(user_key.export_public_key().decode()),
+    }
     start = asyncssh.listen(
-        "127.0.0.1",
-        0,
-        server_host_keys=[host_key],
-        authorized_client_keys=asyncssh.import_authorized_keys(user_key.export_public_key().decode()),
-        sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=bytes(place / "server")),
+        "127.0.0.1", 0, **known, sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=bytes(place / "server"))
     )
     port = asyncio.run_coroutine_threadsafe(start, loop).result(10).get_port()
     (place / "home/.ssh/known_hosts").write_text(f"[127.0.0.1]:{port} {host_key.export_public_key().decode()}")
@@ -117,28 +111,15 @@ def team(pipeline, tmp_path_factory) -> Team:
 
 @pytest.fixture(scope="module", params=[s3_remote, pytest.param(ssh_remote, marks=pytest.mark.slow)])
 def served(request, pipeline, tmp_path_factory) -> Iterator[Team]:
-    """A team that shares a server. What `make publish` makes isn't on it: it is large, and no other than the rest."""
+    """A team that shares a server."""
     place = tmp_path_factory.mktemp("served")
     first = copied(pipeline, place / "first")
-    (first / "publish/dvc.lock").unlink()
-    yaml = YAML(typ="safe", pure=True)
-    for run_of in (first / ".dvc/cache/runs").glob("*/*/*"):
-        if yaml.load(run_of)["cmd"].rpartition(".")[2] in yaml.load(first / "publish/dvc.yaml")["stages"]:
-            run_of.unlink()
     with request.param(place) as remote:
         yield Team(first, remote, shared(first, remote))
 
 
 def metrics(folder: Path) -> dict:
     return json.loads((folder / "metrics/metrics.json").read_text())
-
-
-def cache_is_right(folder: Path) -> int:
-    """How many objects DVC's cache has; every one of them is what its name says. Half a download has no such name."""
-    files = [path for path in (folder / ".dvc/cache/files/md5").rglob("*") if path.is_file() and path.suffix != ".tmp"]
-    for path in files:
-        assert hashlib.md5(path.read_bytes()).hexdigest() == path.parent.name + path.name.removesuffix(".dir"), path
-    return len(files)
 
 
 def test_nobody_computes_what_a_colleague_has_computed(team, tmp_path):
@@ -210,154 +191,9 @@ def test_a_corrupted_object_is_refused(team, tmp_path):
     try:
         output = team.remote.run(second, "dvc", "pull", "models/finetune.keras", check=False)
         assert "finetune.keras" in output and not (second / "models/finetune.keras").exists()
-        cache_is_right(second)
+        for path in files.of(second / ".dvc/cache/files/md5"):  # half a download has no such name
+            assert path.suffix == ".tmp" or files.digest_of(path, "md5") == path.parent.name + path.name.removesuffix(".dir"), path
     finally:
         model.write_bytes(whole)
     team.remote.run(second, "dvc", "pull", "models/finetune.keras")
     assert (second / "models/finetune.keras").read_bytes() == whole
-
-
-class Cut:
-    """A wire to a server that is cut once so many bytes came back."""
-
-    def __init__(self, port: int, budget: int) -> None:
-        self.port, self.budget, self.open = port, budget, []
-        self.listening = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self.listening.accept()
-                far = socket.create_connection(("127.0.0.1", self.port))
-                self.open += [near, far]
-                threading.Thread(target=self.pump, args=(near, far, False), daemon=True).start()
-                threading.Thread(target=self.pump, args=(far, near, True), daemon=True).start()
-
-    def pump(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                if counted:
-                    self.budget -= len(data)
-                if self.budget <= 0:
-                    self.listening.close()
-                    for end in self.open:
-                        with contextlib.suppress(OSError):
-                            end.shutdown(socket.SHUT_RDWR)
-                    return
-                target.sendall(data)
-
-
-@pytest.mark.slow  # two more transfers of everything
-@pytest.mark.parametrize("served", [s3_remote], indirect=True)
-def test_a_remote_that_dies_midway_leaves_the_cache_right(served, tmp_path):
-    remote, second = served.remote, served.clone(tmp_path / "second")
-    endpoint = remote.settings["endpointurl"]
-    wire = Cut(int(endpoint.rsplit(":", 1)[1]), budget=20_000_000)  # a third of the weights alone
-    remote.settings["endpointurl"] = f"http://127.0.0.1:{wire.listening.getsockname()[1]}"
-    try:
-        remote.connect(second)
-        output = remote.run(second, "dvc", "pull", "--allow-missing", check=False)
-    finally:
-        remote.settings["endpointurl"] = endpoint
-    assert wire.budget <= 0 and "ERROR: " in output
-    assert not (second / "models/backbone.weights.h5").exists()
-    cache_is_right(second)
-    remote.connect(second)
-    remote.run(second, "dvc", "pull", "--allow-missing")
-    assert cache_is_right(second) > 50 and stages_run(remote.run(second, "dvc", "repro")) == []
-
-
-@pytest.mark.parametrize("served", [s3_remote], indirect=True)
-def test_without_the_remote_work_goes_on(served):
-    """On a train: `--pull` is one clear line and changes nothing; without it, what is here is used."""
-    remote, first = served.remote, served.first
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        nobody = listening.getsockname()[1]
-    run(first, "dvc", "remote", "modify", "--local", "team", "endpointurl", f"http://127.0.0.1:{nobody}")
-    try:
-        change = ("-S", "finetune.dropout=0.45")
-        output = remote.run(first, "dvc", "exp", "run", "--pull", "--allow-missing", *change, check=False)
-        assert "Could not connect to the endpoint" in output
-        assert stages_run(remote.run(first, "dvc", "exp", "run", *change)) == ["finetune", "evaluate"]
-    finally:
-        remote.connect(first)
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 24 MB, which VGG16's 59 MB don't fit on."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a disk of its own takes root")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
-def test_a_full_disk_leaves_the_cache_right(team, tmp_path, small_disk):
-    second = team.clone(tmp_path / "second")
-    run(second, "dvc", "cache", "dir", "--local", str(small_disk / "cache"))
-    output = team.remote.run(second, "dvc", "pull", check=False)
-    assert "No space left on device" in output
-    run(second, "dvc", "cache", "dir", "--local", "--unset")
-    (second / ".dvc").joinpath("cache").mkdir(exist_ok=True)
-    shutil.copytree(small_disk / "cache/files", second / ".dvc/cache/files", dirs_exist_ok=True)
-    cache_is_right(second)
-    team.remote.run(second, "dvc", "pull")
-    assert stages_run(team.remote.run(second, "dvc", "repro")) == []
-
-
-def test_two_users_of_one_machine_share_a_cache(team, tmp_path):
-    """As docs/team.md says: a folder of a group that both are in, `cache.dir` and `cache.shared group` in each clone."""
-    users, group = [user.pw_uid for user in pwd.getpwall() if user.pw_uid][:2], 64000  # say, `daemon` and `bin`
-    try:
-        subprocess.run([sys.executable, "-c", "import dvc.cli"], check=True, user=users[0], group=group, extra_groups=[])
-    except (PermissionError, subprocess.CalledProcessError):
-        pytest.skip("takes root, and a Python that other users can run")
-    common = tmp_path / "cache"
-    common.mkdir()
-    os.chown(common, 0, group)
-    common.chmod(0o2775)
-    # pytest's own are closed to others, and there is one more of them where several workers run.
-    own = ("test_", "team", "popen-", "pytest-")
-    for start in tmp_path, team.origin.parent:
-        for folder in itertools.takewhile(lambda path: path.name.startswith(own), (start, *start.parents)):
-            folder.chmod(0o755)
-
-    def run_as(user: int, *command: str) -> str:
-        home = tmp_path / f"home{user}"
-        done = subprocess.run(
-            [sys.executable, "-m", "dvc", *command],
-            cwd=home / "clone", env=os.environ | {"HOME": str(home)}, user=user, group=group, extra_groups=[],
-            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout
-        return done.stdout
-
-    for user in users:
-        home = tmp_path / f"home{user}"
-        home.mkdir()
-        team.clone(home / "clone")
-        for path in (home, *home.rglob("*")):
-            os.chown(path, user, group, follow_symlinks=False)
-        run_as(user, "cache", "dir", "--local", str(common))
-        run_as(user, "config", "--local", "cache.shared", "group")
-    one, other = users
-    run_as(one, "pull")
-    run_as(other, "checkout")  # nothing left to pull
-    name = "models/finetune.keras"
-    assert (tmp_path / f"home{other}/clone" / name).read_bytes() == (team.first / name).read_bytes()
-    # Each adds to folders that the other has made.
-    for user in users:
-        note = tmp_path / f"home{user}/clone/note"
-        note.mkdir()
-        for number in range(300):
-            (note / f"{number}.txt").write_text(f"{user} {number}")
-        for path in (note, *note.iterdir()):
-            os.chown(path, user, group)
-        run_as(user, "add", "note")
-    assert {path.stat().st_uid for path in common.rglob("*") if path.is_file()} == set(users)
-    for path in (path for path in common.rglob("*") if path.is_dir()):
-        assert path.stat().st_gid == group and path.stat().st_mode & 0o070 == 0o070, path

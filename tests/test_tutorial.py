@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, clone, offline, with_downloads
+from conftest import ROOT, clone, git, offline, with_downloads
 
 TUTORIAL = ROOT / "docs/tutorial.md"
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -34,9 +34,8 @@ def test_every_command_of_the_tutorial_runs(train_zip, weights_wheel, tmp_path):
     folder = with_downloads(clone(tmp_path), weights_wheel)
     environment_in(folder)
     origin = tmp_path.parent / "origin"
-    subprocess.run(["git", "init", "-q", "--bare", origin], check=True)
-    for words in (["branch", "-M", "main"], ["remote", "add", "origin", origin]):
-        subprocess.run(["git", *words], cwd=folder, check=True)
+    for words in ["init", "-q", "--bare", str(origin)], ["branch", "-M", "main"], ["remote", "add", "origin", str(origin)]:
+        git(folder, *words)
     blocks = BLOCK.findall(TUTORIAL.read_text())
     assert len(blocks) > 5
     somebody = {f"GIT_{role}_{key}": "test" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
@@ -47,10 +46,8 @@ def test_every_command_of_the_tutorial_runs(train_zip, weights_wheel, tmp_path):
     )
     assert done.returncode == 0, done.stdout
     assert "dvc.lock belongs to params.yaml" in done.stdout
-    branch = subprocess.run(["git", "log", "-1", "--format=%s", "lower-rate"], cwd=origin, capture_output=True, text=True)
-    assert branch.stdout == "A lower rate for level 3\n"
-    params = subprocess.run(["git", "show", "lower-rate:params.yaml"], cwd=origin, capture_output=True, text=True).stdout
-    assert re.search(r"^  lr: (3e-0?5|0\.00003)", params, re.MULTILINE)
+    assert git(origin, "log", "-1", "--format=%s", "lower-rate") == "A lower rate for level 3"
+    assert re.search(r"^  lr: (3e-0?5|0\.00003)", git(origin, "show", "lower-rate:params.yaml"), re.MULTILINE)
     assert "finetune" in (folder / "report/report.md").read_text()
 
     # What make wrote runs from any folder, and doesn't take that one's modules for its own.

@@ -17,13 +17,14 @@ from pyarrow.dataset import dataset as dataset_of
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from littledata.core import files, params
-from littledata.export import export
+from littledata.export import assemble
 from littledata.features import activations
 from littledata.photos import fetch
 from littledata.predict import predict
 from littledata.scores import levels, metrics, predicted
 from littledata.splits import dataset
 
+pytestmark = pytest.mark.process
 STAGES = ("download", "subsample", "pretrained", "small_cnn", "activations", "bottleneck", "top", "finetune", "evaluate")
 PUBLISH = ("choose", "export", "quantize", "diagnose", "duplicates", "gallery", "card")
 LIGHT = dict(params.leaves(params.read(ROOT / "recipes/light.yaml")))
@@ -87,7 +88,7 @@ def test_the_file_that_is_handed_out_answers_as_its_level_did(project, monkeypat
     names, _, probabilities, classes = predicted.read(level, "test")
     expected = {name: pytest.approx(dict(zip(classes, row)), abs=1e-4) for name, row in zip(names, probabilities)}
     for words in ["--format", "json"], ["--to", "predictions"]:
-        monkeypatch.setattr(sys, "argv", ["predict", "data/photos/test", "--model", str(export.ONNX), *words])
+        monkeypatch.setattr(sys, "argv", ["predict", "data/photos/test", "--model", str(assemble.ONNX), *words])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
         with contextlib.suppress(SystemExit):
             predict.main()

@@ -1,14 +1,11 @@
 """Write into the dvc.yaml files which code each stage depends on, by its imports. `make deps`
 
-    python -m tools.deps            # writes them
-    python -m tools.deps --check    # exits with status 1 where they differ
+    python -m tools.deps
 
 An import inside a function counts as well. Where a stage takes most modules of a room (a folder of the library), its deps name the room.
 """
 
-import argparse
 import ast
-import sys
 from functools import cache
 from io import StringIO
 from itertools import accumulate
@@ -93,14 +90,10 @@ def rewritten(pipeline: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing, exit with status 1 where deps differ")
-    check = parser.parse_args().check
-    stale = {pipeline: text for pipeline in params.PIPELINES if pipeline.read_text() != (text := rewritten(pipeline))}
-    if check and stale:
-        sys.exit(f"{', '.join(map(str, stale))}: deps are not what stages import: `make deps` writes them.")
-    for pipeline, text in stale.items():
-        pipeline.write_text(text)
+    for pipeline in params.PIPELINES:
+        if pipeline.read_text() != (text := rewritten(pipeline)):
+            pipeline.write_text(text)
+            print(f"{pipeline}: deps are now what stages import")
 
 
 if __name__ == "__main__":
