@@ -47,14 +47,10 @@ class Layout:
         return next((self.classes[folders[:n]] for n in range(len(folders) + 1) if folders[:n] in self.classes), None)
 
 
-class ByName:
+class ByName(Layout):
     """Kaggle's layout: the class is what a file's name begins with, up to a dot."""
 
-    classes: dict = {}
-    notes: tuple = ()
-
-    @staticmethod
-    def place(name: str) -> tuple[str, None]:
+    def place(self, name: str) -> tuple[str, None]:
         return name.split("/")[-1].split(".")[0], None
 
 

@@ -254,7 +254,7 @@ def of_archive(path: Path, by: str = "folder", source: str = "path") -> Listing:
     listing, folders, outside = Listing(source, str(path), f"{path}/" if path.is_dir() else ""), set(), Counter()
     listed = archive.in_folder(path, folders) if listing.base else archive.in_zip(listing.zip, folders)
     pictures, others = _sorted_out(listing, listed)
-    known = layout.ByName() if by == "name" else layout.find(photo.name for photo in pictures)
+    known = layout.ByName({}) if by == "name" else layout.find(photo.name for photo in pictures)
     photos: list[Photo] = []
     for photo in pictures:
         if place := known.place(photo.name):
@@ -263,7 +263,7 @@ def of_archive(path: Path, by: str = "folder", source: str = "path") -> Listing:
             outside[_folder(photo.name)] += 1
             photo = photo._replace(problem=photo.problem or "outside class folders")
         (listing.skipped if photo.problem else photos).append(photo)
-    listing.photos, listing.notes = photos, listing.notes + list(known.notes)
+    listing.photos, listing.notes = photos, listing.notes + known.notes
     listing.measure(outside)
     listing.notes += _without_photos(set(known.classes), folders, others)
     if not listing.base:
