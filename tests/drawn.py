@@ -55,10 +55,6 @@ def bring(path: object = None, source: str = "path", sha256: str | None = None) 
     """Run `download`; what its note says."""
     shutil.rmtree(download.RAW, ignore_errors=True)
     run_download.main(SimpleNamespace(download=params.Download(source=source, path=path and str(path), sha256=sha256)))
-    return note()
-
-
-def note() -> dict:
     return json.loads(download.NOTE.read_text())
 
 

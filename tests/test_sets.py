@@ -166,6 +166,7 @@ def test_what_an_earlier_run_has_made_takes_no_time(pipeline, monkeypatch):
 def test_splits_that_folders_give_are_counted_as_they_are(photos, tmp_path):
     for split, of_split in {"train": slice(0, 15), "test": slice(15, 20)}.items():
         own(tmp_path / split, {kind: of_kind[of_split] for kind, of_kind in photos.items()})
-    listed, of = listing.of_archive(tmp_path), {"train": 0.75, "validation": 0.25, "test": 0.2, "folds": 0, "folded": "validation"}
-    assert plan.split(listed, of) == (22, 8, 10), "30 to learn from, and a quarter of each class' 15 validates"
-    assert sum(plan.split(listed, of | {"folds": 5, "folded": "test", **sets.PARTS})) == 40
+    with listing.of_archive(tmp_path) as listed:
+        of = {"train": 0.75, "validation": 0.25, "test": 0.2, "folds": 0, "folded": "validation"}
+        assert plan.split(listed, of) == (22, 8, 10), "30 to learn from, and a quarter of each class' 15 validates"
+        assert sum(plan.split(listed, of | {"folds": 5, "folded": "test", **sets.PARTS})) == 40

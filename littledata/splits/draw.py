@@ -80,7 +80,7 @@ def fill(
     ----------
     rows : the photos of each class, in the order in which they are drawn
     wanted : how many photos of each class; None: all. A class gets fewer where its photos are through
-    usable : gives a photo's sha256 and "", or "" and the reason why it can't be used
+    usable : gives a photo's sha256 as far as it is known, and the reason why it can't be used, or ""
     skipped : takes the name and the reason of photos that can't be used, and of copies
     """
     drawn: dict[str, dict[str, Photo]] = {kind: {} for kind in wanted}
@@ -337,9 +337,8 @@ class Archive:
         return {kind: of_class(table, kind) for kind in self.numbers}
 
     def usable(self, photo: Photo) -> tuple[str, str]:
-        """A photo's sha256 and "", or "" and the reason why it can't be used."""
-        reason = wrong(self.listing.read(photo))
-        return ("", reason) if reason else (self.sha256_of[photo], "")
+        """A photo's sha256, and the reason why it can't be used, or ""."""
+        return self.sha256_of[photo], wrong(self.listing.read(photo))
 
     def write(self, photo: Photo, sha256: str, target: Path) -> None:
         target.write_bytes(self.listing.read(photo))
