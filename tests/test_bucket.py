@@ -1,8 +1,11 @@
 """Photos that stay where they are: in a bucket, in a folder that is read in place, or where a list says. Real stages, a real S3 server."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import product
@@ -11,7 +14,7 @@ from pathlib import Path
 import pyarrow
 import pytest
 import requests
-from conftest import run, settings, stages_run
+from conftest import ROOT, run, settings, stages_run
 from drawn import bring, draw, fill, listed, many, nothing_brought, one_line
 from pyarrow import parquet
 
@@ -302,3 +305,32 @@ def test_a_command_lists_again_and_another_takes_the_list_of_the_last_time(cut, 
     assert found.counts() == {"cat": 22, "dog": 22} and found.sha256 != first["sha256"]
     assert "are the source bucket" in run(folder, "tools.repro", "--source", "path", "--photos", "list.csv", check=False)
     assert "make check reads every photo of a folder or a zip" in run(folder, "tools.check", "s3://moving/grows", check=False)
+
+
+def test_many_photos_are_listed_drawn_from_and_cut_in_flat_memory(tmp_path):
+    """As a list of objects they would take 20 MB and more."""
+    code = """
+import sys
+from types import SimpleNamespace
+from littledata.core import stage
+from littledata.photos import listing
+from littledata.splits import draw
+place, count = sys.argv[1], int(sys.argv[2])
+with open(place, "w") as file:
+    file.write("file,class,size,etag\\n")
+    file.writelines(f"a photo with a name of some length {n:07}.jpg,{'ab'[n % 2]},1,x\\n" for n in range(count))
+found = listing.of("bucket", place)
+listing.hand_over(found)
+photos = listing.handed_over("bucket", place).photos
+table = draw.ordered(photos, SimpleNamespace(order="random", seed=1))
+assert found.counts() == {kind: sum(1 for _ in draw.of_class(table, kind)) for kind in "ab"}
+assert sum(map(len, listing.cut(photos, 100))) == count
+print(stage.peak_memory_mb())
+"""
+    peaks = []
+    for count in ("2000", "30000"):
+        words = [sys.executable, "-c", code, str(tmp_path / "list.csv"), count]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout.splitlines()[-1]))
+    assert peaks[1] < peaks[0] + 10, peaks

@@ -261,10 +261,10 @@ def test_a_list_may_be_csv_or_parquet_and_names_photos_beside_it(light, mine, tm
 
 def test_a_photo_that_changed_since_it_was_listed_is_a_row_that_says_so(light, mine, tmp_path):
     folder = shutil.copytree(mine, tmp_path / "mine")
-    found = listing.Photos(str(folder))
-    (folder / "cat/5.jpg").write_bytes((folder / "cat/6.jpg").read_bytes())
-    (folder / "cat/7.jpg").unlink()
-    why = made(light, found, tmp_path)
+    with listing.Photos(str(folder)) as found:
+        (folder / "cat/5.jpg").write_bytes((folder / "cat/6.jpg").read_bytes())
+        (folder / "cat/7.jpg").unlink()
+        why = made(light, found, tmp_path)
     assert {name: why[name] for name in ("cat/5.jpg", "cat/6.jpg", "cat/7.jpg")} == {
         "cat/5.jpg": places.CHANGED, "cat/6.jpg": None, "cat/7.jpg": "No such file or directory"
     }  # fmt: skip
@@ -285,16 +285,13 @@ def test_memory_does_not_grow_with_the_list(tmp_path):
     peaks = []
     for count in (2_000, 100_000):
         code = f"""
-from types import SimpleNamespace
 from littledata.core import stage
 from littledata.photos import listing
-from littledata.splits import draw
 with open("{tmp_path}/list.csv", "w") as file:
     file.write("file\\n")
     file.writelines(f"/nowhere/{{number % 10}}/a photo with a name of some length {{number:07}}.jpg\\n" for number in range({count}))
-photos = listing.Photos("{tmp_path}/list.csv")
-assert sum(map(len, listing.cut(photos, 100))) == photos.count == {count}
-assert next(draw.of_class(draw.ordered(photos, SimpleNamespace(order="random", seed=1)), ""))
+with listing.Photos("{tmp_path}/list.csv") as photos:
+    assert sum(map(len, listing.cut(photos, 100))) == photos.count == {count}
 print(stage.peak_memory_mb())
 """
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -350,10 +347,10 @@ def test_an_object_is_read_as_it_was_listed(light, server, mine, tmp_path):
     with asking(server) as fs:
         for number in range(4):
             fs.pipe_file(f"other/changing/{number}.jpg", (mine / f"cat/{number}.jpg").read_bytes())
-        found = listing.Photos("s3://other/changing")
-        fs.pipe_file("other/changing/1.jpg", (mine / "cat/20.jpg").read_bytes())
-        fs.rm("other/changing/2.jpg")
-        why = made(light, found, tmp_path)
+        with listing.Photos("s3://other/changing") as found:
+            fs.pipe_file("other/changing/1.jpg", (mine / "cat/20.jpg").read_bytes())
+            fs.rm("other/changing/2.jpg")
+            why = made(light, found, tmp_path)
         assert why == {"0.jpg": None, "1.jpg": places.CHANGED, "2.jpg": "No such file or directory", "3.jpg": None}
         # A list in the bucket, with an etag that isn't the object's any more, and without.
         etag = fs.info("other/changing/1.jpg")["ETag"]

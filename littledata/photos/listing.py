@@ -90,6 +90,12 @@ class Photos:
             others = f": it holds {names.counted(self.left_out)}" if self.left_out else ""
             raise UserError(f"no picture in {source}{others}")
 
+    def __enter__(self) -> "Photos":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.table.close()
+
     def __iter__(self) -> Iterator[Photo]:
         for key, *about in self.table.execute("SELECT key, size, etag, kind, split FROM photos ORDER BY key"):
             yield Photo(os.fsdecode(key), *about)

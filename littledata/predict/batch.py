@@ -42,8 +42,7 @@ def run(source: str, to: str, model: Path | None, size: int, update: bool) -> No
     Classifier(model)  # which says in a line what is wrong with it
     target, start = places.at(to), time.perf_counter()
     absolute = to if places.is_bucket(to) else str(Path(to).resolve())
-    photos = Photos(source)
-    with schedule.engine() as engine:
+    with schedule.engine() as engine, Photos(source) as photos:
         if photos.left_out:
             print(f"left out: {names.counted(photos.left_out)}", flush=True)
         machine = engine.machine(predictions.FORMAT)
