@@ -113,15 +113,12 @@ def http(url: str, name: str, size: int, sha256: str) -> Path:
     CACHE.mkdir(parents=True, exist_ok=True)
     check_space(CACHE, size - (part.stat().st_size if part.exists() else 0))
     with progress(size, name, "MB") as bar:
-        for once_more in (True, False):
-            in_pieces = _transfer(url, part, size, bar)
-            try:
+        if _transfer(url, part, size, bar):
+            with contextlib.suppress(UserError):
                 return _accept(part, target, size, sha256, url)
-            except UserError:
-                if not (in_pieces and once_more):
-                    raise
-                print(f"{name}: its pieces don't make the right file; once more from the start", flush=True)
-    raise AssertionError("the second try returns or raises")
+            print(f"{name}: its pieces don't make the right file; once more from the start", flush=True)
+            _transfer(url, part, size, bar)
+        return _accept(part, target, size, sha256, url)
 
 
 def _transfer(url: str, part: Path, size: int, bar) -> bool:
