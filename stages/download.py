@@ -19,8 +19,7 @@ from littledata.photos import download
 def main(params) -> None:
     params = params.download
     found, route = download.listed(params)
-    with found:
-        digest = download.keep(found, params)
+    digest = download.keep(found, params)
     download.say(found, route, params)
     with files.whole(download.NOTE) as file:
         file.write(json.dumps(download.about(found, digest, params), indent=2).encode() + b"\n")

@@ -20,7 +20,7 @@ process.begin("subsample", __name__)
 
 import shutil
 
-from littledata.core import files, stage, tables
+from littledata.core import files, paths, stage, tables
 from littledata.core.progress import progress
 from littledata.photos import listing
 from littledata.pictures import deep, images
@@ -38,7 +38,7 @@ def main(params) -> None:
     finally:  # above all where photos are too few
         tables.write(draw.SKIPPED, ["file", "reason"], skipped)
     dataset.write_manifest(manifest)
-    with files.whole(draw.LISTED) as file:
+    with files.whole(paths.LISTED) as file:
         listing.write(file, draw.listed())
     deep.write(deep.depth_of(images.extent(photo.read()) for photo in dataset.of_split(manifest, "train")))
     print(f"{len(manifest)} photos, {len(skipped)} skipped (listed in {draw.SKIPPED})")

@@ -22,8 +22,7 @@ from littledata.splits import draw as drawing
 from stages import download as run_download
 from stages import subsample as run_subsample
 
-SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
-PLAIN = SHARES | {"remaining": False, "parts": 0, "part": 1, "part_is": "validation", "order": "random", "seed": 1}
+PLAIN = drawing.SHARES | {"remaining": False, "parts": 0, "part": 1, "part_is": "validation", "order": "random", "seed": 1}
 
 
 def photo(number: int) -> bytes:
@@ -56,10 +55,6 @@ def bring(path: object = None, source: str = "path", sha256: str | None = None) 
     """Run `download`; what its note says."""
     shutil.rmtree(download.RAW, ignore_errors=True)
     run_download.main(SimpleNamespace(download=params.Download(source=source, path=path and str(path), sha256=sha256)))
-    return note()
-
-
-def note() -> dict:
     return json.loads(download.NOTE.read_text())
 
 

@@ -1,13 +1,12 @@
 """`make check`: what it finds in a folder before a long run."""
 
-import csv
 import io
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import NO_INDEX, clone, jpeg, run
+from drawn import fill, listed, many
 from PIL import Image
 from written import png16
 
@@ -19,11 +18,9 @@ from tools import check
 @pytest.fixture
 def mine(photos, tmp_path) -> Path:
     """12 photos of each of two classes, and one of everything that can be wrong."""
-    for kind, files in photos.items():
-        (tmp_path / "mine" / kind / "deeper").mkdir(parents=True)
-        for number, data in enumerate(files[:12]):
-            (tmp_path / "mine" / kind / "deeper" / f"{number}.jpg").write_bytes(data)
     mine = tmp_path / "mine"
+    for kind, of_kind in photos.items():
+        fill(mine, *many(f"{kind}/deeper", each=12), data=of_kind)
     (mine / "dog/night.png").write_bytes(png16(np.full((64, 64), 40, np.uint16)))
     (mine / "cat/broken.jpg").write_bytes(photos["cat"][0][:100])
     (mine / "cat/copy.jpg").write_bytes(photos["cat"][1])
@@ -47,11 +44,19 @@ def test_what_is_wrong_with_a_folder_is_said(pipeline, mine):
     assert "too few to say how well they are told apart: 2\n  cat\n  dog\n" in output
     assert "so make repro takes shares of every class: subsample.train=0.6 subsample.validation=0.2 subsample.test=0.2" in output
     assert {path: path.stat().st_mtime_ns for path in mine.rglob("*")} == before
-    with open(pipeline / check.CSV, newline="") as file:
-        found = list(csv.reader(file))
-    assert f"data/check.csv has all of it: {len(found) - 1} rows." in output
-    assert found[0] == ["finding", "name", "what"] and ["copies, of which one counts", "cat/deeper/1.jpg", "cat/copy.jpg"] in found
-    assert ["near-duplicates in different classes, one of them wrong", "cat/deeper/2.jpg", "dog/resized.png"] in found
+    found = [tuple(row.items()) for row in listed(pipeline / check.CSV)]
+    assert f"data/check.csv has all of it: {len(found)} rows." in output
+    for row in (
+        ("copies, of which one counts", "cat/deeper/1.jpg", "cat/copy.jpg"),
+        ("near-duplicates in different classes, one of them wrong", "cat/deeper/2.jpg", "dog/resized.png"),
+    ):
+        assert tuple(zip(("finding", "name", "what"), row)) in found
+    for number in range(20):
+        (mine / f"cat/empty{number:02}.jpg").touch()
+    output = run(pipeline, "tools.check", str(mine))
+    assert "can't be used: 21\n" in output and "  ... and 13 more in data/check.csv\n" in output
+    names = {row["name"] for row in listed(pipeline / check.CSV) if row["finding"] == "can't be used"}
+    assert names == {"cat/broken.jpg", *(f"cat/empty{number:02}.jpg" for number in range(20))}
 
 
 def test_pictures_with_next_to_no_contrast_are_named_by_the_range_of_all_photos(photos, tmp_path):
@@ -68,25 +73,11 @@ def test_pictures_with_next_to_no_contrast_are_named_by_the_range_of_all_photos(
     assert seen[0].spread < 20 < min(look.spread for look in seen[1:5])
 
 
-def test_what_is_not_printed_stands_in_the_list(pipeline, mine):
-    for number in range(20):
-        (mine / f"cat/empty{number:02}.jpg").touch()
-    output = run(pipeline, "tools.check", str(mine))
-    assert "can't be used: 21\n" in output and "  ... and 13 more in data/check.csv\n" in output
-    with open(pipeline / check.CSV, newline="") as file:
-        listed = {row["name"] for row in csv.DictReader(file) if row["finding"] == "can't be used"}
-    assert listed == {"cat/broken.jpg", *(f"cat/empty{number:02}.jpg" for number in range(20))}
-
-
 def test_a_label_that_the_other_photos_speak_against_is_named(pipeline, photos, tmp_path):
     """A dog among pictures of noise."""
-    rng = np.random.default_rng(1)
-    for kind in ("dog", "noise"):
-        (tmp_path / "mine" / kind).mkdir(parents=True)
-    for number in range(20):
-        Image.fromarray(rng.integers(0, 256, (64, 64, 3), "uint8")).save(tmp_path / f"mine/noise/{number}.png")
-        (tmp_path / f"mine/dog/{number}.jpg").write_bytes(photos["dog"][number])
-    os.rename(tmp_path / "mine/dog/7.jpg", tmp_path / "mine/noise/odd.jpg")
+    fill(tmp_path / "mine", *many("dog", each=20), "noise/odd.jpg", data=photos["dog"])
+    for number, noise in enumerate(np.random.default_rng(1).integers(0, 256, (20, 64, 64, 3), "uint8")):
+        Image.fromarray(noise).save(tmp_path / f"mine/noise/{number}.png")
     output = run(pipeline, "tools.check", str(tmp_path / "mine"))
     assert "labels to look at: 1\n  noise/odd.jpg looks like dog\n" in output
 
@@ -97,27 +88,20 @@ def test_a_label_that_the_other_photos_speak_against_is_named(pipeline, photos, 
         ({}, "holds no photos in class folders: expected"),
         ({"cat": 3}, "holds one class (cat): at least two are needed"),
         ({"cat": 20, "dog": 2}, "The class dog has 2 usable photos, and each class needs three or more: add some."),
+        (None, "nowhere: name one with a folder of photos for every class, or a zip of it."),
     ],
 )
 def test_what_would_stop_a_run_is_said_at_once(pipeline, photos, tmp_path, layout, message):
-    for kind, count in layout.items():
-        (tmp_path / kind).mkdir()
-        for number, data in enumerate(photos[kind][:count]):
-            (tmp_path / kind / f"{number}.jpg").write_bytes(data)
-    assert message in run(pipeline, "tools.check", str(tmp_path), check=False)
-
-
-def test_no_folder_is_one_line(pipeline, tmp_path):
-    (line,) = run(pipeline, "tools.check", str(tmp_path / "nowhere"), check=False).splitlines()
-    assert line.endswith("nowhere: name one with a folder of photos for every class, or a zip of it.")
+    for kind, count in (layout or {}).items():
+        fill(tmp_path, *many(kind, each=count), data=photos[kind])
+    folder = tmp_path / ("nowhere" if layout is None else "")
+    assert message in run(pipeline, "tools.check", str(folder), check=False).splitlines()[-1]
 
 
 def test_without_the_networks_weights_the_rest_is_said(photos, tmp_path):
     folder = clone(tmp_path)
-    for kind in ("cat", "dog"):
-        (tmp_path / "mine" / kind).mkdir(parents=True)
-        for number, data in enumerate(photos[kind][:42]):
-            (tmp_path / "mine" / kind / f"{number}.jpg").write_bytes(data)
+    for kind in photos:
+        fill(tmp_path / "mine", *many(kind, each=42), data=photos[kind])
     output = run(folder, "tools.check", str(tmp_path / "mine"), HOME=str(tmp_path), **NO_INDEX)
     assert "VGG16's weights can't be had" in output and "The labels were not checked" in output
     assert "With 16 test photos an accuracy of 0.9 means" in output

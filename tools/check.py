@@ -83,10 +83,8 @@ def check(listed: listing.Listing) -> str:
     print(*listed.lines(), sep="\n", end="\n" if listed.lines() else "")
     unusable = [*listed.skipped, *(look.photo for look in seen if look.photo.problem)]
     findings.section("can't be used", [(photo.name, photo.problem) for photo in unusable])
-    flat = [
-        (look.photo.name, f"nearly all of it within {look.spread + 1} of 256 shades") for look in usable if look.spread < CONTRAST
-    ]
-    findings.section("next to no contrast", flat)
+    flat = [(look.photo.name, look.spread + 1) for look in usable if look.spread < CONTRAST]
+    findings.section("next to no contrast", [(name, f"nearly all of it within {shades} of 256 shades") for name, shades in flat])
     for title, found in ("in two classes, used in neither", conflicts), ("copies, of which one counts", copies):
         findings.section(title, [(name, reason.partition("bytes as ")[2]) for name, reason in found], " = ")
     of_split: dict[str, Counter] = {}
@@ -95,10 +93,12 @@ def check(listed: listing.Listing) -> str:
     if usable:
         alike = duplicates.pairs(np.array([look.bits for look in usable]), np.array([look.thumbnail for look in usable]))
         pairs = [(usable[one].photo, usable[other].photo) for _, one, other in alike]
-        across = [(one.name, other.name) for one, other in pairs if one.kind != other.kind]
-        findings.section("near-duplicates in different classes, one of them wrong", across, " ~ ")
-        within = [(one.name, other.name) for one, other in pairs if one.kind == other.kind]
-        findings.section("near-duplicates in one class", within, " ~ ")
+        for same, title in (
+            (False, "near-duplicates in different classes, one of them wrong"),
+            (True, "near-duplicates in one class"),
+        ):
+            found = [(one.name, other.name) for one, other in pairs if (one.kind == other.kind) is same]
+            findings.section(title, found, " ~ ")
     if len(of_split) > 1 and min(map(Counter.total, of_split.values())) >= labels.FOLDS:
         words = [sys.executable, "-m", "dvc", "repro", "-q", "pretrained"]
         if subprocess.run(words, env=experiment.environment()).returncode:
@@ -139,11 +139,11 @@ def main() -> None:
     folder = Path(os.path.expanduser(asked))
     if not folder.exists():
         raise UserError(f"There is no folder {folder}: name one with a folder of photos for every class, or a zip of it.")
-    with listing.of_archive(folder) as listed:
-        if not listed.photos:
-            listed.check()
-        if problem := check(listed):
-            sys.exit(problem)
+    listed = listing.of_archive(folder)
+    if not listed.photos:
+        listed.check()
+    if problem := check(listed):
+        sys.exit(problem)
 
 
 if __name__ == "__main__":

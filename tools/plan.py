@@ -90,7 +90,7 @@ def split(photos: listing.Listing, params: Mapping) -> Sizes:
 def bytes_kept(photos: listing.Listing, settings: Mapping, sizes: Sizes) -> float:
     """The size of the photos that come here: all of a folder or zip, and those that are drawn from a list, by their mean size."""
     whole = photos.source != "bucket" or photos.splits() or settings["subsample"]["remaining"]
-    return photos.size() * (1 if whole else sum(sizes) / sum(photos.counts().values()))
+    return photos.size * (1 if whole else sum(sizes) / sum(photos.counts().values()))
 
 
 def views_needed(settings: Mapping, sizes: Sizes) -> int:

@@ -224,7 +224,7 @@ def foresee(found: listing.Listing | None, wanted: dict, changes: list[str]) -> 
     if found:
         found.check()
         print(*found.lines(), plan.classes(found.counts()), sep="\n", flush=True)
-        room, counts = found.size(), list(found.counts().values())
+        room, counts = found.size, list(found.counts().values())
     sizes = plan.drawn(wanted["subsample"], counts)
     if wanted["download"]["source"] in sources.OWN:
         wanted = wanted | {"subsample": plan.subsample(found.counts(), found.splits(), wanted["subsample"], changes)}

@@ -35,8 +35,7 @@ def doubtful(photos: Sequence[Photo], listing: Listing, network: layers.Frozen, 
         for batch in network.outputs(photos, load):
             features += list(batch.mean((1, 2)))
             bar.update(len(batch))
-    classes = sorted({photo.kind for photo in photos})
-    labels = np.array([classes.index(photo.kind) for photo in photos])
+    classes, labels = np.unique([photo.kind for photo in photos], return_inverse=True)
     regression = LogisticRegression(C=1 / (PENALTY * len(photos)), max_iter=1000, class_weight="balanced")
     model = make_pipeline(StandardScaler(), regression)
     probabilities = cross_val_predict(model, np.array(features), labels, cv=FOLDS, method="predict_proba")

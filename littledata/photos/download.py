@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -53,7 +54,7 @@ def keep(found: listing.Listing, params) -> str:
     """
     in_place = sources.SOURCES[params.source].in_place
     if not in_place:
-        fetch.check_space(RAW, 2 * found.size())  # here and in DVC's cache
+        fetch.check_space(RAW, 2 * found.size)  # here and in DVC's cache
     RAW.mkdir(parents=True, exist_ok=True)
     part = RAW / "photos.part"
     try:
@@ -62,7 +63,7 @@ def keep(found: listing.Listing, params) -> str:
                 listing.write(file, found.photos)
             digest = found.sha256
         else:
-            digest = pack(found, part) if found.base else copy(found.path, part)
+            digest = pack(found, part) if found.base else files.sha256_of(shutil.copyfile(found.path, part))
             found.check()  # once more, without those that could not be read
         if params.source in ("kaggle", "path", "bucket") and params.sha256 not in (None, digest):
             raise UserError(
@@ -95,16 +96,6 @@ def pack(found: listing.Listing, target: Path) -> str:
     return digest.hexdigest()
 
 
-def copy(path: str, target: Path) -> str:
-    """Copy a file; returns its sha256."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as source, open(target, "wb") as file:
-        while block := source.read(2**20):
-            digest.update(block)
-            file.write(block)
-    return digest.hexdigest()
-
-
 def about(found: listing.Listing, digest: str, params) -> Mapping:
     """What data/raw/source.json says. No date, and of an archive no path: it is the same whichever route brought the same bytes."""
     source = sources.SOURCES[params.source]
@@ -119,13 +110,13 @@ def about(found: listing.Listing, digest: str, params) -> Mapping:
         "splits": found.splits(),
         "skipped": [(photo.name, photo.problem) for photo in found.skipped] if found.base else [],  # what isn't in the zip
         "left_out": dict(sorted(found.left_out.items())),
-        "bytes": found.size(),
+        "bytes": found.size,
     }
     return note | ({"path": found.path, "base": found.base} if source.in_place else {})
 
 
 def say(found: listing.Listing, route: str, params) -> None:
     counts = names.some((f"{count} {name}" for name, count in found.counts().items()), 20)
-    print(f"{params.source}: {found.size() / 1e6:.0f} MB by {route}: {counts}")
+    print(f"{params.source}: {found.size / 1e6:.0f} MB by {route}: {counts}")
     if found.skipped:
         print(f"can't be used: {len(found.skipped)}, which subsample lists in data/skipped.csv")

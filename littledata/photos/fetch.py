@@ -69,9 +69,9 @@ def ask(url: str) -> int:
     return answered[0]
 
 
-def check_reachable(url: str) -> None:
-    """Raise Unreachable unless a file can be had now: a page that says why not doesn't count."""
-    if (status := ask(url)) >= 400:
+def check_reachable(url: str, passing: tuple[int, ...] = ()) -> None:
+    """Raise Unreachable unless a file can be had now, or the status is a passing one: a page that says why not doesn't count."""
+    if (status := ask(url)) >= 400 and status not in passing:
         raise Unreachable(refused(url, status))
 
 
@@ -109,20 +109,16 @@ def http(url: str, name: str, size: int, sha256: str) -> Path:
     if here := cached(name, size, sha256):
         return here
     target, part = CACHE / name, CACHE / f"{name}.part"
-    if (status := ask(url)) >= 400 and status not in PASSING:
-        raise Unreachable(refused(url, status))
+    check_reachable(url, PASSING)
     CACHE.mkdir(parents=True, exist_ok=True)
     check_space(CACHE, size - (part.stat().st_size if part.exists() else 0))
     with progress(size, name, "MB") as bar:
-        for once_more in (True, False):
-            in_pieces = _transfer(url, part, size, bar)
-            try:
+        if _transfer(url, part, size, bar):
+            with contextlib.suppress(UserError):
                 return _accept(part, target, size, sha256, url)
-            except UserError:
-                if not (in_pieces and once_more):
-                    raise
-                print(f"{name}: its pieces don't make the right file; once more from the start", flush=True)
-    raise AssertionError("the second try returns or raises")
+            print(f"{name}: its pieces don't make the right file; once more from the start", flush=True)
+            _transfer(url, part, size, bar)
+        return _accept(part, target, size, sha256, url)
 
 
 def _transfer(url: str, part: Path, size: int, bar) -> bool:

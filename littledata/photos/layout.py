@@ -28,7 +28,6 @@ class Folder:
     """A folder with photos in it or below it."""
 
     path: Folders = ()
-    direct: int = 0  # photos that lie in it, not below
     below: dict[str, "Folder"] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -48,14 +47,10 @@ class Layout:
         return next((self.classes[folders[:n]] for n in range(len(folders) + 1) if folders[:n] in self.classes), None)
 
 
-class ByName:
+class ByName(Layout):
     """Kaggle's layout: the class is what a file's name begins with, up to a dot."""
 
-    classes: dict = {}
-    notes: tuple = ()
-
-    @staticmethod
-    def place(name: str) -> tuple[str, None]:
+    def place(self, name: str) -> tuple[str, None]:
         return name.split("/")[-1].split(".")[0], None
 
 
@@ -98,7 +93,6 @@ def _tree(paths: Iterable[str]) -> Folder:
         folder = top
         for name in path.split("/")[:-1]:
             folder = folder.below.setdefault(name, Folder((*folder.path, name)))
-        folder.direct += 1
     return top
 
 
@@ -149,16 +143,12 @@ def _parted(splits: dict[str, str | None], folder: Folder) -> dict[str, str]:
 
 
 def _splits_above(top: Folder, parted: dict[str, str], notes: list[str]) -> Layout:
-    classes: dict[Folders, tuple[str, str]] = {}
-    kinds: dict[str, set[str]] = {}
-    split_names = two_or_three(parted.values())
+    found = []
     for name, split in parted.items():
         inner, more = _inside(top.below[name])
         notes += more
-        classes |= {folder.path: (kind, split_names[split]) for kind, folder in inner.below.items()}
-        kinds.setdefault(split, set()).update(inner.below)
-    check_same(kinds, {split: name for name, split in parted.items()}, "the classes")
-    return Layout(classes, notes + [how(parted)])
+        found += [(folder.path, kind, split, name) for kind, folder in inner.below.items()]
+    return _with_splits(found, notes, {split: name for name, split in parted.items()})
 
 
 def _splits_below(top: Folder, below: dict[str, dict[str, str]], notes: list[str]) -> Layout:
@@ -168,11 +158,8 @@ def _splits_below(top: Folder, below: dict[str, dict[str, str]], notes: list[str
             f"the folder {kind} is parted into {names.some(parted)}, and {names.some(without)} not: part all classes, or none."
         )
     check_same({kind: set(parted.values()) for kind, parted in below.items()}, {kind: kind for kind in below}, "the splits")
-    split_names = two_or_three(next(iter(below.values())).values())
-    classes = {
-        top.below[kind].below[name].path: (kind, split_names[split]) for kind in below for name, split in below[kind].items()
-    }
-    return Layout(classes, notes + [how({name: split for parted in below.values() for name, split in parted.items()})])
+    paths = ((top.below[kind].below[name].path, kind, split, name) for kind in below for name, split in below[kind].items())
+    return _with_splits(list(paths), notes, {})
 
 
 def _joined(folder: str) -> tuple[str, str] | None:
@@ -184,13 +171,20 @@ def _joined(folder: str) -> tuple[str, str] | None:
 
 
 def _splits_beside(top: Folder, joined: dict[str, tuple[str, str]], notes: list[str]) -> Layout:
+    found = [(top.below[name].path, kind, split, name) for name, (kind, split) in joined.items()]
+    return _with_splits(found, notes, {split: split for _, split in joined.values()})
+
+
+def _with_splits(found: list[tuple[Folders, str, str, str]], notes: list[str], folders: dict[str, str]) -> Layout:
+    """The layout of class folders, each given as its path, class, split and the name that says the split; `folders` has what to call
+    each split where they don't have the same classes."""
     kinds: dict[str, set[str]] = {}
-    for kind, split in joined.values():
+    for _, kind, split, _ in found:
         kinds.setdefault(split, set()).add(kind)
-    check_same(kinds, {split: split for split in kinds}, "the classes")
-    split_names = two_or_three(kinds)
-    classes = {top.below[name].path: (kind, split_names[split]) for name, (kind, split) in joined.items()}
-    return Layout(classes, notes + [how({name: split for name, (_, split) in joined.items()})])
+    check_same(kinds, folders, "the classes")
+    used = two_or_three(kinds)
+    classes = {path: (kind, used[split]) for path, kind, split, _ in found}
+    return Layout(classes, notes + [how({name: split for _, _, split, name in found})])
 
 
 def two_or_three(given: Iterable[str]) -> dict[str, str]:

@@ -109,7 +109,9 @@ class Photos:
         if places.is_bucket(source):
             bucket = places.Bucket(source)
             self.base = f"{bucket.url}/"
-            return self._pictures((photo, _kind_by_name(photo.key)) for photo in bucket.objects() if not _is_folder(photo.key))
+            objects = (photo for photo in bucket.objects() if photo.key and not photo.key.endswith("/"))  # no consoles' folders
+            # What has no ending may be a picture, and is looked into when it is its turn.
+            return self._pictures((photo, kinds.of(photo.key, b"") if names.ending(photo.key) else "") for photo in objects)
         if not os.path.isdir(source):
             raise UserError(f"{source} is no folder: expected one, s3://bucket/prefix, or a list that is a CSV or Parquet file.")
         self.base = os.path.abspath(source).rstrip("/") + "/"
@@ -124,16 +126,6 @@ class Photos:
                 yield photo
 
 
-def _is_folder(key: str) -> bool:
-    """Whether an object is what consoles make for a folder."""
-    return not key or key.endswith("/")
-
-
-def _kind_by_name(key: str) -> str | None:
-    """As `kinds.of`, without a look at the object: what has no ending may be a picture, and is looked into when it is its turn."""
-    return kinds.of(key, b"") if names.ending(key) else ""
-
-
 @dataclasses.dataclass
 class Listing:
     """What a place holds.
@@ -145,7 +137,7 @@ class Listing:
     left_out : what is no photo, counted by its ending, or by the system's folder that it lies in
     notes : lines that people should read
     numbers : of photos by class and split ("": not given), classes sorted
-    total_bytes : the size of the zip, or of all photos as far as it is listed
+    size : in bytes: of the zip, or of all photos as far as it is listed
     sha256 : of the photos' names, classes, splits, sizes and etags: what `lines` gives
     """
 
@@ -157,15 +149,8 @@ class Listing:
     left_out: dict[str, int] = dataclasses.field(default_factory=Counter)
     notes: list[str] = dataclasses.field(default_factory=list)
     numbers: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
-    total_bytes: int = 0
+    size: int = 0
     sha256: str = ""
-
-    def __enter__(self) -> "Listing":
-        return self
-
-    def __exit__(self, *_) -> None:
-        if zip_file := vars(self).get("zip"):
-            zip_file.close()
 
     @cached_property
     def zip(self) -> zipfile.ZipFile | None:
@@ -188,9 +173,6 @@ class Listing:
     def counts(self) -> dict[str, int]:
         """How many photos a class has, classes sorted."""
         return {kind: sum(of_split.values()) for kind, of_split in self.numbers.items() if any(of_split.values())}
-
-    def size(self) -> int:
-        return self.total_bytes
 
     def splits(self) -> list[str]:
         """The splits that folders or the list give."""
@@ -224,11 +206,6 @@ class Listing:
         if len(classes) < 2:
             raise UserError(f"{self.path} holds one class ({classes[0]}): at least two are needed, a folder of photos each.")
 
-    def same(self, other: "Listing | None") -> bool:
-        """Whether nothing has changed: names, sizes and times of the photos, and what can't be used."""
-        about = ("source", "path", "sha256", "skipped")
-        return other is not None and all(getattr(self, name) == getattr(other, name) for name in about)
-
     def measure(self, outside: Counter) -> None:
         """Count the photos, once all are known. `outside` counts, by their folders, those that lie outside class folders."""
         digest, numbers = hashlib.sha256(), {}
@@ -237,7 +214,7 @@ class Listing:
             for photo in self.photos:
                 of_split = numbers.setdefault(photo.kind, Counter())
                 of_split[photo.split] += 1
-                self.total_bytes += max(0, photo.size)
+                self.size += max(0, photo.size)
                 yield photo
 
         for line in lines(counted()):
@@ -283,7 +260,7 @@ def of_archive(path: Path, by: str = "folder", source: str = "path") -> Listing:
     listing, folders, outside = Listing(source, str(path), f"{path}/" if path.is_dir() else ""), set(), Counter()
     listed = archive.in_folder(path, folders) if listing.base else archive.in_zip(listing.zip, folders)
     pictures, others = _sorted_out(listing, listed)
-    known = layout.ByName() if by == "name" else layout.find(photo.name for photo in pictures)
+    known = layout.ByName({}) if by == "name" else layout.find(photo.name for photo in pictures)
     photos: list[Photo] = []
     for photo in pictures:
         if place := known.place(photo.name):
@@ -292,11 +269,11 @@ def of_archive(path: Path, by: str = "folder", source: str = "path") -> Listing:
             outside[_folder(photo.name)] += 1
             photo = photo._replace(problem=photo.problem or "outside class folders")
         (listing.skipped if photo.problem else photos).append(photo)
-    listing.photos, listing.notes = photos, listing.notes + list(known.notes)
+    listing.photos, listing.notes = photos, listing.notes + known.notes
     listing.measure(outside)
     listing.notes += _without_photos(set(known.classes), folders, others)
     if not listing.base:
-        listing.total_bytes = path.stat().st_size
+        listing.size = path.stat().st_size
     return listing
 
 
@@ -343,7 +320,11 @@ class Again:
 
 def _in_place(source: str, path: str) -> Listing:
     photos = Photos(path)
-    place, notes = _of_list(photos) if lists.is_list(path) else _of_folders(photos)
+    if lists.is_list(path):
+        place, notes = _of_list(photos)
+    else:
+        known = layout.find(map(_below, photos))
+        place, notes = lambda photo: known.place(_below(photo)), known.notes
 
     def placed() -> Iterator[Photo]:
         for photo in photos:
@@ -360,14 +341,8 @@ def _below(photo: Photo) -> str:
     return re.sub("/+", "/", photo.name).lstrip("/")
 
 
-def _of_folders(photos: Photos) -> tuple[Place, list[str]]:
-    """What gives a photo's class and split by its folders; and lines about them."""
-    known = layout.find(map(_below, photos))
-    return lambda photo: known.place(_below(photo)), known.notes
-
-
 def _of_list(photos: Photos) -> tuple[Place, list[str]]:
-    """As `_of_folders`, by the columns `class` and `split`."""
+    """What gives a photo's class and split, by the columns `class` and `split`; and lines about them."""
 
     def first(condition: str) -> tuple[str, ...] | None:
         row = photos.table.execute(f"SELECT key, kind, again FROM photos WHERE {condition} ORDER BY key LIMIT 1").fetchone()

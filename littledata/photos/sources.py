@@ -44,7 +44,7 @@ class Source:
     in_place : whether photos stay where they are, and a list is brought in place of a zip
     """
 
-    fetch: Callable[[Mapping], tuple[Path | str, str]]
+    fetch: Callable[[Mapping], tuple[Path | str, Path | str]]
     terms: str
     layout: str = "folder"
     classes: Mapping[str, str] = field(default_factory=dict)
@@ -178,16 +178,6 @@ def cifar10_photos(packed: Path) -> Iterator[tuple[str, str, bytes]]:
                 yield kind, f"{kind}/{name}-{number:05d}.bmp", file.getvalue()
 
 
-def _path(params) -> tuple[Path, str]:
-    photos = listing.own_photos(params.path)
-    return photos, str(photos)
-
-
-def _in_place(params) -> tuple[str, str]:
-    path = listing.in_place(params.path)
-    return path, path
-
-
 KAGGLE_TERMS = "Kaggle competition rules (kaggle.com/c/dogs-vs-cats/rules): non-commercial and academic use"
 SOURCES = {
     "kaggle": Source(_kaggle, KAGGLE_TERMS, layout="name", classes={"cat": "cat", "dog": "dog"}),
@@ -200,13 +190,13 @@ SOURCES = {
         _cifar10,
         "CIFAR-10 (Krizhevsky, 2009, cs.toronto.edu/~kriz/cifar.html): free for research, cite the tech report",
     ),
-    "path": Source(_path, "the user's own photos"),
-    "bucket": Source(_in_place, "the user's own photos", layout="list", in_place=True),
+    "path": Source(lambda params: (listing.own_photos(params.path),) * 2, "the user's own photos"),
+    "bucket": Source(lambda params: (listing.in_place(params.path),) * 2, "the user's own photos", layout="list", in_place=True),
 }
 OWN = ("path", "bucket")  # the user's
 
 
-def bring(params) -> tuple[Path | str, str]:
+def bring(params) -> tuple[Path | str, Path | str]:
     """Bring the zip of `params.source`, or find what the user names; returns it and the route it came by.
 
     Raises

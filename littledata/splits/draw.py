@@ -26,7 +26,6 @@ from littledata.photos.photo import Photo
 from littledata.pictures import images, kinds
 from littledata.splits import dataset
 
-LISTED = Path("data/listed.csv")
 SKIPPED = Path("data/skipped.csv")
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}  # of every class, where it has fewer photos than are asked for
 DIGITS = 16  # of a photo's sha256, in its file's name
@@ -81,7 +80,7 @@ def fill(
     ----------
     rows : the photos of each class, in the order in which they are drawn
     wanted : how many photos of each class; None: all. A class gets fewer where its photos are through
-    usable : gives a photo's sha256 and "", or "" and the reason why it can't be used
+    usable : gives a photo's sha256 as far as it is known, and the reason why it can't be used, or ""
     skipped : takes the name and the reason of photos that can't be used, and of copies
     """
     drawn: dict[str, dict[str, Photo]] = {kind: {} for kind in wanted}
@@ -121,28 +120,19 @@ def fill(
 # Ordering
 
 
-def in_order(photos: Mapping[Photo, str], params) -> list[Photo]:
-    """Photos in the order in which they are drawn: by seed and digest alone, or as in the archive."""
-    if params.order == "archive":
-        return list(photos)
-    return sorted(photos, key=lambda photo: hashlib.sha256(f"{params.seed} {photos[photo]}".encode()).digest())
-
-
-def ordered(photos: Iterable[Photo], params):
-    """A table of a list's photos, on disk, by class and place: by seed and name, since the bytes of those that are not drawn are not
-    known; or by their number in the list."""
+def ordered(photos: Iterable[Photo], params, digests: Mapping[Photo, str] | None = None):
+    """A table of photos, on disk, by class and place: by seed and digest alone; of a list by seed and name, since the bytes of those that
+    are not drawn are not known; or by their number in the archive or list."""
 
     def place(number: int, photo: Photo) -> bytes:
-        rank = bytes([LEARNT_LAST.index(photo.split)]) if photo.split else b""
+        rank = bytes([LEARNT_LAST.index(photo.split)]) if photo.split and digests is None else b""
         if params.order == "archive":
             return rank + number.to_bytes(8)
-        return rank + hashlib.sha256(f"{params.seed} ".encode() + os.fsencode(photo.key)).digest()
+        known_by = os.fsencode(photo.key) if digests is None else digests[photo].encode()
+        return rank + hashlib.sha256(f"{params.seed} ".encode() + known_by).digest()
 
-    table = listing.on_disk("(kind TEXT, place BLOB, key BLOB, size INTEGER, etag TEXT, split TEXT)")
-    rows = (
-        (photo.kind, place(number, photo), os.fsencode(photo.key), photo.size, photo.etag, photo.split)
-        for number, photo in enumerate(photos)
-    )
+    table = listing.on_disk("(place BLOB, key BLOB, size INTEGER, etag TEXT, kind TEXT, split TEXT)")
+    rows = ((place(number, photo), os.fsencode(photo.key), *photo[1:5]) for number, photo in enumerate(photos))
     table.execute("BEGIN")
     table.executemany("INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?)", rows)
     table.execute("CREATE INDEX by_place ON photos (kind, place, key)")  # afterwards: it is sorted then, in half of the time
@@ -269,11 +259,11 @@ def deal(
     because = f" Skipped in all classes: {why}; {SKIPPED} lists them." if why else ""
     if wanted and len(photos) < wanted:
         raise UserError(too_few(has, sizes) + because)
-    would = ", ".join(f"{size} {split}" for split, size in sizes.items())
-    if not all(sizes.values()):
-        raise UserError(f"{has}, too few for every split to get one ({would}).{because}")
-    if params["parts"] > sum(sizes.values()) - (0 if tested(params) else sizes["test"]):
-        raise UserError(f"{has}, too few for {params['parts']} parts ({would}).{because}")
+    no_parts = params["parts"] > sum(sizes.values()) - (0 if tested(params) else sizes["test"])
+    if no_parts or not all(sizes.values()):
+        what = "every split to get one" if not all(sizes.values()) else f"{params['parts']} parts"
+        would = ", ".join(f"{size} {split}" for split, size in sizes.items())
+        raise UserError(f"{has}, too few for {what} ({would}).{because}")
     return ((split, *photo) for split, photo in zip(split_of_each(params, sizes, len(photos)), photos))
 
 
@@ -343,15 +333,12 @@ class Archive:
     def rows(self, params) -> dict[str, Iterator[Photo]]:
         """The photos of each class in the order in which they are drawn."""
         self.sha256_of = sha256_of_each(self.listing, self.skipped)
-        of_kind: dict[str, list[Photo]] = {kind: [] for kind in self.numbers}
-        for photo in in_order(self.sha256_of, params):
-            of_kind[photo.kind].append(photo)
-        return {kind: iter(photos) for kind, photos in of_kind.items()}
+        table = ordered(self.sha256_of, params, self.sha256_of)
+        return {kind: of_class(table, kind) for kind in self.numbers}
 
     def usable(self, photo: Photo) -> tuple[str, str]:
-        """A photo's sha256 and "", or "" and the reason why it can't be used."""
-        reason = wrong(self.listing.read(photo))
-        return ("", reason) if reason else (self.sha256_of[photo], "")
+        """A photo's sha256, and the reason why it can't be used, or ""."""
+        return self.sha256_of[photo], wrong(self.listing.read(photo))
 
     def write(self, photo: Photo, sha256: str, target: Path) -> None:
         target.write_bytes(self.listing.read(photo))

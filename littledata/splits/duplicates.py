@@ -14,8 +14,7 @@ from PIL import Image
 DUPLICATES = Path("data/duplicates.csv")
 BITS, CORRELATION = 8, 0.95
 THUMBNAIL = 32  # px
-BAND = 13  # bits: five bands, of which two near-duplicates share one but for a bit, or else they would differ in ten
-BLOCK = 1024  # photos that are compared at once
+BLOCK = 16  # photos that are compared at once
 
 
 def looks(photo: Image.Image) -> tuple[np.uint64, np.ndarray]:
@@ -28,24 +27,12 @@ def looks(photo: Image.Image) -> tuple[np.uint64, np.ndarray]:
 
 
 def close(hashes: np.ndarray) -> np.ndarray:
-    """The numbers (one, other), one < other, of all hashes that differ in at most `BITS` bits: an array of shape (found, 2).
-
-    Only those are compared that have a band alike but for one bit at most (the pigeonhole principle: multi-index hashing of Norouzi,
-    Punjani and Fleet, CVPR 2012): one pair of a hundred. What is found is what a comparison of all pairs would find.
-    """
+    """The numbers (one, other), one < other, of all hashes that differ in at most `BITS` bits: an array of shape (found, 2)."""
     found = [np.empty((0, 2), int)]
-    for shift in range(0, 64, BAND):
-        band = hashes >> np.uint64(shift) & np.uint64(2**BAND - 1)
-        order = np.argsort(band)
-        for flipped in (0, *(1 << bit for bit in range(BAND))):
-            first, last = (np.searchsorted(band, band ^ np.uint64(flipped), side, order) for side in ("left", "right"))
-            for start in range(0, len(hashes), BLOCK):
-                begins, counts = first[start : start + BLOCK], (last - first)[start : start + BLOCK]
-                one = np.repeat(np.arange(start, start + len(counts)), counts)
-                other = order[np.arange(len(one)) + np.repeat(begins - counts.cumsum() + counts, counts)]
-                near = (one < other) & (np.bitwise_count(hashes[one] ^ hashes[other]) <= BITS)
-                found.append(np.stack([one[near], other[near]], axis=1))
-    return np.unique(np.concatenate(found), axis=0)
+    for start in range(0, len(hashes), BLOCK):
+        numbers = start + np.argwhere(np.bitwise_count(hashes[start : start + BLOCK, None] ^ hashes[start:]) <= BITS)
+        found.append(numbers[numbers[:, 0] < numbers[:, 1]])
+    return np.concatenate(found)
 
 
 def pairs(hashes: np.ndarray, thumbnails: np.ndarray) -> list[tuple[float, int, int]]:

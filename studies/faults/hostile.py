@@ -191,13 +191,13 @@ def read_archive(data: bytes, folder: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
     try:
-        with listing.of_archive(path) as listed:
-            listed.check()
-            for photo in itertools.islice(listed.photos, 8):
-                try:
-                    images.square(listed.read(photo), 32)
-                except (archive.Unreadable, images.UnreadablePhoto) as error:
-                    assert "\n" not in str(error)
+        listed = listing.of_archive(path)
+        listed.check()
+        for photo in itertools.islice(listed.photos, 8):
+            try:
+                images.square(listed.read(photo), 32)
+            except (archive.Unreadable, images.UnreadablePhoto) as error:
+                assert "\n" not in str(error)
     except UserError as error:
         assert len(str(error).splitlines()) <= 2, str(error)
     assert sorted(folder.iterdir()) == [folder / "in"] and list(path.parent.iterdir()) == [path], "written elsewhere"
