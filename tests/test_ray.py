@@ -166,14 +166,10 @@ def test_a_driver_that_is_killed_leaves_nobody_at_work_and_its_next_run_goes_on(
     once("driver", expected)
 
 
-HOLD = """\
-import pathlib, sys, time, ray
+HOLD = """
+import sys, ray
 ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
-@ray.remote(num_cpus=1)
-class Actor:
-    def ready(self): return True
-actors = [Actor.remote() for _ in range(2)]
-ray.get([actor.ready.remote() for actor in actors])
+ray.get(ray.util.placement_group([{"CPU": 1}] * 2).ready())
 print("taken", flush=True)
 sys.stdin.read()
 """
