@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from littledata.core.params import Params
+from littledata.core.paths import WEIGHTS
 from littledata.networks import backbone, keras, models
 
-WEIGHTS = Path("models/backbone.weights.h5")
 TOP = Path("models/top.keras")
 
 
