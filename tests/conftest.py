@@ -171,6 +171,12 @@ def run(folder: Path, *command: str, check: bool = True, apart: bool = False, **
     return printed
 
 
+def python(code: str, *words: object, given: str | None = None, **environment: str) -> str:
+    """What a process of its own prints that runs some code at the top of this project."""
+    command, env = [sys.executable, "-c", code, *map(str, words)], os.environ | environment
+    return subprocess.run(command, cwd=ROOT, env=env, input=given, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
 def attempt(folder: Path, *command: str, **environment: str) -> tuple[int, str]:
     """Run a module in this process as if it were alone in one, with its own folder, environment, arguments and output; returns
     its exit status and what it printed."""

@@ -49,14 +49,6 @@ def test_the_temperature_undoes_what_made_probabilities_too_sure():
     assert temperature.best(labels, too_sure) == pytest.approx(2.5, rel=0.05)
 
 
-@pytest.mark.parametrize("level", levels.LEVELS)
-def test_every_level_is_as_sure_as_is_best_for_validation_photos(published, level):
-    _, labels, probabilities, _ = predicted.read(level, "validation")
-    losses = [temperature.losses(labels, temperature.tempered(probabilities, factor)).mean() for factor in (0.8, 1, 1.25)]
-    best = temperature.best(labels, probabilities)
-    assert losses[1] <= min(losses) + 2e-3 and (best == pytest.approx(1, abs=0.1) or best < 0.3 or best > 15)
-
-
 def test_the_better_level_is_handed_out_and_says_why(published):
     labels = np.array([0, 1] * 20)
     good, bad = (np.column_stack([1 - p, p]) for p in (np.where(labels, 0.9, 0.1), np.where(labels, 0.7, 0.3)))
@@ -147,13 +139,10 @@ def test_the_worst_mistakes_come_first_and_the_gallery_does_without_any(publishe
     assert worst.photo.kind != worst.predicted and worst.truth == pytest.approx(1 - worst.confidence, abs=1e-5)
     assert f", said {worst.predicted} {worst.confidence:.3f}\n{worst.photo.split} " in gallery.caption(worst)
 
-    figure, heat = (
-        gallery.mistakes("finetune", right, "crop", "a reason"),
-        gallery.heat_maps("finetune", right, "crop", 1, "a reason"),
-    )
+    figure, heat = gallery.mistakes("finetune", right, "crop", "a"), gallery.heat_maps("finetune", right, "crop", 1, "b")
     for drawn in (figure, heat):
         drawn.savefig(io.BytesIO())
-    assert "mistook none" in figure.get_suptitle() and "a reason" in figure.get_supxlabel()
+    assert "mistook none" in figure.get_suptitle() and figure.get_supxlabel() == "a" and "\nb" in heat.get_supxlabel()
     overlays = [axis.images[1].get_array() for axis in heat.axes[1::2]]
     assert len(overlays) == 4 and all(overlay.min() >= 0 and 0.5 < overlay.max() <= 1 for overlay in overlays)
 

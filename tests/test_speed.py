@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, change, offline, restore, run
+from conftest import ROOT, change, offline, python, restore, run
 
 from littledata.core import measured, params, stage
 from littledata.features import activations, gpu, layers
@@ -50,30 +50,28 @@ print(*({"keras", "tensorflow"} & set(sys.modules)))
 
 @pytest.mark.skipif(gpu.used(), reason="for a machine without a GPU")
 def test_frozen_blocks_are_the_same_to_the_byte_from_any_number_of_threads_and_need_no_tensorflow(pipeline):
-    words = [sys.executable, "-c", IN_THREADS, pipeline / "models/backbone.weights.h5"]
-    printed = []
-    for threads in "13":
-        env = os.environ | {"OMP_NUM_THREADS": threads}
-        printed.append(subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout)
+    printed = [python(IN_THREADS, pipeline / "models/backbone.weights.h5", OMP_NUM_THREADS=threads) for threads in "13"]
     assert printed[0] == printed[1] and len(printed[0]) == 2 * 4 * 6 * 24 * 24 * 128 + 2
 
 
 @pytest.mark.skipif(gpu.used(), reason="for a machine without a GPU")
 def test_activations_of_a_photo_are_computed_once_whatever_split_it_is_drawn_into(pipeline):
+    def computed() -> dict[str, bytes]:
+        run(pipeline, "stages.activations")
+        return {path.name: path.read_bytes() for path in (pipeline / "data/activations").glob("*.npy")}
+
     change(pipeline, image_size=48)
     shutil.rmtree(pipeline / ".cache/memo")  # other tests may have had other draws
     try:
-        run(pipeline, "stages.activations")
+        arrays = computed()
         kept = sorted((pipeline / ".cache/memo").rglob("*.npz"))
         assert len(kept) == 2 * (24 * 2 + 10 + 8), "a file for every view that the pipeline had"
-        arrays = {path.name: path.read_bytes() for path in (pipeline / "data/activations").glob("*.npy")}
         ages = {path: path.stat().st_mtime_ns for path in kept}
         kept[0].write_bytes(kept[0].read_bytes()[:-100])  # what a crash leaves
         spoilt = bytearray(kept[1].read_bytes())
         spoilt[len(spoilt) // 2] ^= 1
         kept[1].write_bytes(spoilt)
-        run(pipeline, "stages.activations")
-        assert {path.name: path.read_bytes() for path in (pipeline / "data/activations").glob("*.npy")} == arrays
+        assert computed() == arrays
         assert [path for path in kept if path.stat().st_mtime_ns != ages[path]] == kept[:2]
 
         before = dataset.read_manifest(pipeline / dataset.MANIFEST)
@@ -88,8 +86,7 @@ def test_activations_of_a_photo_are_computed_once_whatever_split_it_is_drawn_int
         assert all(path.stat().st_mtime_ns == ages[path] for path in kept[2:])
         redrawn = {path.name: path.read_bytes() for path in (pipeline / "data/activations").glob("*.npy")}
         shutil.rmtree(pipeline / ".cache/memo")
-        run(pipeline, "stages.activations")
-        assert {path.name: path.read_bytes() for path in (pipeline / "data/activations").glob("*.npy")} == redrawn
+        assert computed() == redrawn
     finally:
         restore(pipeline)
 
@@ -129,17 +126,16 @@ def test_a_full_disk_is_an_error_not_a_crash(pipeline, tmp_path, monkeypatch):
 def test_peak_memory_is_a_process_own(pipeline):
     """What getrusage counts begins with the parent's peak, which here is pytest's with all its models."""
     code = "from littledata.core import stage; print(stage.peak_memory_mb())"
-    before = int(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    before = int(python(code))
     held = np.ones(200 * 2**17)  # 200 MB
-    after = int(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    after = int(python(code))
     assert held.nbytes == 200 * 2**20 and abs(after - before) < 20 and after < stage.peak_memory_mb()
 
 
 def test_keras_is_imported_without_what_nothing_uses_and_that_can_still_be_had():
     code = "import sys; from littledata.networks import keras; found = {'sklearn', 'matplotlib'} & set(sys.modules)\n"
     code += "import sklearn.metrics, matplotlib.pyplot; print(found, sklearn.metrics.log_loss([0, 1], [0.5, 0.5]) > 0.69)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "set() True\n"
+    assert python(code) == "set() True\n"
 
 
 def test_the_count_of_operations_is_vgg16s_own():
@@ -160,9 +156,8 @@ def test_the_tables_of_the_benchmark_have_all_that_was_measured():
     result = json.loads((ROOT / bench.BENCHMARK).read_text())
     printed = bench.table(result)
     assert all(f"| {name} |" in printed for name in [*result["stages"], *result["networks"]])
-    assert (
-        f"| {result['plain']['finetune']['seconds'] / result['networks']['default']['warm_experiment']['seconds']:.1f} |" in printed
-    )
+    ours = result["networks"]["default"]["warm_experiment"]["seconds"]
+    assert f"| {result['plain']['finetune']['seconds'] / ours:.1f} |" in printed
 
 
 def test_the_exported_files_of_a_network_are_in_the_table(pipeline):

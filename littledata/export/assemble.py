@@ -19,11 +19,8 @@ def parts(params, level: str) -> list[keras.Layer]:
     size, name, unfreeze = params.image_size, params.backbone, params.finetune.unfreeze
     network = backbone.load(name, WEIGHTS, size)
     frozen = backbone.below(network, unfreeze) if level == "finetune" else network
-    return [
-        preprocessing.preprocessing(name, params.preprocessing),
-        frozen,
-        keras.saving.load_model(model_of(level), compile=False),
-    ]
+    trained = keras.saving.load_model(model_of(level), compile=False)
+    return [preprocessing.preprocessing(name, params.preprocessing), frozen, trained]
 
 
 def to_keras(parts: list[keras.Layer], size: int, crops: int) -> keras.Model:

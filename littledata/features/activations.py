@@ -26,9 +26,7 @@ VALIDATION = Path("data/validation")  # the probabilities of the validation phot
 
 
 @contextlib.contextmanager
-def writer(
-    folder: Path, photos: Sequence[dataset.Photo], views: int, shape: tuple[int, ...]
-) -> Iterator[Callable[[np.ndarray], None]]:
+def writer(folder: Path, photos: Sequence[dataset.Photo], views: int, shape: Sequence[int]) -> Iterator[Callable]:
     """Open a new array for the photos of one split. Yields a function that appends to it.
 
     The function takes float arrays of shape (k, *shape): photo by photo, and view by view of each. It writes them one after

@@ -44,7 +44,9 @@ class Frozen:
         if backbone == "VGG16" and not gpu.used():
             self.network = ncnn_network(vgg16(weights), self.blocks)
         else:
-            self.model = keras_part(weights, backbone, unfreeze, above)
+            from littledata.networks import backbone as networks
+
+            self.model = (networks.above if above else networks.below)(networks.load(backbone, weights), unfreeze)
             if not gpu.used():
                 self.network = onnx_network(self.model)
 
@@ -86,13 +88,6 @@ class Frozen:
             loaded = environment.ahead(pool, load, items, 2 * BATCH)
             while batch := list(itertools.islice(loaded, BATCH)):
                 yield self.model.predict_on_batch(np.concatenate(batch))
-
-
-def keras_part(weights: Path, name: str, unfreeze: Sequence[str], above: bool):
-    """The part as a Keras model."""
-    from littledata.networks import backbone
-
-    return (backbone.above if above else backbone.below)(backbone.load(name, weights), unfreeze)
 
 
 def onnx_network(model) -> Callable[[np.ndarray], np.ndarray]:

@@ -11,8 +11,8 @@ from littledata.pictures import deep, images
 from littledata.splits import dataset
 
 LIBRARY = Path(__file__).parents[1]
-CODE = ("features/layers.py", "features/views.py")
-OTHERS = ("export/to_onnx.py", "networks/backbone.py", "networks/lite.py")  # for networks but VGG16
+ROOMS = ("pictures", "networks")  # whose code decides over the output
+CODE = ("features/layers.py", "features/views.py", "export/to_onnx.py")
 LIBRARIES = ("keras", "ncnn", "onnxruntime", "pillow", "pillow-heif", "numpy")
 
 
@@ -30,8 +30,7 @@ def view_of(photo: dataset.Photo, view: int, size: int, fit: str, settings, dept
 
 def origin(params, depth: deep.Depth) -> list:
     """List all that a plain view's activations depend on, besides the photo."""
-    names = (*CODE, *(OTHERS if params.backbone != "VGG16" else ()))
-    code = [*files.of(LIBRARY / "pictures"), *(LIBRARY / name for name in names)]
+    code = [*(file for room in ROOMS for file in files.of(LIBRARY / room)), *(LIBRARY / name for name in CODE)]
     settings = params.backbone, params.image_size, params.fit, params.preprocessing, *params.finetune.unfreeze
     versions = map(importlib.metadata.version, LIBRARIES)
     return [*map(files.sha256_of, (WEIGHTS, *code)), *versions, *settings, depth.about()]

@@ -25,9 +25,7 @@ def penalty(l1: float, l2: float) -> keras.Regularizer | None:
     return keras.regularizers.L1L2(l1, l2) if l1 or l2 else None
 
 
-def classifier(
-    features, num_classes: int, pooling: str, units: int, dropout: float, l1: float = 0.0, l2: float = 0.0
-) -> keras.KerasTensor:
+def classifier(features, num_classes: int, pooling: str, units: int, dropout: float, l1=0.0, l2=0.0) -> keras.KerasTensor:
     """Pooling (`flatten` or `average`), one hidden layer (none with 0 `units`) and the output layer, with dropout
     and penalties, on a Keras tensor."""
     x = (layers.Flatten if pooling == "flatten" else layers.GlobalAveragePooling2D)()(features)
@@ -146,12 +144,9 @@ def save(model: keras.Model, path: Path, about: Mapping | None = None) -> None:
             contents = {name: archive.read(name) for name in sorted(archive.namelist())}
     metadata = json.loads(contents["metadata.json"]) | {"date_saved": "1980-01-01"}
     contents["metadata.json"] = json.dumps(metadata).encode()
-    addresses: dict[str, str] = {}
-    contents["config.json"] = re.sub(
-        r'(?<="shared_object_id": )\d+',
-        lambda address: addresses.setdefault(address[0], str(len(addresses))),
-        contents["config.json"].decode(),
-    ).encode()
+    addresses, config = dict[str, str](), contents["config.json"].decode()
+    config = re.sub(r'(?<="shared_object_id": )\d+', lambda at: addresses.setdefault(at[0], str(len(addresses))), config)
+    contents["config.json"] = config.encode()
     if about:
         contents["about.json"] = json.dumps(about).encode()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import hashlib
 import io
 import math
 import pickle
+from collections import OrderedDict
 from typing import NamedTuple
 
 import numpy as np
@@ -22,35 +23,17 @@ class Refused(UserError):
     """The file is no such file, or asks for more than a file of tensors needs; the message says what."""
 
 
-class Storage(NamedTuple):
-    """So many numbers, which follow the pickles."""
-
-    kind: np.dtype
-    key: str
-    length: int
-
-
 class Tensor(NamedTuple):
     """Numbers of a storage, from `offset` on; `offset` and `strides` count numbers."""
 
-    storage: Storage
+    storage: tuple[np.dtype, str, int]  # which follows the pickles: the kind of its numbers, its key, and how many they are
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
 
-class Named(dict):
-    """The dict of tensors, made empty. Its attribute `_metadata`, modules' versions, is passed over."""
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
 NAMES = {
-    ("collections", "OrderedDict"): Named,
+    ("collections", "OrderedDict"): OrderedDict,
     ("torch", "FloatStorage"): np.dtype("<f4"),
     ("torch", "LongStorage"): np.dtype("<i8"),
     ("torch._utils", "_rebuild_tensor_v2"): lambda storage, offset, shape, strides, *_: Tensor(storage, offset, shape, strides),
@@ -65,10 +48,10 @@ class Unpickler(pickle.Unpickler):
             raise Refused(f"it asks for {f'{module} {name}'!r}")
         return NAMES[module, name]
 
-    def persistent_load(self, pid: object) -> Storage:
+    def persistent_load(self, pid: object) -> tuple[np.dtype, str, int]:
         match pid:
             case ("storage", np.dtype() as kind, str(key), str(), int(length), None) if length > 0:
-                return Storage(kind, key, length)
+                return kind, key, length
         raise Refused("a storage is none")
 
 
@@ -95,25 +78,24 @@ def _tensors(data: bytes) -> dict[str, np.ndarray]:
     _expect((magic, version) == (MAGIC, VERSION), "it is no PyTorch file of the older format")
     _expect(machine["little_endian"] is True, "its numbers are not little-endian")
     for name, tensor in named.items():
-        _expect(type(name) is str and type(tensor) is Tensor and type(tensor.storage) is Storage, "it holds more than tensors")
-    storages = {tensor.storage for tensor in named.values()}
-    _expect(sorted(keys) == sorted(storage.key for storage in storages), "the list of storages is not that of the tensors")
-    by_key, numbers, position = {storage.key: storage for storage in storages}, {}, file.tell()
+        _expect(type(name) is str and type(tensor) is Tensor, "it holds more than tensors")
+    storages, numbers = {key: (kind, length) for (kind, key, length), *_ in named.values()}, {}
+    _expect(sorted(keys) == sorted(storages), "the list of storages is not that of the tensors")
     for key in keys:
-        start, position = position + 8, position + 8 + by_key[key].length * by_key[key].kind.itemsize
-        _expect(position <= len(data), "its numbers end early")
-        _expect(int.from_bytes(data[start - 8 : start], "little") == by_key[key].length, "a storage has another length")
-        numbers[key] = memoryview(data)[start:position]
-    _expect(position == len(data), "something follows its numbers")
-    return {name: _view(numbers[tensor.storage.key], tensor) for name, tensor in named.items()}
+        kind, length = storages[key]
+        _expect(int.from_bytes(file.read(8), "little") == length, "a storage has another length")
+        numbers[key] = np.frombuffer(data, kind, length, file.tell())
+        file.seek(numbers[key].nbytes, io.SEEK_CUR)
+    _expect(file.tell() == len(data), "something follows its numbers")
+    return {name: _view(numbers[tensor.storage[1]], tensor) for name, tensor in named.items()}
 
 
-def _view(numbers: memoryview, tensor: Tensor) -> np.ndarray:
-    (kind, _, length), offset, shape, strides = tensor
+def _view(numbers: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """A tensor's numbers; NumPy itself raises where some would lie outside of the storage."""
+    (_, offset, shape, strides), size = tensor, numbers.itemsize
     whole = all(type(number) is int and number >= 0 for number in (offset, *shape, *strides))
-    _expect(whole and 0 < math.prod(shape) <= length, "a tensor's shape, strides or offset is none")
-    size = kind.itemsize
-    return np.ndarray(shape, kind, numbers, offset * size, [stride * size for stride in strides])
+    _expect(whole and 0 < math.prod(shape) <= len(numbers), "a tensor's shape, strides or offset is none")
+    return np.ndarray(shape, numbers.dtype, numbers, offset * size, [stride * size for stride in strides])
 
 
 def _expect(right: bool, message: str) -> None:

@@ -19,9 +19,8 @@ from littledata.core import files
 DEPTH = Path("data/depth.json")
 BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # TIFF's tags
 # libtiff gives numbers in this machine's order, which Pillow forgets for some of them.
-NATIVE = {
-    f"{kind}{order}{sign}": f"{kind}N{sign}" for kind, sign in (("I;16", "S"), ("I;32", "S"), ("F;32", "F")) for order in ("", "B")
-}
+NUMBERS = ("I;16", "S"), ("I;32", "S"), ("F;32", "F")
+NATIVE = {f"{kind}{order}{sign}": f"{kind}N{sign}" for kind, sign in NUMBERS for order in ("", "B")}
 WHITE_IS_ZERO, UNSIGNED, SIGNED = 0, 1, 2
 
 

@@ -133,10 +133,4 @@ def _heif(data: bytes, exif: bool) -> bytes:
     return re.sub(rb"(infe\x02[\0-\xff]{7})(?:Exif|mime)", rb"\1free", data[: 2**20]) + data[2**20 :]
 
 
-READERS = {
-    rb"\xff\xd8\xff": _jpeg,
-    rb"\x89PNG\r\n\x1a\n": _png,
-    rb"RIFF.{4}WEBP": _webp,
-    rb"II\*\0|MM\0\*": _tiff,
-    rb".{4}ftyp": _heif,
-}
+READERS = {rb"\xff\xd8\xff": _jpeg, PNG: _png, rb"RIFF.{4}WEBP": _webp, rb"II\*\0|MM\0\*": _tiff, rb".{4}ftyp": _heif}

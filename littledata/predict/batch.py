@@ -42,19 +42,20 @@ def run(source: str, to: str, model: Path | None, size: int, update: bool) -> No
     Classifier(model)  # which says in a line what is wrong with it
     target, start = places.at(to), time.perf_counter()
     absolute = to if places.is_bucket(to) else str(Path(to).resolve())
-    with schedule.engine() as engine, Photos(source) as photos:
-        if photos.left_out:
-            print(f"left out: {names.counted(photos.left_out)}", flush=True)
-        machine = engine.machine(predictions.FORMAT)
-        job = work.Job(predictions.FORMAT, files.sha256_of(model), str(model.resolve()), photos.base, absolute, machine)
-        listed = {"sha256": photos.sha256, "photos": photos.count, "shard": size}
-        note = {"source": source, "list": listed, "model": job.model, "machine": machine}
-        _agree(to, target, note, update)
-        planned, done = schedule.run(engine, job, lambda: photos, size, "predict", others=False)
-        for name in target.names():
-            if name.endswith((predictions.FORMAT.ending, ".part")) and name.partition("-")[0] not in planned:
-                target.remove(name)  # of another list, or of a run that was killed
-        _write(target, note | {"finished": True})
+    with schedule.engine() as engine:
+        machine = engine.machine(predictions.FORMAT)  # before photos are listed, which may take long
+        with Photos(source) as photos:
+            if photos.left_out:
+                print(f"left out: {names.counted(photos.left_out)}", flush=True)
+            job = work.Job(predictions.FORMAT, files.sha256_of(model), str(model.resolve()), photos.base, absolute, machine)
+            listed = {"sha256": photos.sha256, "photos": photos.count, "shard": size}
+            note = {"source": source, "list": listed, "model": job.model, "machine": machine}
+            _agree(to, target, note, update)
+            planned, done = schedule.run(engine, job, lambda: photos, size, "predict", others=False)
+            for name in target.names():
+                if name.endswith((predictions.FORMAT.ending, ".part")) and name.partition("-")[0] not in planned:
+                    target.remove(name)  # of another list, or of a run that was killed
+            _write(target, note | {"finished": True})
     old = f", {done.photos - done.fresh} were there" if done.fresh < done.photos else ""
     unread = f", {done.wrong} have no answer: why_not says why" if done.wrong else ""
     rate = f", {done.fresh / (time.perf_counter() - start):.1f} a second" if done.fresh else ""

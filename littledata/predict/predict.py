@@ -135,9 +135,8 @@ def into_lines(classifier: Classifier, paths: list[str], form: str) -> bool:
     write = FORMATS[form](classifier.classes)
     # On a terminal the lines themselves are the progress.
     with tqdm(unit=" pictures", file=sys.stderr, disable=sys.stdout.isatty() or not sys.stderr.isatty()) as bar:
-        for name, (probabilities, why_not, _) in rows.answers(
-            classifier, pictures(paths, left_out), lambda name: Path(name).read_bytes()
-        ):
+        answers = rows.answers(classifier, pictures(paths, left_out), lambda name: Path(name).read_bytes())
+        for name, (probabilities, why_not, _) in answers:
             bar.update(1)
             if probabilities is None:
                 wrong += 1

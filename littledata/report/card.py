@@ -96,11 +96,9 @@ def failures(answers: Sequence[Answer], classes: Sequence[str], fit: str) -> str
         of, _ = predicted.total(), predicted.pop(kind, None)
         taken = ", ".join(f"{count} taken for {tables.plain(other)}" for other, count in sorted(predicted.items()))
         lines.append(f"- {tables.plain(kind)}: of {of} test photos, {taken or 'none mistaken'}")
-    body = [
-        [*map(tables.plain, (answer.photo.original, answer.photo.kind, answer.predicted)), f"{answer.confidence:.3f}"]
-        for answer in answers[:MISTAKES]
-        if not answer.right
-    ]
+    body = []
+    for photo, said, confidence, _ in (answer for answer in answers[:MISTAKES] if not answer.right):
+        body.append([*map(tables.plain, (photo.original, photo.kind, said)), f"{confidence:.3f}"])
     mistakes = tables.markdown(["surest mistakes", "is", "said", "probability"], body) if body else "No test photo is mistaken."
     limits = f"""\
 Any picture gets one of the {len(classes)} classes, also one that shows none of them or several. Nobody looked at photos that differ in
@@ -149,9 +147,8 @@ def curves_picture() -> Figure:
     for axis, (level, name) in zip(figure.subplots(1, 3, sharey=True), levels.LEVELS.items(), strict=True):
         for curve, photos, (colour, marker) in (("accuracy", "training", TRAIN), ("val_accuracy", "validation", VALIDATION)):
             with open(CURVES / level / f"plots/metrics/{curve}.tsv", newline="") as file:
-                epochs, values = zip(
-                    *((float(row["step"]), float(row[curve])) for row in csv.DictReader(file, delimiter="\t")), strict=True
-                )
+                rows = [(float(row["step"]), float(row[curve])) for row in csv.DictReader(file, delimiter="\t")]
+            epochs, values = zip(*rows, strict=True)
             dot, label = marker if len(epochs) == 1 else "", f"{photos} photos" if axis is figure.axes[0] else None
             axis.plot(epochs, values, color=colour, marker=dot, label=label)  # one epoch is no line, but a dot
         axis.set_title(name, fontsize=11)

@@ -46,10 +46,8 @@ def short_class(kind: str, width: int = 14) -> str:
 
 
 def caption(answer: Answer) -> str:
-    said = "" if answer.right else f", said {short_class(answer.predicted)}"
-    return (
-        f"{short_class(answer.photo.kind)}{said} {answer.confidence:.3f}\n{answer.photo.split} {short_name(answer.photo.original)}"
-    )
+    photo, said = answer.photo, "" if answer.right else f", said {short_class(answer.predicted)}"
+    return f"{short_class(photo.kind)}{said} {answer.confidence:.3f}\n{photo.split} {short_name(photo.original)}"
 
 
 def halves(model: keras.Model) -> tuple[keras.Model, keras.Model, keras.layers.Dense]:

@@ -18,6 +18,7 @@ from littledata.pictures import images
 
 AHEAD = 2 * environment.THREADS  # photos that are computed before they are asked for
 Item = TypeVar("Item")
+Answers = Iterator[tuple[Item, "Row"]]
 
 
 class Row(NamedTuple):
@@ -29,12 +30,8 @@ class Row(NamedTuple):
 
 
 def answers(
-    network: Network,
-    items: Iterable[Item],
-    data: Callable[[Item], bytes],
-    name: Callable[[Item], str] = str,
-    readers: int = environment.THREADS,
-) -> Iterator[tuple[Item, Row]]:
+    network: Network, items: Iterable[Item], data: Callable[[Item], bytes], name=str, readers=environment.THREADS
+) -> Answers:
     """Each item with its row, in order and in flat memory. A photo is computed by one thread, so its row depends on it alone.
 
     Parameters

@@ -65,10 +65,9 @@ class Cluster:
         for name, reference in asked.items():
             try:
                 kinds[name] = ray.get(reference)
-            except ray.exceptions.RayTaskError as error:  # above all: a package that is not installed there
+            except (ray.exceptions.RayTaskError, ray.exceptions.RuntimeEnvSetupError) as error:
+                # Above all: a package that is not installed there.
                 raise UserError(f"The node {name} can't compute: {_last(error)}. Install requirements/ray.txt on it.") from None
-            except ray.exceptions.RuntimeEnvSetupError as error:
-                raise UserError(f"The node {name} can't take the project's code: {' '.join(str(error).split())}") from None
             except ray.exceptions.RayError:  # it has just gone; its shards go elsewhere
                 continue
         if not kinds:
@@ -116,10 +115,8 @@ class Cluster:
         except self.ray.exceptions.RayTaskError as error:
             raise UserError(f"{which}: {_last(error)}. {AGAIN}") from None
         except self.ray.exceptions.RayError as error:
-            raise UserError(
-                f"{which} has ended its worker {RETRIES + 1} times ({type(error).__name__}): maybe a photo in it takes more memory "
-                f"than a worker has. {AGAIN}"
-            ) from None
+            ended = f"has ended its worker {RETRIES + 1} times ({type(error).__name__})"
+            raise UserError(f"{which} {ended}: maybe a photo in it takes more memory than a worker has. {AGAIN}") from None
 
 
 def _last(error: Exception) -> str:
@@ -127,9 +124,13 @@ def _last(error: Exception) -> str:
     return str(error).strip().splitlines()[-1]
 
 
+Engine = Process | Cluster
+Planned = dict[str, Span]  # shards by their stems, in order
+
+
 def run(
-    engine: Process | Cluster, job: Job, photos: Callable[[], Iterable[Photo]], size: int, label: str, others: bool
-) -> tuple[dict[str, Span], Done]:
+    engine: Engine, job: Job, photos: Callable[[], Iterable[Photo]], size: int, label: str, others: bool
+) -> tuple[Planned, Done]:
     """Make the shards that are missing, and note all of them.
 
     Parameters
@@ -147,7 +148,7 @@ def run(
 
     Returns
     -------
-    The shards by their stems and in order, and the sum of them all.
+    The shards, and the sum of them all.
     """
     planned, made = work.plan(job, photos(), size), work.finished(job)
     count, fresh, wrong = sum(span.photos for span in planned.values()), 0, 0
@@ -161,7 +162,7 @@ def run(
 
 
 @contextlib.contextmanager
-def engine() -> Iterator[Process | Cluster]:
+def engine() -> Iterator[Engine]:
     """The engine that ENGINE names. Raises UserError where it names none, Ray is not installed or no cluster answers."""
     name = os.environ.get(VARIABLE, "")
     if name not in ("", "ray"):
@@ -183,12 +184,8 @@ def _cluster() -> Iterator[Cluster]:
     _answers(address)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ray.init(
-            address=address or "auto",
-            runtime_env={"py_modules": [str(work.LIBRARY)], "env_vars": {"OMP_NUM_THREADS": "1"}},
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
+        code = {"py_modules": [str(work.LIBRARY)], "env_vars": {"OMP_NUM_THREADS": "1"}}
+        ray.init(address=address or "auto", runtime_env=code, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise UserError(f"No Ray cluster at {address or 'this machine'}: {' '.join(str(error).split())}") from None
     try:

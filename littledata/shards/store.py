@@ -9,7 +9,7 @@ import functools
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from littledata.core import environment, paths
@@ -95,20 +95,9 @@ def _bring(job: work.Job, shard: work.Shard, name: str, file: Path, engine) -> N
         file.write_bytes(data)
 
 
-def to_learn_from(shards: Iterable[Path]) -> Iterator[tuple[int, int, int]]:
-    """Number of the shard, row in it and number of the class of every photo of the list that level 2 may learn from: not of those
-    that were drawn, nor of copies of them, and of none without features. `shards` are as `fill` gives them."""
-    manifest, photos = dataset.read_manifest(), listing.read(paths.LISTED)
-    classes, drawn = dataset.class_names(manifest), {photo.sha256 for photo in manifest}
-    for number, file in enumerate(shards):
-        contents = activations.opened(file)["sha256"].to_pylist()
-        for row, (sha256, photo) in enumerate(zip(contents, photos)):
-            if sha256 and sha256 not in drawn:
-                yield number, row, classes.index(photo.kind)
-
-
 def listed(params) -> Iterator[tuple[int, int, int]]:
-    """Write the averaged features of a list's photos; gives what `to_learn_from` does.
+    """Write the averaged features of a list's photos; gives the number of the shard, the row in it and the number of the class of
+    every photo that level 2 may learn from: not of those that were drawn, nor of copies of them, and of none without features.
 
     Raises
     ------
@@ -116,8 +105,13 @@ def listed(params) -> Iterator[tuple[int, int, int]]:
         Where there is no list.
     """
     if next(listing.read(paths.LISTED), None) is None:
-        raise UserError(
-            "top.listed takes photos of a bucket or a list, and these are of neither: make repro PHOTOS=s3://bucket/photos"
-        )
+        why = "top.listed takes photos of a bucket or a list, and these are of neither"
+        raise UserError(f"{why}: make repro PHOTOS=s3://bucket/photos")
     network = export(paths.WEIGHTS, params, deep.read().about())
-    return to_learn_from(fill(network, paths.LISTED, activations.SHARDS))
+    manifest, photos = dataset.read_manifest(), listing.read(paths.LISTED)
+    classes, drawn = dataset.class_names(manifest), {photo.sha256 for photo in manifest}
+    for number, file in enumerate(fill(network, paths.LISTED, activations.SHARDS)):
+        contents = activations.opened(file)["sha256"].to_pylist()
+        for row, (sha256, photo) in enumerate(zip(contents, photos)):
+            if sha256 and sha256 not in drawn:
+                yield number, row, classes.index(photo.kind)

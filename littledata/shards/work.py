@@ -190,7 +190,7 @@ def make(job: Job, shard: Shard, model: bytes | None = None) -> Done:
         if intact(older, data := target.read(older) or b""):
             known |= form.read(data, job.origin())
     fresh = [photo for photo in shard.photos if photo.digest() not in known]
-    network, read = loaded(job, model), functools.partial(places.photo, job.base)
+    network, read = loaded(job.model, job.path, model), functools.partial(places.photo, job.base)
     for photo, row in rows.answers(network, fresh, read, attrgetter("key"), places.READERS):
         known[photo.digest()] = row
     every = [known[photo.digest()] for photo in shard.photos]
@@ -208,12 +208,7 @@ def check(job: Job) -> None:
             raise UserError(f"{platform.node()} has no folder {place}: use one that all nodes share, or a bucket.")
 
 
-_last: dict[str, Network] = {}
-
-
-def loaded(job: Job, data: bytes | None) -> Network:
-    """A job's network, which runs each picture in one thread; the last one is kept."""
-    if job.model not in _last:
-        _last.clear()
-        _last[job.model] = Network(Path(job.path), data)
-    return _last[job.model]
+@functools.lru_cache(maxsize=1)
+def loaded(model: str, path: str, data: bytes | None) -> Network:
+    """The network of this sha256, which runs each picture in one thread; the last one is kept."""
+    return Network(Path(path), data)
