@@ -1,13 +1,12 @@
-"""How fast the workflow is, beside the blog's scripts and beside what the machine could do at most. `make bench`
+"""How fast the workflow is, beside the blog's scripts. `make bench`
 
     DOGS_VS_CATS_ARCHIVE=... python -m studies.bench
     python -m studies.bench --show studies/results/benchmark.json
 
 In one session, in a temporary clone of the last commit with an empty cache: the whole DAG cold, `dvc repro` with
 nothing to do, the experiment `dvc exp run -S finetune.lr=1e-4` on the warm cache, with both recipes, the blog's three scripts
-(`studies/plain.py`: a few epochs, multiplied out to 50), and between them the best rate of matrix products; and the recipe `light`
-beside the default: its stages, its exported files, and how many photos a second `predict` answers. Prints tables and writes
-studies/results/benchmark.json.
+(`studies/plain.py`: a few epochs, multiplied out to 50); and the recipe `light` beside the default: its stages, its exported files, and
+how many photos a second `predict` answers. Prints tables and writes studies/results/benchmark.json.
 """
 
 import argparse
@@ -16,13 +15,9 @@ import json
 import os
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
-import numpy as np
-
 from littledata.core import command, lockfile, measured, params, tables
-from littledata.networks import backbone, keras, models
 from littledata.scores import metrics
 from studies import copies, measure
 from tools import recipe
@@ -32,45 +27,6 @@ PLAIN = ("small_cnn", "bottleneck", "finetune")
 EXPERIMENT = "finetune.lr=1e-4"
 FILES = {"float32": "models/classifier.onnx", "int8": "models/classifier.int8.onnx"}
 PREDICTED = "data/photos/validation"  # photos at their own sizes
-
-
-def matmul_gflops(size: int = 3072, repeats: int = 6) -> float:
-    """The best rate of a float32 matrix product, by TensorFlow and by NumPy's BLAS, in billions of operations a second."""
-    a = np.random.default_rng(1).random((size, size), np.float32)
-    tensor, best = keras.ops.convert_to_tensor(a), float("inf")
-    for product in (lambda: a @ a, lambda: np.asarray(keras.ops.matmul(tensor, tensor))):
-        for _ in range(repeats):
-            start = time.perf_counter()
-            product()
-            best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best / 1e9
-
-
-def gflop(model: keras.Model) -> tuple[float, float]:
-    """Operations of one picture in convolutions and dense layers, in billions: forward, and in a training step, in which gradients of
-    weights and of inputs cost as much again each, but the first layer needs none of its inputs."""
-    counted = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-    of_layers = [
-        2 * float(np.prod(layer.output.shape[1:-1])) * float(np.prod(layer.kernel.shape)) / 1e9
-        for layer in model.layers
-        if isinstance(layer, counted)
-    ]
-    return sum(of_layers), 3 * sum(of_layers) - of_layers[0]
-
-
-def work(settings: params.Params, looks: list[float]) -> dict[str, float]:
-    """Operations of the stages that compute, in billions; `looks` are level 3's, each after so many epochs."""
-    train, validation, test = (2 * settings.subsample[split] for split in ("train", "validation", "test"))
-    views, crops = train * settings.activations.views, settings.activations.crops
-    network, unfrozen = backbone.build(settings.backbone, settings.image_size), settings.finetune.unfreeze
-    (frozen, _), (above, step) = gflop(backbone.below(network, unfrozen)), gflop(backbone.above(network, unfrozen))
-    cnn, cnn_step = gflop(models.small_cnn(2, settings.small_cnn))
-    return {
-        "small_cnn": settings.small_cnn.epochs * (train * cnn_step + validation * cnn),
-        "activations": (views + (validation + test) * crops) * frozen,
-        "bottleneck": (views + (validation + test) * crops) * above,
-        "finetune": looks[-1] * train * step + len(looks) * validation * crops * above,
-    }
 
 
 def tuning(ran: measure.Ran) -> float:
@@ -121,22 +77,15 @@ def network(clone: Path, cold: float) -> dict:
 
 def benchmark(clone: Path) -> dict:
     """Everything that is measured, as studies/results/benchmark.json has it; seconds unless a name says otherwise."""
-    settings, rates = params.load(clone / params.PARAMS), [matmul_gflops()]
     cold = run(clone, "dvc", "repro")
-    stages, scores, looks = stages_of(clone), metrics.read(clone / metrics.SCORES), copies.looks(clone)
-    rates.append(matmul_gflops())
+    settings, stages, scores = params.load(clone / params.PARAMS), stages_of(clone), metrics.read(clone / metrics.SCORES)
     noop = min(run(clone, "dvc", "repro").seconds for _ in range(3))
     networks = {"default": network(clone, cold.seconds - tuning(cold) - stages["small_cnn"]["seconds"])}
-    rates.append(matmul_gflops())
     plain = {name: json.loads(run(clone, "studies.plain", name).lines[-1][1]) for name in PLAIN}
-    rates.append(matmul_gflops())
     light = run(clone, "dvc", "exp", "run", *(word for change in recipe.changes("light") for word in ("-S", change)))
     networks["light"] = network(clone, light.seconds - tuning(light))  # level 1 was in the cache
-    for name, cost in work(settings, looks).items():
-        stages[name]["share_of_ceiling"] = cost / stages[name]["seconds"] / max(rates)
     return {
         "cores": os.cpu_count(),
-        "matmul_gflops": max(rates),
         "plain": plain,
         "stages": stages,
         "networks": networks,
@@ -156,10 +105,10 @@ def table(result: dict) -> str:
     ]
     rows = [[what, f"{scripts:,.1f} s", f"{here:.1f} s", f"{scripts / here:.1f}"] for what, scripts, here in beside]
     rows.append(["`dvc repro` with nothing to do", "", f"{result['noop']['seconds']:.1f} s", ""])
-    of_stages = []
-    for name, stage in result["stages"].items():
-        share = f"{stage['share_of_ceiling']:.0%}" if "share_of_ceiling" in stage else ""
-        of_stages.append([name, f"{stage['seconds']:.1f}", f"{stage['peak_memory_mb']} MB", f"{stage['cache_mb']:.0f} MB", share])
+    of_stages = [
+        [name, f"{stage['seconds']:.1f}", f"{stage['peak_memory_mb']} MB", f"{stage['cache_mb']:.0f} MB"]
+        for name, stage in result["stages"].items()
+    ]
     of_networks = []
     for name, one in result["networks"].items():
         predicts = [f"{one[file]['photos_a_second']:.1f} a second, {one[file]['mb']:.1f} MB" for file in FILES]
@@ -169,9 +118,8 @@ def table(result: dict) -> str:
     warm_header = ["cold, but for level 1 and level 3's steps", EXPERIMENT, "but for level 3's steps", "activations, a photo"]
     return "\n\n".join([
         tables.markdown(["what", "the blog's scripts", "here", "times faster"], rows),
-        tables.markdown(["stage", "seconds", "peak memory", "in DVC's cache", "of the ceiling"], of_stages),
+        tables.markdown(["stage", "seconds", "peak memory", "in DVC's cache"], of_stages),
         tables.markdown(["recipe", *warm_header, "level 3, a photo and step", *FILES, "class of float32"], of_networks),
-        f"ceiling: the best float32 matrix product, {result['matmul_gflops']:.0f} GFLOP/s on {result['cores']} cores",
     ])  # fmt: skip
 
 

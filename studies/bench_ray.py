@@ -8,6 +8,8 @@ once more from and to a bucket, of an S3 server on this machine, which is timed 
 
 import argparse
 import filecmp
+import importlib.util
+import itertools
 import os
 import statistics
 import tempfile
@@ -25,9 +27,10 @@ from studies import cluster, measure, s3
 COUNT, PAIRS, BUCKET_COUNT = 5000, 3, 1000
 
 
-def pair(
-    running: cluster.Cluster, source: str, to: str, options: argparse.Namespace, env: Mapping
-) -> tuple[measure.Ran, measure.Ran]:
+Pair = tuple[measure.Ran, measure.Ran]
+
+
+def pair(running: cluster.Cluster, source: str, to: str, options: argparse.Namespace, env: Mapping) -> Pair:
     """`predict --to` alone, and on a cluster, whose cores' time counts too."""
     words = ("littledata.predict.predict", source, "--model", str(options.model), "--shard", str(options.shard), "--to")
     alone = measure.run(*words, f"{to}/alone", env=env)
@@ -51,42 +54,33 @@ def line(alone: measure.Ran, ray: measure.Ran) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path, help="a folder")
-    parser.add_argument("--count", type=int, default=COUNT, help=f"how many of them at most ({COUNT})")
-    parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--model", type=Path, default=OWN)
     parser.add_argument("--shard", type=int, default=250, help="photos a file, about (250)")
     options = parser.parse_args()
-    try:
-        import moto  # noqa: F401
-        import ray  # noqa: F401
-        import s3fs
-    except ImportError as error:
-        raise UserError(f"{error.name} is not installed: `make bench-ray` brings it.") from None
-    paths = [os.path.abspath(path) for path in pictures([str(options.photos)], Counter()) if archive.is_photo(path)][
-        : options.count
-    ]
+    if lacking := [name for name in ("moto", "ray", "boto3") if not importlib.util.find_spec(name)]:
+        raise UserError(f"{', '.join(lacking)}: not installed. `make bench-ray` brings it.")
+    found = filter(archive.is_photo, pictures([str(options.photos)], Counter()))
+    paths = list(map(os.path.abspath, itertools.islice(found, COUNT)))
     if not paths:
         raise UserError(f"no picture in {options.photos}")
     with tempfile.TemporaryDirectory() as temporary:
         place, pairs = Path(temporary), []
         tables.write(place / "list.csv", ["file"], [[path] for path in paths])
         with cluster.local(1, environment.THREADS, hidden=False) as running:
-            for number in range(options.pairs):
+            for number in range(PAIRS):
                 to = place / str(number)
                 pairs.append(pair(running, str(place / "list.csv"), str(to), options, {}))
                 if not same(to / "alone", to / "ray"):
                     raise UserError("The files of both sides differ.")
                 print(f"pair {number + 1}: {line(*pairs[-1])}", flush=True)
-        print(f"{len(paths)} photos, {environment.THREADS} cores, median of {options.pairs} pairs:")
+        print(f"{len(paths)} photos, {environment.THREADS} cores, median of {PAIRS} pairs:")
         for name in "seconds", "core_seconds":
             ratio = statistics.median(getattr(ray, name) / getattr(alone, name) for alone, ray in pairs)
             print(f"  Ray takes {ratio:.3f} times as many {name.replace('_', ' ')}", flush=True)
     with s3.server("photos", "out") as env:
-        os.environ.update(env)  # s3fs here
         few = paths[:BUCKET_COUNT]
-        s3fs.S3FileSystem().pipe(
-            {f"photos/{number}{Path(path).suffix}": Path(path).read_bytes() for number, path in enumerate(few)}
-        )
+        for number, path in enumerate(few):
+            s3.client(env).upload_file(path, "photos", f"{number}{Path(path).suffix}")
         with cluster.local(1, environment.THREADS, hidden=False, **env) as running:
             print(f"{len(few)} photos from a bucket to a bucket: {line(*pair(running, 's3://photos', 's3://out', options, env))}")
 

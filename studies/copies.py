@@ -1,10 +1,8 @@
 """Copies of the working tree in which studies run stages, so that the workspace stays as it is."""
 
-import contextlib
-import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -64,13 +62,3 @@ class Copy:
                 seconds[stage] = measure.run(f"stages.{stage}", folder=self.folder, show=True).seconds
             self.params[stage] = chosen
         return seconds
-
-    @contextlib.contextmanager
-    def inside(self) -> Iterator[None]:
-        """Work in the copy: all paths of a stage begin there."""
-        before = os.getcwd()
-        os.chdir(self.folder)
-        try:
-            yield
-        finally:
-            os.chdir(before)

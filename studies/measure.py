@@ -1,6 +1,7 @@
 """Run a command of this project as a process of its own, and measure it."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,15 +16,6 @@ from littledata.core.errors import UserError
 from littledata.photos import sources
 from tools import experiment
 
-# Runs a command and notes its peak memory, in KB, and the seconds of a core that it used: a child of this very process would begin
-# with the memory that this one has.
-WRAPPER = """\
-import resource, subprocess, sys
-status = subprocess.call(sys.argv[2:])
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-open(sys.argv[1], "w").write(f"{used.ru_maxrss} {used.ru_utime + used.ru_stime}")
-sys.exit(status)
-"""
 LOOK = 0.2  # s
 
 
@@ -32,7 +24,6 @@ class Ran(NamedTuple):
 
     seconds: float
     core_seconds: float
-    peak_mb: float
     lines: list[tuple[float, str]]
 
 
@@ -44,15 +35,14 @@ def run(
     With `show` it prints where this process does; else what it prints is kept, and shown where it fails. `meanwhile` is called every
     0.2 s.
     """
-    with tempfile.TemporaryDirectory() as temporary, open(Path(temporary, "errors"), "w+") as errors:
-        note = Path(temporary, "note")
-        wrapped = [sys.executable, "-c", WRAPPER, str(note), sys.executable, "-m", *words]
+    with tempfile.TemporaryFile("w+") as errors:
         out, err = (None, None) if show else (subprocess.PIPE, errors)
         start, lines, ended = time.perf_counter(), [], threading.Event()
         archive = sources.by_hand()  # a path that may be relative to this folder
         by_hand = {sources.ARCHIVE_VARIABLE: str(archive.absolute())} if archive else {}
         env = experiment.environment() | {"DVC_ROOT": ""} | by_hand | dict(env or {})
-        process = subprocess.Popen(wrapped, cwd=folder, env=env, text=True, start_new_session=True, stdout=out, stderr=err)
+        used, command = core_seconds(), [sys.executable, "-m", *words]
+        process = subprocess.Popen(command, cwd=folder, env=env, text=True, start_new_session=True, stdout=out, stderr=err)
 
         def look() -> None:
             while meanwhile and not ended.wait(LOOK):
@@ -75,8 +65,13 @@ def run(
             errors.seek(0)
             shown = "".join(f"{line}\n" for _, line in lines) + errors.read()
             raise UserError(f"{shown}`{' '.join(words)}` failed.")
-        memory, used = map(float, note.read_text().split())
-    return Ran(seconds, used, memory / 1024, lines)
+    return Ran(seconds, core_seconds() - used, lines)
+
+
+def core_seconds() -> float:
+    """The seconds of a core that this process' children, those that have ended, have used so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def rounded(value):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, change, offline, restore, run
 
-from littledata.core import measured, params, stage
+from littledata.core import measured, stage
 from littledata.features import activations, gpu, layers
 from littledata.networks import backbone
 from littledata.pictures import images
@@ -140,20 +140,6 @@ def test_keras_is_imported_without_what_nothing_uses_and_that_can_still_be_had()
     code += "import sklearn.metrics, matplotlib.pyplot; print(found, sklearn.metrics.log_loss([0, 1], [0.5, 0.5]) > 0.69)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "set() True\n"
-
-
-def test_the_count_of_operations_is_vgg16s_own():
-    forward, step = bench.gflop(backbone.build("VGG16", 224))
-    assert forward == pytest.approx(2 * 15.3, rel=0.01)  # 15.3 billion multiply-adds, says the ResNet paper
-    assert 3 * forward - step == pytest.approx(2 * 224 * 224 * 27 * 64 / 1e9)  # no gradient of the photos
-
-
-def test_work_is_that_of_every_photo():
-    given = params.load(ROOT / "params.yaml")
-    frozen_part = backbone.below(backbone.build("VGG16", given["image_size"]), ["block5"])
-    work = bench.work(given, [0, 1])
-    assert work["activations"] == pytest.approx(3200 * bench.gflop(frozen_part)[0])
-    assert work["finetune"] == pytest.approx((3 * 2000 + 2 * 800) / 3200 * work["bottleneck"], rel=0.2)
 
 
 def test_the_tables_of_the_benchmark_have_all_that_was_measured():

@@ -161,12 +161,12 @@ def test_few_photos_and_a_level_that_wins_nothing_are_said_in_words():
 
 def test_a_command_is_measured_with_all_that_it_starts(tmp_path):
     module, looks = tmp_path / "module.py", []
-    code = "import subprocess, sys, time; held = bytearray(200 << 20); print('a'); time.sleep(0.5); print('b')\n"
+    code = "import subprocess, sys, time; print('a'); time.sleep(0.5); print('b')\n"
     code += "subprocess.run([sys.executable, '-c', 'sum(range(10**7))'])"
     module.write_text(code)
     ran = measure.run("module", folder=tmp_path, meanwhile=lambda: looks.append(1))
     assert [line for _, line in ran.lines] == ["a", "b"] and ran.seconds > 0.5 and len(looks) >= 2
-    assert 200 < ran.peak_mb < 600 and ran.core_seconds > 0.1
+    assert ran.core_seconds > 0.1
     module.write_text("import sys; print('printed'); sys.exit('wrong')")
     with pytest.raises(UserError, match="printed\nwrong\n`module` failed"):
         measure.run("module", folder=tmp_path)

@@ -55,7 +55,7 @@ def study_of(space: Mapping[str, BaseDistribution], settings: Mapping) -> optuna
     """The study of these ranges in this commit with all other params as they are, new or begun before."""
     own = {name: min(max(recipe.value(settings, name), kind.low), kind.high) for name, kind in space.items()}
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
-    what = json.dumps([commit, settings, {name: repr(kind) for name, kind in space.items()}], sort_keys=True)
+    what = json.dumps([commit, settings, {name: repr(kind) for name, kind in space.items()}], sort_keys=True, default=dict)
     name = f"search-{hashlib.sha256(what.encode()).hexdigest()[:6]}"
     STUDIES.parent.mkdir(exist_ok=True)
     study = optuna.create_study(storage=f"sqlite:///{STUDIES}", study_name=name, load_if_exists=True)
