@@ -146,9 +146,7 @@ def test_the_tables_of_the_benchmark_have_all_that_was_measured():
     result = json.loads((ROOT / bench.BENCHMARK).read_text())
     printed = bench.table(result)
     assert all(f"| {name} |" in printed for name in [*result["stages"], *result["networks"]])
-    assert (
-        f"| {result['plain']['finetune']['seconds'] / result['networks']['default']['warm_experiment']['seconds']:.1f} |" in printed
-    )
+    assert f"| {result['networks']['default']['warm_experiment']['seconds']:.1f} s |" in printed
 
 
 def test_the_exported_files_of_a_network_are_in_the_table(pipeline):
@@ -160,9 +158,3 @@ def test_the_exported_files_of_a_network_are_in_the_table(pipeline):
     assert found["int8"]["mb"] < 0.3 * found["float32"]["mb"] and found["activations_ms"] > 0 < found["finetune_ms"]
     assert found["cold_seconds"] == 12 and set(bench.stages_of(pipeline)) >= {"download", "finetune", "evaluate"}
     assert 0 < found["warm_experiment"]["but_steps_seconds"] < found["warm_experiment"]["seconds"]
-
-
-@pytest.mark.parametrize("script", ["small_cnn", *(pytest.param(name, marks=pytest.mark.slow) for name in bench.PLAIN[1:])])
-def test_the_plain_scripts_run(pipeline, script):
-    measured = json.loads(run(pipeline, "studies.plain", script).splitlines()[-1])
-    assert measured["seconds"] >= 50 * measured["epoch_seconds"] > 0
