@@ -1,14 +1,12 @@
 """Run a command of this project as a process of its own, and measure it."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,40 +14,26 @@ from littledata.core.errors import UserError
 from littledata.photos import sources
 from tools import experiment
 
-LOOK = 0.2  # s
-
 
 class Ran(NamedTuple):
     """What a command took; its lines, each with the seconds after which it was printed."""
 
     seconds: float
-    core_seconds: float
     lines: list[tuple[float, str]]
 
 
-def run(
-    *words: str, folder: Path = Path(), env: Mapping | None = None, show: bool = False, meanwhile: Callable | None = None
-) -> Ran:
+def run(*words: str, folder: Path = Path(), env: Mapping | None = None, show: bool = False) -> Ran:
     """Run a module of this Python in a folder, with some more environment; UserError where it fails.
 
-    With `show` it prints where this process does; else what it prints is kept, and shown where it fails. `meanwhile` is called every
-    0.2 s.
+    With `show` it prints where this process does; else what it prints is kept, and shown where it fails.
     """
+    archive = sources.by_hand()  # a path that may be relative to this folder
+    by_hand = {sources.ARCHIVE_VARIABLE: str(archive.absolute())} if archive else {}
+    env = experiment.environment() | {"DVC_ROOT": ""} | by_hand | dict(env or {})
     with tempfile.TemporaryFile("w+") as errors:
         out, err = (None, None) if show else (subprocess.PIPE, errors)
-        start, lines, ended = time.perf_counter(), [], threading.Event()
-        archive = sources.by_hand()  # a path that may be relative to this folder
-        by_hand = {sources.ARCHIVE_VARIABLE: str(archive.absolute())} if archive else {}
-        env = experiment.environment() | {"DVC_ROOT": ""} | by_hand | dict(env or {})
-        used, command = core_seconds(), [sys.executable, "-m", *words]
+        command, start, lines = [sys.executable, "-m", *words], time.perf_counter(), []
         process = subprocess.Popen(command, cwd=folder, env=env, text=True, start_new_session=True, stdout=out, stderr=err)
-
-        def look() -> None:
-            while meanwhile and not ended.wait(LOOK):
-                meanwhile()
-
-        looking = threading.Thread(target=look)
-        looking.start()
         try:
             for line in process.stdout or ():
                 lines.append((time.perf_counter() - start, line.rstrip("\n")))
@@ -57,21 +41,12 @@ def run(
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)  # it would go on alone
             raise
-        finally:
-            ended.set()
-            looking.join()
         seconds = time.perf_counter() - start
         if status:
             errors.seek(0)
             shown = "".join(f"{line}\n" for _, line in lines) + errors.read()
             raise UserError(f"{shown}`{' '.join(words)}` failed.")
-    return Ran(seconds, core_seconds() - used, lines)
-
-
-def core_seconds() -> float:
-    """The seconds of a core that this process' children, those that have ended, have used so far."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return Ran(seconds, lines)
 
 
 def rounded(value):
