@@ -82,7 +82,7 @@ def answers(copy: copies.Copy, split: str, measured: Sequence[str], fit: str) ->
     return found
 
 
-def digits(value: float) -> float:
+def digits(value: float | np.floating) -> float:
     return round(float(value), 4)
 
 

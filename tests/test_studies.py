@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -66,21 +67,6 @@ def test_seeds_redraw_and_retrain_and_leave_the_workspace_as_it_was(pipeline, tm
     assert output.endswith(run(pipeline, "studies.compare", "--show", str(to)))
 
 
-@pytest.mark.slow  # four trainings
-def test_rows_are_judged_by_validation_photos_against_the_first(pipeline, tmp_path):
-    listed, to = tmp_path / "rows.yaml", tmp_path / "rows.json"
-    listed.write_text("no hidden layer: top.units=0\n")
-    run(pipeline, "studies.compare", "--rows", str(listed), "--to", str(to))
-    rows, scores = json.loads(to.read_text())["rows"], metrics.read(pipeline / metrics.SCORES)
-    assert list(rows) == ["default", "no hidden layer"] and rows["no hidden layer"]["params"] == ["top.units=0"]
-    for level in ("top", "finetune"):
-        (base, idea), gain = (row["scores"][level] for row in rows.values()), rows["no hidden layer"]["gains"]
-        assert list(base) == ["validation"], "test photos have no part in it"
-        assert base["validation"]["accuracy"] == pytest.approx(scores[level]["validation"]["accuracy"], abs=1e-4)
-        won = gain[f"{level}, on the first row"]["validation"]
-        assert idea["validation"]["accuracy"] - base["validation"]["accuracy"] == pytest.approx((won["won"] - won["lost"]) / 20)
-
-
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -136,6 +122,18 @@ def test_runs_are_pooled_photo_by_photo():
     assert scores["interval"] == pytest.approx(metrics.wilson(6, 12), abs=1e-4)
     assert scores["balanced_accuracy"] == pytest.approx((4 / 9 + 2 / 3) / 2, abs=1e-4)
     assert scores["log_loss"] == pytest.approx(-(np.log(0.9) + np.log(0.1)) / 2, abs=1e-4)
+
+
+def test_rows_are_judged_by_validation_photos_against_the_first(tmp_path):
+    listed, photos = tmp_path / "rows.yaml", {"labels": np.array([0, 1, 0, 0]), "photos": np.arange(4)}
+    listed.write_text("no hidden layer: top.units=0\n")
+    plan = compare.planned(SimpleNamespace(given=["seed=2"], recipe=None, folds=None, seeds=None, rows=listed))
+    assert (plan.rows, plan.changes) == ({"default": [], "no hidden layer": ["top.units=0"]}, ["seed=2"])
+    assert (plan.runs, plan.measured, plan.splits) == ([[]], ["top", "finetune"], ("validation",)), "test photos have no part in it"
+    first, row = ({"validation": [photos | {"top": answers(photos["labels"], slice(0, right))}]} for right in (1, 3))
+    assert compare.summary(first, ["top"], None)["gains"] == {}
+    gain = compare.summary(row, ["top"], first)["gains"]["top, on the first row"]["validation"]
+    assert (gain["won"], gain["lost"], gain["difference"]) == (2, 0, 0.5)
 
 
 def test_what_answers_win_on_others_is_counted_photo_by_photo():
