@@ -176,18 +176,14 @@ def written(path: Path) -> dict[str, dict]:
         raise UserError(f"{path} is no file that `python -m studies.compare` wrote.") from None
 
 
-def measure(copy: copies.Copy, runs: Sequence[params.Params], splits: Sequence[str], measured: Sequence[str]) -> tuple[dict, dict]:
-    """Run the stages with each of some params; returns the answers on each split, and what level 3 took in each run."""
+def measure(copy: copies.Copy, runs: Sequence[params.Params], splits: Sequence[str], measured: Sequence[str]) -> dict:
+    """Run the stages with each of some params; returns the answers on each split."""
     found: dict[str, list[Answers]] = {split: [] for split in splits}
-    took: dict[str, list] = {"seconds": [], "photos_seen": []}
     for given in runs:
-        seconds = copy.run(given, [stage for stage in STAGES if stage != "small_cnn" or stage in measured])
+        copy.run(given, [stage for stage in STAGES if stage != "small_cnn" or stage in measured])
         for split in splits:
             found[split].append(answers(copy, split, measured, given.fit))
-        took["seconds"].append(round(seconds.get("finetune", 0)))
-        train = len(tables.rows(copy.folder / "data/activations/train.csv"))
-        took["photos_seen"].append(round(copies.looks(copy.folder)[-1] * train))
-    return found, took
+    return found
 
 
 class Plan(NamedTuple):
@@ -228,10 +224,10 @@ def compare(plan: Plan, recipe: str | None, to: Path) -> dict[str, dict]:
     with tempfile.TemporaryDirectory(dir=COPIES) as folder:
         copy = copies.Copy(Path(folder, "copy"))
         for name, of_row in asked.items():
-            by_split, took = measure(copy, of_row, plan.splits, plan.measured)
+            by_split = measure(copy, of_row, plan.splits, plan.measured)
             row = " ".join(filter(None, [name, recipe, *plan.changes]))
             about = {"commit": commit, "params": [*plan.changes, *plan.rows[name]]}
-            compared[row] = about | summary(by_split, plan.measured, first) | took
+            compared[row] = about | summary(by_split, plan.measured, first)
             first = first or (by_split if plan.kind == "rows" else None)
             before = written(to) if to.exists() else {}
             with files.whole(to) as file:

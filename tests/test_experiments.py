@@ -39,30 +39,22 @@ def experiments(folder) -> dict[str, dict]:
     return found
 
 
-@pytest.mark.slow  # four experiments side by side; that a sweep runs and says what failed is looked at below
-def test_a_sweep_computes_activations_once_each_and_leaves_the_workspace(workspace):
+@pytest.mark.slow  # four experiments side by side
+def test_a_sweep_computes_activations_once_each_leaves_the_workspace_and_says_which_failed(workspace):
     before = (workspace / "params.yaml").read_bytes(), (workspace / "dvc.lock").read_bytes()
-    output = run(
-        workspace, "tools.sweep", "-j", "2", "-S", "activations.augmentation.rotation=3,7", "-S", "finetune.lr=1e-5,1e-3", apart=True
-    )  # fmt: skip
+    words = ["-j", "2", "-S", "activations.augmentation.rotation=3,7", "-S", "finetune.lr=1e-5,-1"]
+    output = run(workspace, "tools.sweep", *words, check=False, apart=True)
     found = experiments(workspace)
-    made = {(e["params"]["activations"]["augmentation"]["rotation"], e["params"]["finetune"]["lr"]) for e in found.values()}
-    assert made == {(rotation, lr) for rotation in (3, 7) for lr in (1e-5, 1e-3)} and len(found) == 4
+    made = [(e["params"]["activations"]["augmentation"]["rotation"], e["params"]["finetune"]["lr"]) for e in found.values()]
+    assert sorted(made) == [(3, 1e-5), (7, 1e-5)]
     logs = "".join(run(workspace, "dvc", "queue", "logs", name) for name in found)
-    assert stages_run(logs).count("finetune") == 4 and set(stages_run(logs)) == {"finetune", "evaluate"}
+    assert stages_run(logs).count("finetune") == 2 and set(stages_run(logs)) == {"finetune", "evaluate"}
     warmed = stages_run(output.partition("--queue")[0])
     assert sorted(warmed) == ["activations"] * 2 + ["bottleneck"] * 2 + ["top"] * 2, "nothing else is new"
     assert ((workspace / "params.yaml").read_bytes(), (workspace / "dvc.lock").read_bytes()) == before
-    results = {e["scores"]["finetune"]["validation"]["log_loss"] for e in found.values()}
-    assert len(results) == 4, "four different trainings"
-
-
-@pytest.mark.slow  # starts a worker of DVC's queue and trains in it
-def test_a_sweep_says_which_experiments_failed(workspace):
-    output = run(workspace, "tools.sweep", "-j", "1", "-S", "finetune.lr=2e-5,-1", check=False, apart=True)
-    (name,) = re.search(r"^failed: (\S+)\. `dvc queue logs NAME` says why", output, re.MULTILINE).groups()
-    assert "finetune.lr is -1; expected a number, above 0." in run(workspace, "dvc", "queue", "logs", name)
-    assert [e["params"]["finetune"]["lr"] for e in experiments(workspace).values()] == [2e-5]
+    assert len({e["scores"]["finetune"]["validation"]["log_loss"] for e in found.values()}) == 2, "two different trainings"
+    for name in re.search(r"^failed: (\S+), (\S+)\. `dvc queue logs NAME` says why", output, re.MULTILINE).groups():
+        assert "finetune.lr is -1; expected a number, above 0." in run(workspace, "dvc", "queue", "logs", name)
 
 
 @pytest.mark.parametrize(

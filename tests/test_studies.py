@@ -41,7 +41,6 @@ def test_a_fold_of_a_set_and_a_set_with_splits_of_the_same_name(pipeline, photos
     assert list(rows) == ["other", *(f"{place} {' '.join(quick)}" for place in places)], "what is there of others stays"
     few, one = list(rows.values())[1:]
     assert few["scores"]["top"]["test"]["n"] == 6 and one["params"][:2] == quick
-    assert one["photos_seen"] == [36] and one["seconds"][0] > 0
     scores, gain = one["scores"], one["gains"]["finetune, on top"]["test"]
     for level in ("top", "finetune"):
         of_level = scores[level]["test"]
