@@ -80,7 +80,6 @@ def test_the_limit_counts_what_a_pixel_takes(monkeypatch):
 
 
 @pytest.mark.process
-@pytest.mark.process
 def test_an_audit_that_finds_nothing_says_that_it_could_not_look(tmp_path, monkeypatch, capsys):
     """pip-audit says "no known vulnerabilities" where it has no advisories."""
     for name, said in (("zizmor", ""), ("pip-audit", '{"dependencies": [{"name": "jinja2", "version": "2.4.1", "vulns": []}]}')):

@@ -214,6 +214,7 @@ def test_every_kind_of_fault_is_tried_once_and_what_was_not_is_said(monkeypatch,
     assert "| lacking | 0 | 0 |" in faults.table({"kill": {"faults": list(rows.values())}})
 
 
+@pytest.mark.process
 def test_a_ground_that_is_not_clean_is_refused(tmp_path):
     folder = tmp_path / "first"
     (folder / "publish").mkdir(parents=True)
