@@ -132,7 +132,7 @@ def test_make_takes_any_path_as_it_is_typed(tmp_path, name):
 def test_a_set_with_blanks_in_its_name_is_one_in_quotes(tmp_path):
     words = ["make", "-s", "-C", str(ROOT), "-o", ".venv/bin/.run", "sets", f"SETS='{tmp_path}/my insects' {tmp_path}/b.zip"]
     done = subprocess.run(words, capture_output=True, text=True)
-    assert f"There is no {tmp_path}/my insects: name folders" in done.stderr
+    assert f"There is no {tmp_path}/my insects here: name folders" in done.stderr
     assert 'make sets SETS="a.zip b/"' in subprocess.run(words[:-1], capture_output=True, text=True).stderr
 
 
