@@ -73,7 +73,7 @@ predict: $(BIN)/.run $(PLUGINS) ## predict any number of photos into files: PHOT
 	@test -n "$$PHOTOS" -a -n "$$TO" || { echo "make predict PHOTOS=s3://bucket/photos TO=s3://bucket/predictions, or folders" >&2; exit 1; }
 	@predict "$$PHOTOS" --to "$$TO" $(if $(MODEL),--model "$$MODEL")
 
-bench: $(BIN)/.run #: how fast it is, beside the blog's scripts and the machine's ceiling (half an hour)
+bench: $(BIN)/.run #: how fast it is (half an hour)
 	@python -m studies.bench
 
 bench-ray: $(BIN)/.test $(BIN)/.ray #: what Ray costs on the cores of this machine: PHOTOS=~/pictures, with the classifier of RECIPE=light

@@ -1,13 +1,11 @@
-"""How fast the workflow is, beside the blog's scripts and beside what the machine could do at most. `make bench`
+"""How fast the workflow is. `make bench`
 
     DOGS_VS_CATS_ARCHIVE=... python -m studies.bench
     python -m studies.bench --show studies/results/benchmark.json
 
-In one session, in a temporary clone of the last commit with an empty cache: the whole DAG cold, `dvc repro` with
-nothing to do, the experiment `dvc exp run -S finetune.lr=1e-4` on the warm cache, with both recipes, the blog's three scripts
-(`studies/plain.py`: a few epochs, multiplied out to 50), and between them the best rate of matrix products; and the recipe `light`
-beside the default: its stages, its exported files, and how many photos a second `predict` answers. Prints tables and writes
-studies/results/benchmark.json.
+In one session, in a temporary clone of the last commit with an empty cache: the whole DAG cold, `dvc repro` with nothing to do, the
+experiment `dvc exp run -S finetune.lr=1e-4` on the warm cache, with both recipes; and the recipe `light` beside the default: its stages,
+its exported files, and how many photos a second `predict` answers. Prints tables and writes studies/results/benchmark.json.
 """
 
 import argparse
@@ -16,61 +14,16 @@ import json
 import os
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
-import numpy as np
-
 from littledata.core import command, lockfile, measured, params, tables
-from littledata.networks import backbone, keras, models
-from littledata.scores import metrics
 from studies import copies, measure
 from tools import recipe
 
 BENCHMARK = Path("studies/results/benchmark.json")
-PLAIN = ("small_cnn", "bottleneck", "finetune")
 EXPERIMENT = "finetune.lr=1e-4"
 FILES = {"float32": "models/classifier.onnx", "int8": "models/classifier.int8.onnx"}
 PREDICTED = "data/photos/validation"  # photos at their own sizes
-
-
-def matmul_gflops(size: int = 3072, repeats: int = 6) -> float:
-    """The best rate of a float32 matrix product, by TensorFlow and by NumPy's BLAS, in billions of operations a second."""
-    a = np.random.default_rng(1).random((size, size), np.float32)
-    tensor, best = keras.ops.convert_to_tensor(a), float("inf")
-    for product in (lambda: a @ a, lambda: np.asarray(keras.ops.matmul(tensor, tensor))):
-        for _ in range(repeats):
-            start = time.perf_counter()
-            product()
-            best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best / 1e9
-
-
-def gflop(model: keras.Model) -> tuple[float, float]:
-    """Operations of one picture in convolutions and dense layers, in billions: forward, and in a training step, in which gradients of
-    weights and of inputs cost as much again each, but the first layer needs none of its inputs."""
-    counted = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-    of_layers = [
-        2 * float(np.prod(layer.output.shape[1:-1])) * float(np.prod(layer.kernel.shape)) / 1e9
-        for layer in model.layers
-        if isinstance(layer, counted)
-    ]
-    return sum(of_layers), 3 * sum(of_layers) - of_layers[0]
-
-
-def work(settings: params.Params, looks: list[float]) -> dict[str, float]:
-    """Operations of the stages that compute, in billions; `looks` are level 3's, each after so many epochs."""
-    train, validation, test = (2 * settings.subsample[split] for split in ("train", "validation", "test"))
-    views, crops = train * settings.activations.views, settings.activations.crops
-    network, unfrozen = backbone.build(settings.backbone, settings.image_size), settings.finetune.unfreeze
-    (frozen, _), (above, step) = gflop(backbone.below(network, unfrozen)), gflop(backbone.above(network, unfrozen))
-    cnn, cnn_step = gflop(models.small_cnn(2, settings.small_cnn))
-    return {
-        "small_cnn": settings.small_cnn.epochs * (train * cnn_step + validation * cnn),
-        "activations": (views + (validation + test) * crops) * frozen,
-        "bottleneck": (views + (validation + test) * crops) * above,
-        "finetune": looks[-1] * train * step + len(looks) * validation * crops * above,
-    }
 
 
 def tuning(ran: measure.Ran) -> float:
@@ -97,7 +50,7 @@ def stages_of(clone: Path) -> dict[str, dict]:
 def network(clone: Path, cold: float) -> dict:
     """What the params in the clone have taken, which have just run: `cold` seconds, but for level 1 and level 3's steps; what is
     exported of it; and what an experiment takes then."""
-    settings, stages, scores = params.load(clone / params.PARAMS), stages_of(clone), metrics.read(clone / metrics.SCORES)
+    settings, stages = params.load(clone / params.PARAMS), stages_of(clone)
     train, validation, test = (2 * settings.subsample[split] for split in ("train", "validation", "test"))
     views = train * settings.activations.views + (validation + test) * settings.activations.crops
     run(clone, "dvc", "repro", "publish/dvc.yaml:quantize")
@@ -107,71 +60,56 @@ def network(clone: Path, cold: float) -> dict:
         "cold_seconds": cold,
         "activations_ms": 1e3 * stages["activations"]["seconds"] / views,
         "finetune_ms": 1e3 * stages["finetune"]["seconds"] / (copies.looks(clone)[-1] * train),
-        "test_accuracy": {level: scores[level]["test"]["accuracy"] for level in ("top", "finetune")},
     }
     for name, path in FILES.items():
         ran = run(clone, "littledata.predict.predict", "--model", path, "--format", "csv", PREDICTED)
         photos, mb = len(ran.lines) - 1, (clone / path).stat().st_size / 1e6
         of_network[name] = {"mb": mb, "photos_a_second": photos / ran.seconds, "photos": photos, "same_class": same[name]}
     warm = run(clone, "dvc", "exp", "run", "-S", EXPERIMENT)
-    accuracy = metrics.read(clone / metrics.SCORES)["finetune"]["validation"]["accuracy"]
-    of_warm = {"seconds": warm.seconds, "but_steps_seconds": warm.seconds - tuning(warm), "accuracy": accuracy}
-    return of_network | {"warm_experiment": of_warm}
+    return of_network | {"warm_experiment": {"seconds": warm.seconds, "but_steps_seconds": warm.seconds - tuning(warm)}}
 
 
 def benchmark(clone: Path) -> dict:
     """Everything that is measured, as studies/results/benchmark.json has it; seconds unless a name says otherwise."""
-    settings, rates = params.load(clone / params.PARAMS), [matmul_gflops()]
     cold = run(clone, "dvc", "repro")
-    stages, scores, looks = stages_of(clone), metrics.read(clone / metrics.SCORES), copies.looks(clone)
-    rates.append(matmul_gflops())
+    settings, stages = params.load(clone / params.PARAMS), stages_of(clone)
     noop = min(run(clone, "dvc", "repro").seconds for _ in range(3))
     networks = {"default": network(clone, cold.seconds - tuning(cold) - stages["small_cnn"]["seconds"])}
-    rates.append(matmul_gflops())
-    plain = {name: json.loads(run(clone, "studies.plain", name).lines[-1][1]) for name in PLAIN}
-    rates.append(matmul_gflops())
     light = run(clone, "dvc", "exp", "run", *(word for change in recipe.changes("light") for word in ("-S", change)))
     networks["light"] = network(clone, light.seconds - tuning(light))  # level 1 was in the cache
-    for name, cost in work(settings, looks).items():
-        stages[name]["share_of_ceiling"] = cost / stages[name]["seconds"] / max(rates)
     return {
         "cores": os.cpu_count(),
-        "matmul_gflops": max(rates),
-        "plain": plain,
         "stages": stages,
         "networks": networks,
-        "cold": {"seconds": cold.seconds, "accuracy": scores["finetune"]["validation"]["accuracy"]},
+        "cold": {"seconds": cold.seconds},
         "noop": {"seconds": noop},
         "small_cnn": {"epoch_seconds": stages["small_cnn"]["seconds"] / settings.small_cnn.epochs},
     }
 
 
 def table(result: dict) -> str:
-    """What `benchmark` measured, as the tables of docs/results.md."""
-    plain, warm = result["plain"], result["networks"]["default"]["warm_experiment"]
-    beside = [
-        ("all three levels, cold", sum(script["seconds"] for script in plain.values()), result["cold"]["seconds"]),
-        (f"level 3 again, {EXPERIMENT}", plain["finetune"]["seconds"], warm["seconds"]),
-        ("level 1, an epoch", plain["small_cnn"]["epoch_seconds"], result["small_cnn"]["epoch_seconds"]),
+    """What `benchmark` measured, as tables."""
+    seconds = {
+        "all three levels, cold": result["cold"]["seconds"],
+        f"level 3 again, {EXPERIMENT}": result["networks"]["default"]["warm_experiment"]["seconds"],
+        "level 1, an epoch": result["small_cnn"]["epoch_seconds"],
+        "`dvc repro` with nothing to do": result["noop"]["seconds"],
+    }
+    of_stages = [
+        [name, f"{stage['seconds']:.1f}", f"{stage['peak_memory_mb']} MB", f"{stage['cache_mb']:.0f} MB"]
+        for name, stage in result["stages"].items()
     ]
-    rows = [[what, f"{scripts:,.1f} s", f"{here:.1f} s", f"{scripts / here:.1f}"] for what, scripts, here in beside]
-    rows.append(["`dvc repro` with nothing to do", "", f"{result['noop']['seconds']:.1f} s", ""])
-    of_stages = []
-    for name, stage in result["stages"].items():
-        share = f"{stage['share_of_ceiling']:.0%}" if "share_of_ceiling" in stage else ""
-        of_stages.append([name, f"{stage['seconds']:.1f}", f"{stage['peak_memory_mb']} MB", f"{stage['cache_mb']:.0f} MB", share])
     of_networks = []
     for name, one in result["networks"].items():
         predicts = [f"{one[file]['photos_a_second']:.1f} a second, {one[file]['mb']:.1f} MB" for file in FILES]
-        seconds = (one["cold_seconds"], one["warm_experiment"]["seconds"], one["warm_experiment"]["but_steps_seconds"])
+        took = (one["cold_seconds"], one["warm_experiment"]["seconds"], one["warm_experiment"]["but_steps_seconds"])
         each = [f"{one[stage]:.1f} ms" for stage in ("activations_ms", "finetune_ms")]
-        of_networks.append([name, *(f"{value:.1f} s" for value in seconds), *each, *predicts, one["int8"]["same_class"]])
+        of_networks.append([name, *(f"{value:.1f} s" for value in took), *each, *predicts, one["int8"]["same_class"]])
     warm_header = ["cold, but for level 1 and level 3's steps", EXPERIMENT, "but for level 3's steps", "activations, a photo"]
     return "\n\n".join([
-        tables.markdown(["what", "the blog's scripts", "here", "times faster"], rows),
-        tables.markdown(["stage", "seconds", "peak memory", "in DVC's cache", "of the ceiling"], of_stages),
+        tables.markdown(["what", "seconds"], [[what, f"{took:.1f} s"] for what, took in seconds.items()]),
+        tables.markdown(["stage", "seconds", "peak memory", "in DVC's cache"], of_stages),
         tables.markdown(["recipe", *warm_header, "level 3, a photo and step", *FILES, "class of float32"], of_networks),
-        f"ceiling: the best float32 matrix product, {result['matmul_gflops']:.0f} GFLOP/s on {result['cores']} cores",
     ])  # fmt: skip
 
 

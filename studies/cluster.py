@@ -66,11 +66,8 @@ class Cluster:
         words = [sys.executable, "-c", RAY_START, "start", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
         words += [f"--num-cpus={cpus}", "--num-gpus=0", f"--object-store-memory={STORE_BYTES}", "--min-worker-port=0"]
         words += ["--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}"]
-        if self.nodes:
-            words += [f"--address={self.address}"]
-        else:
-            words += ["--head", f"--port={self.port}", f"--ray-client-server-port={free_port()}", "--include-dashboard=false"]
-            words += [f"--temp-dir={self.folder}"]
+        head = ["--head", f"--port={self.port}", f"--ray-client-server-port={free_port()}", "--include-dashboard=false"]
+        words += [f"--address={self.address}"] if self.nodes else [*head, f"--temp-dir={self.folder}"]
         env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         env |= {MARK: str(self.folder), **SETTINGS, **self.environment, **environment}
         apart = self._apart() if self.hidden else []
@@ -93,15 +90,6 @@ class Cluster:
                 if process.environ().get(MARK) == str(self.folder) and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found
-
-    def core_seconds(self) -> dict[int, float]:
-        """The seconds of a core that each process has used so far."""
-        used = {}
-        for process in self.processes():
-            with contextlib.suppress(psutil.Error):
-                times = process.cpu_times()
-                used[process.pid] = times.user + times.system
-        return used
 
     def kill(self, node: subprocess.Popen) -> None:
         """End a node at once, as if the machine were switched off."""

@@ -17,11 +17,12 @@ McNemar's p. A photo counts in each run that answers it. The file is written row
 """
 
 import argparse
+import contextlib
 import json
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,7 +71,7 @@ def answers(copy: copies.Copy, split: str, measured: Sequence[str], fit: str) ->
     """What the levels answer for the photos of a split, after their stages have run in a copy."""
     from littledata.training import evaluate  # TensorFlow, which --show can do without
 
-    with copy.inside():
+    with contextlib.chdir(copy.folder):
         manifest = dataset.read_manifest()
         photos = dataset.of_split(manifest, split)
         found: Answers = {"labels": dataset.labels(photos, dataset.class_names(manifest))}
@@ -81,18 +82,27 @@ def answers(copy: copies.Copy, split: str, measured: Sequence[str], fit: str) ->
     return found
 
 
+def digits(value: float | np.floating) -> float:
+    return round(float(value), 4)
+
+
+def spread(each: Sequence[float]) -> float | None:
+    """The standard deviation of runs; None of a single one."""
+    return digits(np.std(each, ddof=1)) if len(each) > 1 else None
+
+
 def scores(runs: Sequence[Answers], level: str) -> dict:
     """A level's scores on all photos of the runs, and the accuracy of each run."""
     labels, probabilities = (np.concatenate([run[key] for run in runs]) for key in ("labels", level))
-    right, each = probabilities.argmax(1) == labels, [float(np.mean(run[level].argmax(1) == run["labels"])) for run in runs]
+    right, each = probabilities.argmax(1) == labels, [np.mean(run[level].argmax(1) == run["labels"]) for run in runs]
     return {
         "n": len(labels),
-        "accuracy": round(float(right.mean()), 4),
-        "interval": [round(end, 4) for end in metrics.wilson(int(right.sum()), len(labels))],
-        "std": round(float(np.std(each, ddof=1)), 4) if len(each) > 1 else None,
-        "balanced_accuracy": round(float(np.mean([right[labels == label].mean() for label in np.unique(labels)])), 4),
-        "log_loss": round(float(temperature.losses(labels, probabilities).mean()), 4),
-        "runs": [round(accuracy, 4) for accuracy in each],
+        "accuracy": digits(right.mean()),
+        "interval": list(map(digits, metrics.wilson(int(right.sum()), len(labels)))),
+        "std": spread(each),
+        "balanced_accuracy": digits(np.mean([right[labels == label].mean() for label in np.unique(labels)])),
+        "log_loss": digits(temperature.losses(labels, probabilities).mean()),
+        "runs": list(map(digits, each)),
     }
 
 
@@ -106,9 +116,9 @@ def gain(runs: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> dict:
     won, lost, each = int(np.sum(pooled > 0)), int(np.sum(pooled < 0)), [of_run.mean() for of_run in differences]
     ends = pooled.mean() + 1.96 * pooled.std() / len(pooled) ** 0.5 * np.array([-1, 1])
     return {
-        "difference": round(float(pooled.mean()), 4),
-        "interval": [round(float(end), 4) for end in ends],
-        "std": round(float(np.std(each, ddof=1)), 4) if len(each) > 1 else None,
+        "difference": digits(pooled.mean()),
+        "interval": list(map(digits, ends)),
+        "std": spread(each),
         "won": won,
         "lost": lost,
         "p": float(f"{metrics.mcnemar(won, lost):.2g}"),
@@ -134,26 +144,26 @@ def summary(runs: Mapping[str, Sequence[Answers]], measured: Sequence[str], firs
 
 def lines(rows: Mapping[str, Mapping]) -> list[str]:
     """The tables of a file's rows."""
+
+    def flat(group: str) -> Iterator[tuple[str, str, str, str, Mapping]]:
+        """Name, key, split, the runs' spread and figures."""
+        for name, row in rows.items():
+            for key, of_split in row[group].items():
+                for split, one in of_split.items():
+                    yield tables.plain(name), key, split, f" +- {one['std']:.4f}" if one["std"] else "", one
+
     of_levels, gains = [], []
-    for name, row in rows.items():
-        for level, of_level in row["scores"].items():
-            for split, one in of_level.items():
-                interval, spread = "-".join(f"{end:.3f}" for end in one["interval"]), f" +- {one['std']:.4f}" if one["std"] else ""
-                balanced = f"{one['balanced_accuracy']:.3f}" if one.get("balanced_accuracy") else ""
-                cells = [f"{one['accuracy']:.4f}{spread}", f"{one['n']}, {len(one['runs'])} runs", interval, balanced]
-                of_levels.append([tables.plain(name), levels.LEVELS[level], split, *cells, f"{one['log_loss']:.3f}"])
-        for which, of_split in row["gains"].items():
-            for split, one in of_split.items():
-                spread = f" +- {one['std']:.4f}" if one["std"] else ""
-                interval = "{:+.4f} to {:+.4f}".format(*one["interval"]) if "interval" in one else ""
-                changed = f"+{one['won']} -{one['lost']}, {one['p']:.2g}" if "won" in one else ""
-                gains.append([tables.plain(name), which, split, f"{one['difference']:+.4f}{spread}", interval, changed])
+    for name, level, split, spread, one in flat("scores"):
+        balanced = f"{one['balanced_accuracy']:.3f}" if one.get("balanced_accuracy") else ""
+        cells = [f"{one['accuracy']:.4f}{spread}", f"{one['n']}, {len(one['runs'])} runs", "{:.3f}-{:.3f}".format(*one["interval"])]
+        of_levels.append([name, levels.LEVELS[level], split, *cells, balanced, f"{one['log_loss']:.3f}"])
+    for name, which, split, spread, one in flat("gains"):
+        interval = "{:+.4f} to {:+.4f}".format(*one["interval"]) if "interval" in one else ""
+        changed = f"+{one['won']} -{one['lost']}, {one['p']:.2g}" if "won" in one else ""
+        gains.append([name, which, split, f"{one['difference']:+.4f}{spread}", interval, changed])
     header = ["row", "level", "split", "accuracy", "n", "95 %", "balanced", "log loss"]
-    return [
-        tables.markdown(header, of_levels),
-        "",
-        tables.markdown(["row", "gain of a level", "split", "difference", "95 %", "photos won and lost, p"], gains),
-    ]
+    header_of_gains = ["row", "gain of a level", "split", "difference", "95 %", "photos won and lost, p"]
+    return [tables.markdown(header, of_levels), "", tables.markdown(header_of_gains, gains)]
 
 
 def written(path: Path) -> dict[str, dict]:
@@ -166,18 +176,14 @@ def written(path: Path) -> dict[str, dict]:
         raise UserError(f"{path} is no file that `python -m studies.compare` wrote.") from None
 
 
-def measure(copy: copies.Copy, runs: Sequence[params.Params], splits: Sequence[str], measured: Sequence[str]) -> tuple[dict, dict]:
-    """Run the stages with each of some params; returns the answers on each split, and what level 3 took in each run."""
+def measure(copy: copies.Copy, runs: Sequence[params.Params], splits: Sequence[str], measured: Sequence[str]) -> dict:
+    """Run the stages with each of some params; returns the answers on each split."""
     found: dict[str, list[Answers]] = {split: [] for split in splits}
-    took: dict[str, list] = {"seconds": [], "photos_seen": []}
     for given in runs:
-        seconds = copy.run(given, [stage for stage in STAGES if stage != "small_cnn" or stage in measured])
+        copy.run(given, [stage for stage in STAGES if stage != "small_cnn" or stage in measured])
         for split in splits:
             found[split].append(answers(copy, split, measured, given.fit))
-        took["seconds"].append(round(seconds.get("finetune", 0)))
-        train = len(tables.rows(copy.folder / "data/activations/train.csv"))
-        took["photos_seen"].append(round(copies.looks(copy.folder)[-1] * train))
-    return found, took
+    return found
 
 
 class Plan(NamedTuple):
@@ -218,14 +224,10 @@ def compare(plan: Plan, recipe: str | None, to: Path) -> dict[str, dict]:
     with tempfile.TemporaryDirectory(dir=COPIES) as folder:
         copy = copies.Copy(Path(folder, "copy"))
         for name, of_row in asked.items():
-            by_split, took = measure(copy, of_row, plan.splits, plan.measured)
+            by_split = measure(copy, of_row, plan.splits, plan.measured)
             row = " ".join(filter(None, [name, recipe, *plan.changes]))
-            compared[row] = {
-                "commit": commit,
-                "params": [*plan.changes, *plan.rows[name]],
-                **summary(by_split, plan.measured, first),
-                **took,
-            }
+            about = {"commit": commit, "params": [*plan.changes, *plan.rows[name]]}
+            compared[row] = about | summary(by_split, plan.measured, first)
             first = first or (by_split if plan.kind == "rows" else None)
             before = written(to) if to.exists() else {}
             with files.whole(to) as file:
@@ -237,9 +239,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("given", nargs="*", metavar="SET or NAME=VALUE", help="folders of class folders, zips of them; params")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="default: 1 to 5; of rows: params.yaml's")
-    parser.add_argument(
-        "--folds", nargs="+", type=int, choices=range(1, FOLDS + 1), metavar="FOLD", help="some of five; of sets: all"
-    )
+    every = range(1, FOLDS + 1)
+    parser.add_argument("--folds", nargs="+", type=int, choices=every, metavar="FOLD", help="some of five; of sets: all")
     parser.add_argument("--rows", type=Path, metavar="FILE", help="a name and its changes of params, a row each")
     parser.add_argument("--recipe", help="another recipe than params.yaml's: recipes/<name>.yaml")
     parser.add_argument("--to", type=Path, help=f"the file to write; default: {RESULTS}/<seeds, folds, sets or rows>.json")

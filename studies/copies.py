@@ -1,10 +1,8 @@
 """Copies of the working tree in which studies run stages, so that the workspace stays as it is."""
 
-import contextlib
-import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -54,23 +52,12 @@ class Copy:
     def __init__(self, folder: Path) -> None:
         self.folder, self.params = workspace(folder), {}
 
-    def run(self, given: params.Params, stages: Sequence[str]) -> dict[str, float]:
-        """Run stages with these params; returns the seconds of each that ran."""
+    def run(self, given: params.Params, stages: Sequence[str]) -> None:
+        """Run stages with these params."""
         write_params(self.folder, given)
-        seconds: dict[str, float] = {}
+        ran = False
         for stage in stages:
             chosen = params.chosen(params.declared(stage), given)
-            if seconds or self.params.get(stage) != chosen:
-                seconds[stage] = measure.run(f"stages.{stage}", folder=self.folder, show=True).seconds
+            if ran := ran or self.params.get(stage) != chosen:
+                measure.run(f"stages.{stage}", folder=self.folder, show=True)
             self.params[stage] = chosen
-        return seconds
-
-    @contextlib.contextmanager
-    def inside(self) -> Iterator[None]:
-        """Work in the copy: all paths of a stage begin there."""
-        before = os.getcwd()
-        os.chdir(self.folder)
-        try:
-            yield
-        finally:
-            os.chdir(before)

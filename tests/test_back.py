@@ -131,9 +131,8 @@ def test_after_a_killed_run_the_same_command_goes_on_and_the_way_back_is_the_fir
     output = do(project, "tools.repro")
     assert stages_run(output) == ["subsample"]
     assert output.splitlines()[-1].endswith("The way back from here: make back")
-    assert "staged ü.txt" in git(project, "-c", "core.quotePath=false", "diff", "--staged", "--name-only"), (
-        "`dvc exp save` unstages all"
-    )
+    staged = git(project, "-c", "core.quotePath=false", "diff", "--staged", "--name-only")
+    assert "staged ü.txt" in staged, "`dvc exp save` unstages all"
     do(project, "tools.back")
     assert state(project) == before
 
@@ -214,10 +213,3 @@ def test_a_run_that_is_stopped_ends_on_its_branch(project):
         assert "Stopped." in process.communicate(timeout=30)[0] and process.returncode == 1
         assert git(project, "branch", "--show-current") == "Versuch/1"
         assert back.RUNNING not in git(project, "for-each-ref")
-
-
-def test_a_head_that_somebody_detached_stays_so(project):
-    git(project, "checkout", "--quiet", "--detach")
-    before = state(project)
-    assert "An experiment" not in do(project, "tools.back")
-    assert state(project) == before

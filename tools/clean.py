@@ -9,7 +9,7 @@ from pathlib import Path
 
 from littledata.core import command, lockfile
 
-CACHES = [f".cache/{name}" for name in ("canary", "downloads", "memo", "sets", "shards", "training")]
+CACHES = [f".cache/{name}" for name in ("canary", "copies", "downloads", "memo", "shards", "training")]
 OTHERS = [*CACHES, ".pytest_cache", "dvc_plots", "report", "data/check.csv"]
 
 

@@ -25,7 +25,7 @@ DVC = 10.0  # s, of its own
 def due(settings: Mapping) -> list[str]:
     """The stages that DVC will run: those whose params, code or data differ from dvc.lock's, and those whose outputs its cache lacks."""
     pipeline, lock, made = lockfile.stages(*params.PIPELINES), lockfile.stages(*lockfile.LOCKS), lockfile.made()
-    makers, changed, lacking = makers_of(pipeline), set(), set()
+    makers, due, changed = makers_of(pipeline), [], set()
     with Repo() as repo:
         cache = Path(repo.cache.local.path)
     for stage, declared in pipeline.items():  # they stand in the order in which they run
@@ -34,9 +34,9 @@ def due(settings: Mapping) -> list[str]:
         outs = [made.get(path, "none") for path, flags in lockfile.paths(declared, "outs").items() if flags.get("cache", True)]
         if before & changed or lockfile.due(declared, settings, made, locked) != locked:
             changed.add(stage)
-        elif not all((cache / md5[:2] / md5[2:]).exists() for md5 in outs):
-            lacking.add(stage)
-    return [stage for stage in pipeline if stage in changed | lacking]
+        if stage in changed or not all((cache / md5[:2] / md5[2:]).exists() for md5 in outs):
+            due.append(stage)
+    return due
 
 
 def work(stage: str, settings: Mapping, sizes: plan.Sizes) -> float:

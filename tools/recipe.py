@@ -8,7 +8,8 @@ A recipe is recipes/<name>.yaml. It names the params that it changes, in the tre
 
 import argparse
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,14 @@ def with_values(settings: Mapping, values: Iterable[tuple[str, object]]) -> dict
 def changed_by(settings: Mapping, changes: Iterable[str]) -> dict:
     """Settings as `name=value` changes will have them, not checked. UserError where a name is none of theirs, or a value no YAML."""
 
-    def parsed(change: str) -> tuple[str, object]:
+    values: list[tuple[str, object]] = []
+    for change in changes:
         name, _, text = change.partition("=")
         try:
-            return name, YAML(typ="safe", pure=True).load(text)
+            values.append((name, YAML(typ="safe", pure=True).load(text)))
         except YAMLError:
             raise UserError(f"{change}: expected {name}=VALUE, as params.yaml would have it.") from None
-
-    return with_values(settings, map(parsed, changes))
+    return with_values(settings, values)
 
 
 def asked(settings: Mapping, name: str | None, changes: Iterable[str]) -> dict:
@@ -89,9 +90,7 @@ def changes(name: str | None) -> list[str]:
 
 def words(value: object) -> str:
     """A value as `-S` takes it, without spaces."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"[{','.join(map(words, value))}]"
-    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+    return json.dumps(value, separators=(",", ":")).replace('"', "")
 
 
 def main() -> None:

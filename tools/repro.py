@@ -34,9 +34,7 @@ CHOSEN = Path(".cache/source")
 DIGESTS = Path(".cache/digests.json")  # of listings by their sha256: what `download` found there
 TRACKED = ("params.yaml", "dvc.lock", "metrics", "publish", "REPORT.md")
 LIGHT = "Recipe light, as good as VGG16 on own photos or better, in less time (docs/own-photos.md). VGG16: RECIPE=vgg16"
-OTHER_PHOTOS = """\
-params.yaml is still that of your own photos: {backbone}, and {train} training, {validation} validation and {test} test photos a class.
-`make back`, or the params.yaml of a commit before them, has the project's own."""
+OTHER_PHOTOS = "All other params are still those of your own photos. `make back`, or a commit before them, has the project's own."
 NEXT = """\
 next:  . .venv/bin/activate                   for dvc, python and predict
        predict ~/pictures                     what is on your own
@@ -266,7 +264,7 @@ def main() -> None:
         wanted["download"] = located(source, found, settings)
         foresee(found, wanted, options.set)
         if settings["download"]["source"] in sources.OWN and not own:
-            print(OTHER_PHOTOS.format(backbone=wanted["backbone"], **wanted["subsample"]), flush=True)
+            print(OTHER_PHOTOS, flush=True)
 
     before, status = back.keep(), 0
     try:

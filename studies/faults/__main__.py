@@ -39,22 +39,18 @@ def inflict(kinds: list[ground.Kind], places: list[ground.Place], end: float, se
     one_at_a_time = threading.Lock()
 
     def owed(one: ground.Kind) -> bool:
-        return not one.tried and not one.lacks and one.begun < ATTEMPTS
+        return not one.tried and one.begun < ATTEMPTS
 
     def work(place: ground.Place) -> None:
         while True:
             with one_at_a_time:
                 late = time.monotonic() > end
-                due = [one for one in kinds if owed(one) or not (late or one.lacks)]
-                if not due:
+                free = [one for one in kinds if not (one.running or one.lacks) and (owed(one) or not late)]
+                if not free:  # the other place has the last one
                     return
-                if free := [one for one in due if not one.running]:
-                    one = min(free, key=lambda one: (not owed(one), owed(one) and one.begun, one.seconds))
-                    one.running = True
-            if free:
-                place.inflict(one, random.Random(f"{seed} {one.name} {one.begun}"))
-            else:
-                time.sleep(1)
+                one = min(free, key=lambda one: (not owed(one), owed(one) and one.begun, one.seconds))
+                one.running = True
+            place.inflict(one, random.Random(f"{seed} {one.name} {one.begun}"))
 
     with ThreadPoolExecutor(len(places)) as pool:
         list(pool.map(work, places))
@@ -63,9 +59,7 @@ def inflict(kinds: list[ground.Kind], places: list[ground.Place], end: float, se
 def main() -> None:
     parser = argparse.ArgumentParser(description=faults.__doc__.splitlines()[0])
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"some of {', '.join(GROUPS)}; default: all")
-    parser.add_argument(
-        "--minutes", type=float, default=17, help="faults begin for so long, one of each kind at least; default: 17"
-    )
+    parser.add_argument("--minutes", type=float, default=17, help="faults begin for so long, each kind once at least; default: 17")
     parser.add_argument("--seed", type=int, default=1, help="of the places")
     parser.add_argument("--to", type=Path, default=FAULTS, help=f"the file to write; default: {FAULTS}. Other groups' results stay")
     parser.add_argument("--folder", type=Path, help="where to do it; an undisturbed run that is there is taken")

@@ -42,13 +42,12 @@ def in_output(place: Place, rng: random.Random) -> Iterator[Tried]:
     file = rng.choice(sorted(file for file in path.rglob("*") if file.is_file())) if path.is_dir() else path
     md5 = lockfile.md5(str(file))
     cached = ground.cache / md5[:2] / md5[2:]
-    copies = [file]
-    if where != "the workspace" and not cached.samefile(file):
-        copies = [cached] if where == "the cache" else [file, cached]
-    state = rng.getstate()
+    copies = {"the workspace": [file], "the cache": [cached], "both": [file, cached]}[where]
+    if cached.samefile(file):
+        copies = [file]
+    seed = rng.random()
     for copy in copies:
-        rng.setstate(state)
-        done = spoil(copy, rng)
+        done = spoil(copy, random.Random(seed))
     if copies == [cached]:  # to be used it has to come back into the workspace
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         ground.run("dvc", "checkout", out)

@@ -10,11 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 from ruamel.yaml import YAML
@@ -107,27 +108,16 @@ class Ground:
         env = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", sources.ARCHIVE_VARIABLE)}
         env |= NOBODY | NO_NETWORK | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | environment
         command = [*words] if "/" in words[0] else [sys.executable, "-m", *words]
-        null, pipe, out = subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT
-        return subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=env,
-            stdin=null,
-            stdout=pipe,
-            stderr=out,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(command, cwd=self.folder, env=env, text=True, errors="replace", start_new_session=True, **streams)
 
     def run(self, *words: str, **environment: str) -> tuple[int, str]:
         """Run a module to its end; returns its exit status and what it printed."""
         process = self.start(*words, **environment)
-        try:
-            printed = process.communicate(timeout=SECONDS)[0]
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            return -1, f"{process.communicate()[0]}\nnot over after {SECONDS} s"
+        watchdog = threading.Timer(SECONDS, os.killpg, (process.pid, signal.SIGKILL))
+        watchdog.start()
+        printed = process.communicate()[0]
+        watchdog.cancel()
         return process.returncode, printed
 
     def git(self, *words: str) -> str:
@@ -215,12 +205,17 @@ def clear(status: int, printed: str, *words: str) -> str | None:
 
 def of_stage(process: subprocess.Popen, stage: str) -> psutil.Process | None:
     """The process of a stage that a command has started."""
+    children: list[psutil.Process] = []
     with contextlib.suppress(psutil.Error):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if child.cmdline()[-2:] == ["-m", f"stages.{stage}"]:
-                    return child
-    return None
+        children = psutil.Process(process.pid).children(recursive=True)
+    return next((child for child in children if words_of(child)[-2:] == ["-m", f"stages.{stage}"]), None)
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    """The words of a process; none of one that has ended."""
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
 
 
 class First:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import psutil
 
-from studies.faults.ground import REPRO, SECONDS, Ground, Lacking, Place, Tried, brief, kind, of_stage
+from studies.faults.ground import REPRO, SECONDS, Ground, Lacking, Place, Tried, brief, kind, of_stage, words_of
 
 TARGETS = ("the process group", "the command alone", "the stage alone")
 RENAMES = "rename,renameat,renameat2"
@@ -117,10 +117,8 @@ def in_step(place: Place, rng: random.Random) -> Iterator[Tried]:
     process, steps = ground.start(*command(place, name)), {}
     while process.poll() is None and len(steps) < number:
         with contextlib.suppress(psutil.Error):
-            for child in psutil.Process(process.pid).children():
-                words = " ".join(child.cmdline())
-                if "dvc " in words:
-                    steps[child] = words.rpartition("-m ")[2]
+            words = {child: " ".join(words_of(child)) for child in psutil.Process(process.pid).children()}
+            steps |= {child: said.rpartition("-m ")[2] for child, said in words.items() if "dvc " in said}
         time.sleep(0.02)
     if process.poll() is None:
         step, words = list(steps.items())[-1]

@@ -1,6 +1,7 @@
 """A team's object store that fails at every n-th request, loses an object, or has another one in its place."""
 
 import contextlib
+import itertools
 import random
 import shutil
 from collections.abc import Iterator
@@ -8,15 +9,16 @@ from collections.abc import Iterator
 from studies import s3
 from studies.faults.ground import Ground, Place, Tried, brief, clear, kind
 
-BUCKET = "team"
+NUMBERS = itertools.count()
 PUSH, PULL = ("tools.push",), ("dvc", "repro", "--pull", "--all-pipelines")
 
 
 class Store:
-    """An S3 server's application. `every` n-th request fails; 0: none, 1: all."""
+    """An S3 server's application. `every` n-th request fails; 0: none, 1: all. All servers here share their buckets, so each has one of
+    its own."""
 
     def __init__(self) -> None:
-        self.every = self.asked = 0
+        self.bucket, self.every, self.asked = f"team{next(NUMBERS)}", 0, 0
 
     def around(self, application) -> "Store":
         self.application = application
@@ -34,9 +36,9 @@ class Store:
 def connected(place: Place) -> Iterator[tuple[Ground, Store, dict[str, str]]]:
     """A ground with a remote, as `make remote` and a user set it; its store, and the environment that it takes."""
     ground, store = place.ground(), Store()
-    with s3.server(BUCKET, around=store.around) as environment:
+    with s3.server(store.bucket, around=store.around) as environment:
         for words in (
-            ["add", "-q", "--local", "-d", "team", f"s3://{BUCKET}/photos"],
+            ["add", "-q", "--local", "-d", "team", f"s3://{store.bucket}/photos"],
             ["modify", "-q", "--local", "team", "verify", "true"],
             ["modify", "-q", "--local", "team", "endpointurl", environment["AWS_ENDPOINT_URL"]],
         ):
@@ -68,20 +70,20 @@ def failing(place: Place, rng: random.Random) -> Iterator[Tried]:
 
 def without(instead: bool, place: Place, rng: random.Random) -> Iterator[Tried]:
     """Remove an object, or put another one's bytes in its place, pull, and pull again from the whole store."""
-    with connected(place) as (ground, _, environment):
+    with connected(place) as (ground, store, environment):
         ground.run(*PUSH, **environment)
         client = s3.client(environment)
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=store.bucket)
         keys = [item["Key"] for page in pages for item in page["Contents"] if "/files/md5/" in item["Key"]]
         key, other = rng.sample(keys, 2)
-        content, another = (client.get_object(Bucket=BUCKET, Key=name)["Body"].read() for name in (key, other))
+        content, another = (client.get_object(Bucket=store.bucket, Key=name)["Body"].read() for name in (key, other))
         if instead:
-            client.put_object(Bucket=BUCKET, Key=key, Body=another)
+            client.put_object(Bucket=store.bucket, Key=key, Body=another)
         else:
-            client.delete_object(Bucket=BUCKET, Key=key)
+            client.delete_object(Bucket=store.bucket, Key=key)
         emptied(ground)
         status, printed = ground.run(*PULL, **environment)
-        client.put_object(Bucket=BUCKET, Key=key, Body=content)
+        client.put_object(Bucket=store.bucket, Key=key, Body=content)
         failure = clear(status, printed) or (ground.again(*PULL, **environment) if status else ground.wrong())
         yield Tried(key, failure)
 

@@ -1,6 +1,5 @@
 """params.yaml with one value of a wrong type, out of range, or right but extreme."""
 
-import copy
 import itertools
 import random
 import time
@@ -12,6 +11,7 @@ from ruamel.yaml import YAML
 from littledata.core import params
 from littledata.core.errors import UserError
 from studies.faults.ground import REPRO, Place, Tried, brief, kind
+from tools import recipe
 
 CASES = 50  # a try, of one batch each
 ODD = (None, True, -1, 0, 1, 0.5, 1e308, -1e308, float("nan"), float("inf"), 10**12, "", "x", "1", [], [1], {}, {"a": 1})
@@ -32,14 +32,9 @@ def generated(place: Place, rng: random.Random) -> Iterator[tuple[str, dict]]:
     right = params.read(place.first.folder / params.PARAMS)
     names = [name for name, _ in params.leaves(right) if not name.startswith("download.")]
     while True:
-        changed, name = copy.deepcopy(right), rng.choice(names)
-        *parents, last = name.split(".")
-        value = rng.choice(ODD if rng.random() < 0.5 else EXTREME.get(last, ODD))
-        node = changed
-        for parent in parents:
-            node = node[parent]
-        node[last] = value
-        yield f"{name}={value!r}", changed
+        name = rng.choice(names)
+        value = rng.choice(ODD if rng.random() < 0.5 else EXTREME.get(name.rpartition(".")[2], ODD))
+        yield f"{name}={value!r}", recipe.with_values(right, [(name, value)])
 
 
 def one_batch(settings: params.Params) -> None:
