@@ -4,7 +4,6 @@ from pathlib import Path
 
 from littledata.core import paths
 from littledata.core.params import Params
-from littledata.core.paths import WEIGHTS
 from littledata.networks import backbone, keras, models
 
 TOP = Path("models/top.keras")
