@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from littledata.core.errors import UserError
 from littledata.photos import sources
@@ -33,14 +33,15 @@ def run(*words: str, folder: Path = Path(), env: Mapping | None = None, show: bo
     with tempfile.TemporaryFile("w+") as errors:
         out, err = (None, None) if show else (subprocess.PIPE, errors)
         command, start, lines = [sys.executable, "-m", *words], time.perf_counter(), []
-        process = subprocess.Popen(command, cwd=folder, env=env, text=True, start_new_session=True, stdout=out, stderr=err)
-        try:
-            for line in process.stdout or ():
-                lines.append((time.perf_counter() - start, line.rstrip("\n")))
-            status = process.wait()
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)  # it would go on alone
-            raise
+        streams: dict[str, Any] = {"stdout": out, "stderr": err}
+        with subprocess.Popen(command, cwd=folder, env=env, text=True, start_new_session=True, **streams) as process:
+            try:
+                for line in process.stdout or ():
+                    lines.append((time.perf_counter() - start, line.rstrip("\n")))
+                status = process.wait()
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)  # it would go on alone
+                raise
         seconds = time.perf_counter() - start
         if status:
             errors.seek(0)

@@ -54,7 +54,7 @@ def test_a_sweep_computes_activations_once_each_leaves_the_workspace_and_says_wh
     assert ((workspace / "params.yaml").read_bytes(), (workspace / "dvc.lock").read_bytes()) == before
     assert len({e["scores"]["finetune"]["validation"]["log_loss"] for e in found.values()}) == 2, "two different trainings"
     for name in re.search(r"^failed: (\S+), (\S+)\. `dvc queue logs NAME` says why", output, re.MULTILINE).groups():
-        assert "finetune.lr is -1; expected a number, above 0." in run(workspace, "dvc", "queue", "logs", name)
+        assert "finetune.lr is -1; expected a number, above 0, 1000 at most." in run(workspace, "dvc", "queue", "logs", name)
 
 
 @pytest.mark.parametrize(
