@@ -48,8 +48,8 @@ def main() -> None:
     except FileNotFoundError:
         sys.exit("No results yet: run `make repro`.")
     settings = params.load()
-    sizes = settings.subsample
-    train, validation, test = (f"{size:.0%}" if draw.shares(sizes) else size for size in (sizes[split] for split in dataset.SPLITS))
+    sizes = settings.subsample.model_dump()
+    train, validation, test = (f"{size:.0%}" if draw.shares(sizes) else size for size in map(sizes.get, dataset.SPLITS))
     drawn = f"{train} training, {validation} validation and {test} test photos a class"
     if download.NOTE.exists() and draw.kept(json.loads(download.NOTE.read_text()).get("splits", []), sizes):
         drawn = "splits as its folders give them"
