@@ -17,7 +17,7 @@ ZIP = RAW / "photos.zip"
 LIST = RAW / "photos.csv"  # of photos that stay where they are, in place of the archive
 
 
-def listed(params) -> tuple[listing.Listing, str]:
+def listed(params) -> tuple[listing.Listing, Path | str]:
     """The listing of `params.source`, and the route that it came by; checked.
 
     `make repro` hands over the one that it has made. It is taken as well where it is the list that `download.sha256` names: in a bucket
@@ -115,7 +115,7 @@ def about(found: listing.Listing, digest: str, params) -> Mapping:
     return note | ({"path": found.path, "base": found.base} if source.in_place else {})
 
 
-def say(found: listing.Listing, route: str, params) -> None:
+def say(found: listing.Listing, route: Path | str, params) -> None:
     counts = names.some((f"{count} {name}" for name, count in found.counts().items()), 20)
     print(f"{params.source}: {found.size / 1e6:.0f} MB by {route}: {counts}")
     if found.skipped:

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import requests
@@ -44,7 +45,7 @@ class Source:
     in_place : whether photos stay where they are, and a list is brought in place of a zip
     """
 
-    fetch: Callable[[Mapping], tuple[Path | str, Path | str]]
+    fetch: Callable[[Any], tuple[Path | str, Path | str]]
     terms: str
     layout: str = "folder"
     classes: Mapping[str, str] = field(default_factory=dict)

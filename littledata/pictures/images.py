@@ -6,7 +6,7 @@ photo's own digest, so a photo looks the same in every run, in any order and fro
 
 import io
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -233,7 +233,7 @@ def padded(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.pad(pixels, ((pad, pad), (pad, pad), (0, 0)), mode="reflect"))
 
 
-def augment(photo: Image.Image, size: int, strength: Mapping, rng: np.random.Generator) -> np.ndarray:
+def augment(photo: Image.Image, size: int, strength, rng: np.random.Generator) -> np.ndarray:
     """One random view of a photo, after the Keras blog's `ImageDataGenerator` and its closing list.
 
     Parameters

@@ -149,7 +149,7 @@ def of_class(table, kind: str) -> Iterator[Photo]:
 # How many photos
 
 
-def counts(params: Mapping, found: int | None = None) -> dict[str, int]:
+def counts(params, found: int | None = None) -> dict[str, int]:
     """How many photos of a class each split takes, from a class of `found` usable ones where params ask for shares: then a
     split gets one at least where there is one for each.
 
@@ -180,22 +180,22 @@ def parts(sizes: Sequence[float], found: int) -> list[int]:
     return taken
 
 
-def shares(params: Mapping) -> bool:
+def shares(params) -> bool:
     """Whether params ask for shares of each class' photos instead of numbers."""
     return isinstance(params["train"], float)
 
 
-def tested(params: Mapping) -> bool:
+def tested(params) -> bool:
     """Whether the parts of a cross-validation test, one after the other."""
     return params["parts"] > 0 and params["part_is"] == "test"
 
 
-def kept(splits: Sequence[str], params: Mapping) -> Sequence[str]:
+def kept(splits: Sequence[str], params) -> Sequence[str]:
     """The splits that folders give; none where all photos are to be dealt into parts, each of which tests once."""
     return [] if tested(params) else splits
 
 
-def given(of_split: Mapping[str, int], splits: Iterable[str], params: Mapping) -> dict[str, int]:
+def given(of_split: Mapping[str, int], splits: Iterable[str], params) -> dict[str, int]:
     """How many photos each split gets of a class with so many in each of the folders' splits: all. Where `splits`, which folders give of
     any class, has none for validation, its share of the photos to learn from is what params make of theirs."""
     sizes = {split: of_split.get(split, 0) for split in dataset.SPLITS}
@@ -208,7 +208,7 @@ def given(of_split: Mapping[str, int], splits: Iterable[str], params: Mapping) -
 # Dealing
 
 
-def split_of_each(params: Mapping, sizes: Mapping[str, int], found: int) -> list[str]:
+def split_of_each(params, sizes: Mapping[str, int], found: int) -> list[str]:
     """The split of each of a class' photos, in the order in which they were drawn.
 
     With `parts` photos are dealt into so many parts: those for training and validation, of which part number `part` validates; or
