@@ -81,6 +81,8 @@ def test_what_experiments_share_goes_by_the_stages_that_come_first():
 
 
 SPENT = """
+from littledata.core import process
+process.begin("spent", "__main__")  # as a stage does
 import sys, time
 from pathlib import Path
 import numpy as np
