@@ -99,7 +99,9 @@ def test_what_a_page_names_exists(page):
 
 
 def test_make_help_fits_on_a_screen():
-    listed = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    listed = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     assert len(listed) <= 26 and {line.split()[0] for line in listed[:-1]} <= set(TARGETS)
 
 
