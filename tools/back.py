@@ -9,7 +9,6 @@ Files that no run writes stay as they are. What a run may change, and DVC's cach
 """
 
 import argparse
-import contextlib
 import os
 import re
 import subprocess
@@ -93,13 +92,12 @@ def take(commit: str, files: Iterable[str]) -> None:
 
 
 def check_idle() -> None:
-    """Raise UserError where DVC still runs here, by its notes. A process that is younger than its note only has got the number."""
-    for note in filter(Path.exists, NOTES):
-        for number in map(int, re.findall(r'"pid": (\d+)', note.read_text())):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process = psutil.Process(number)
-                if process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= note.stat().st_mtime:
-                    raise UserError(f"DVC still runs here, as process {number}. Wait for its end, or stop it, and start again.")
+    """Raise UserError where DVC still runs stages in this folder: its notes name it only while it holds a lock, between stages it does
+    not."""
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = process.info["cmdline"] or []
+        if process.info["cwd"] == os.getcwd() and {"repro", "run"} & {*words} and "dvc" in map(os.path.basename, words):
+            raise UserError(f"DVC still runs here, as process {process.pid}. Wait for its end, or stop it, and start again.")
 
 
 def beginning() -> bool:

@@ -142,7 +142,7 @@ def back(place: Place, rng: random.Random) -> Iterator[Tried]:
     process = ground.start(*words)
     time.sleep(after)
     strike(process, rng.choice(TARGETS[:2]), "top")
-    _, printed = ground.run("tools.back")
+    _, printed = ground.typed("tools.back")
     branch, changed = ground.git("rev-parse", "--abbrev-ref", "HEAD").strip(), ground.changed()
     left = None if (branch, changed) == ("main", ["README.md"]) else f"on {branch}, changed: {', '.join(changed)}: {brief(printed)}"
     ground.git("restore", "README.md")
