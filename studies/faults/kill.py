@@ -144,6 +144,9 @@ def back(place: Place, rng: random.Random) -> Iterator[Tried]:
     strike(process, rng.choice(TARGETS[:2]), "top")
     _, printed = ground.typed("tools.back")
     branch, changed = ground.git("rev-parse", "--abbrev-ref", "HEAD").strip(), ground.changed()
-    left = None if (branch, changed) == ("main", ["README.md"]) else f"on {branch}, changed: {', '.join(changed)}: {brief(printed)}"
-    ground.git("restore", "README.md")
+    # What -S has set can't be told from an own edit of params.yaml, so it stays, with a line that says so.
+    may_stay = {"params.yaml"} if words[0] == "dvc" and "params.yaml stays" in printed else set()
+    right = branch == "main" and {*changed} - may_stay == {"README.md"}
+    left = None if right else f"on {branch}, changed: {', '.join(changed)}: {brief(printed)}"
+    ground.git("restore", "README.md", "params.yaml")
     yield Tried(f"{words[-1]} of {words[0]} after {after:.1f} s", left or ground.again())
