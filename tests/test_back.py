@@ -68,7 +68,7 @@ def halted(process: subprocess.Popen, stage: str) -> None:
 
 def buried(folder: Path) -> None:
     """Wait until init has buried what was killed: until then DVC takes it for alive."""
-    for note in filter(Path.exists, (folder / note for note in back.NOTES)):
+    for note in filter(Path.exists, (folder / note for note in (*back.NOTES, ".dvc/tmp/rwlock"))):
         for number in re.findall(r'"pid": (\d+)', note.read_text()):
             while psutil.pid_exists(int(number)):
                 time.sleep(0.1)

@@ -31,7 +31,7 @@ RUNNING = "refs/worktree/repro/running"  # the commit on which a run has begun t
 # DVC's, which it removes at an experiment's end. An experiment that is left on its stash would run with the next one.
 BASELINE, MERGE = "refs/exps/exec/EXEC_BASELINE", "refs/exps/exec/EXEC_MERGE"
 LEFT = (BASELINE, MERGE, "refs/exps/exec/EXEC_BRANCH", "refs/exps/stash")
-NOTES = [Path(".dvc/tmp", name) for name in ("exps/rwlock", "exps/run/workspace/workspace.json", "rwlock")]
+NOTES = [Path(".dvc/tmp", name) for name in ("exps/rwlock", "exps/run/workspace/workspace.json")]
 TREE = ("ls-tree", "-r", "-z", "--name-only")
 
 
@@ -156,7 +156,7 @@ def lead_back() -> str:
         take(commit, {name for name in changed("HEAD", commit) if not (name.startswith(".dvc/") or edited(name, commit))})
     for ref in LEFT if begun else ():
         git("update-ref", "--no-deref", "-d", ref, check=False)
-    for note in NOTES[:2] if begun else ():
+    for note in NOTES if begun else ():
         note.unlink(missing_ok=True)
     return (commits or ["HEAD"])[0] if begun and not commit_of(RUNNING) else ""
 
